@@ -1,0 +1,47 @@
+# Etchproof: everything a person or CI runs. `make` alone lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+# Tests side by side: every core, at most four (each simulator build wants about a gigabyte).
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
+# In CI a skipped test is a failure.
+STRICT := $(if $(filter true 1,$(CI)),--strict-skips)
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  %-10s %s\n", $$1, $$2 }'
+
+.PHONY: setup
+setup: ## make .venv from ci/constraints.txt (quick when up to date)
+	@ci/setup.sh
+
+.PHONY: demo
+demo: setup ## prove the small reference chip on one prompt, from checkpoint to verdict
+	$(BIN)/etchproof cosim models/tiny --prompt "Once upon a time" --tokens 48
+
+.PHONY: test
+test: setup ## run every test but the long suites (JOBS=n at once; CI=true: a skip fails)
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(STRICT) $(ARGS)
+
+.PHONY: check
+check: setup ## format, lint, types and unit tests, without a simulator
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n $(JOBS) -m "not sim and not slow" -q $(ARGS)
+
+.PHONY: lint
+lint: setup ## lint and type-check the Python
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.PHONY: format
+format: setup ## format the Python and apply the safe fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: clean
+clean: ## remove build outputs and caches (keeps .venv and runs/)
+	rm -rf build dist sim_build obj_dir .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
