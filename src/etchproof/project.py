@@ -1,0 +1,229 @@
+"""The project: where a chip's golden model, RTL, templates, recipes and tests are, told by its ``etchproof.toml``.
+
+The engine never imports a project by name. It looks for ``etchproof.toml`` in the current folder and above; with none
+there, it uses the reference project: the one that the wheel carries, or the checkout of an editable installation.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tomllib
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from etchproof.errors import InputError
+
+PROJECT_FILE: Final = "etchproof.toml"
+
+_PACKAGE: Final = Path(__file__).resolve().parent
+
+ObjectName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
+"""``package.module:attribute``, imported from the project's root."""
+
+ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class GoldenSection(_Section):
+    """``[golden]``: the quantized PyTorch model."""
+
+    factory: ObjectName
+
+
+class ChipSection(_Section):
+    """``[chip]``: what is rendered and built. ``hw`` and ``templates`` are folders, relative to the root."""
+
+    plan: ObjectName
+    hw: Text = "hw"
+    templates: Text = "templates"
+    top: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
+
+
+class RecipesSection(_Section):
+    """``[recipes]``: the folder of recipes, relative to the root, and the one used when none is named."""
+
+    path: Text = "models/recipes"
+    default: Text
+
+
+class VerifSection(_Section):
+    """``[verif]``: the module that cocotb runs."""
+
+    tests: ModuleName
+
+
+class _File(_Section):
+    """The whole of ``etchproof.toml``."""
+
+    name: Text
+    golden: GoldenSection
+    chip: ChipSection
+    recipes: RecipesSection
+    verif: VerifSection
+
+
+class Project(_File):
+    """A project as read from its ``etchproof.toml``.
+
+    Attributes:
+        root: the folder of ``etchproof.toml``, absolute; every path and import of the file starts there.
+    """
+
+    root: Path
+
+    @property
+    def file(self) -> Path:
+        """``etchproof.toml`` itself."""
+        return self.root / PROJECT_FILE
+
+    @property
+    def hw_dir(self) -> Path:
+        """The folder of hand-written SystemVerilog."""
+        return self._folder("chip.hw", self.chip.hw)
+
+    @property
+    def templates_dir(self) -> Path:
+        """The folder of templates."""
+        return self._folder("chip.templates", self.chip.templates)
+
+    @property
+    def recipes_dir(self) -> Path:
+        """The folder of recipes."""
+        return self._folder("recipes.path", self.recipes.path)
+
+    def _folder(self, key: str, value: str) -> Path:
+        folder = self.root / value
+        if not folder.is_dir():
+            raise InputError(f"{value!r} is not a folder below {str(self.root)!r}", source=self.file, key=key)
+        return folder
+
+
+def find_project(start: Path | None = None) -> Project:
+    """The project of a folder: the nearest ``etchproof.toml`` in it or above it, else the reference project.
+
+    Args:
+        start: where to begin; the current folder by default.
+
+    Raises:
+        InputError: the file is not valid, or there is none and no reference project is installed.
+    """
+    begin = (start or Path.cwd()).resolve()
+    for folder in (begin, *begin.parents):
+        if (folder / PROJECT_FILE).is_file():
+            return load_project(folder)
+    return load_project(reference_root())
+
+
+def reference_root() -> Path:
+    """The folder of the reference project: in the wheel, or the checkout of an editable installation.
+
+    Raises:
+        InputError: neither is there.
+    """
+    for root in (_PACKAGE / "_reference", _PACKAGE.parents[1]):
+        if (root / PROJECT_FILE).is_file():
+            return root
+    raise InputError(
+        "not in the current folder or above it, and this installation carries no reference project",
+        key=PROJECT_FILE,
+        hint="run inside a project or reinstall etchproof",
+    )
+
+
+def load_project(path: Path) -> Project:
+    """Reads a project from its ``etchproof.toml`` or the folder that holds it.
+
+    Raises:
+        InputError: unreadable, not TOML, or a key is missing, unknown or of the wrong kind; all are named.
+    """
+    file = (path / PROJECT_FILE if path.is_dir() else path).resolve()
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", source=file) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"is not TOML: {error}", source=file) from error
+    try:
+        content = _File.model_validate(data)
+    except ValidationError as error:
+        raise InputError("; ".join(map(_problem, error.errors())), source=file) from error
+    return Project(root=file.parent, **dict(content))
+
+
+def load_object(project: Project, name: str, *, key: str | None = None) -> Any:
+    """Imports ``module:attribute`` from the project's root, which is put first on ``sys.path`` once.
+
+    Args:
+        project: whose root the import starts from.
+        name: a value of its ``etchproof.toml``, such as ``project.golden.factory``.
+        key: the key that the value stands under ("golden.factory"), for the message.
+
+    Raises:
+        InputError: there is no such module or attribute, importing it failed, or the module came from another folder.
+    """
+    module_name, _, attribute = name.partition(":")
+    found: Any = load_module(project, module_name, key=key)
+    if not attribute:
+        raise InputError(f"{name!r} is not of the form 'module:attribute'", source=project.file, key=key)
+    for part in attribute.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError as error:
+            raise InputError(
+                f"{name!r}: {module_name} has no {attribute!r}", source=project.file, key=key
+            ) from error
+    return found
+
+
+def load_module(project: Project, name: str, *, key: str | None = None) -> ModuleType:
+    """Imports a module from the project's root; arguments and errors as for ``load_object``."""
+    root = str(project.root)
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:
+        # A project's file may fail in any way; the line names the place, the cause keeps the traceback.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        own = Path(place.filename).is_relative_to(project.root)
+        what = type(error).__name__ + (f" at {place.filename}:{place.lineno}" if own else "")
+        raise InputError(
+            f"{name!r} cannot be imported: {what}: {error}", source=project.file, key=key
+        ) from error
+    _check_origin(project, module, name, key)
+    return module
+
+
+def _check_origin(project: Project, module: ModuleType, name: str, key: str | None) -> None:
+    """Refuses a namesake: ``models`` already imported from, or shadowed by, another project."""
+    top = project.root / name.partition(".")[0]
+    own = top.is_dir() or top.with_suffix(".py").is_file()
+    origin = module.__file__
+    if own and origin is not None and not Path(origin).resolve().is_relative_to(project.root):
+        raise InputError(
+            f"{name!r} was imported from {origin}, not from this project",
+            source=project.file,
+            key=key,
+            hint="one process serves one project",
+        )
+
+
+def _problem(detail: ErrorDetails) -> str:
+    """One validation error, with the key as it would be written in the file."""
+    key = ".".join(str(part) for part in detail["loc"])
+    match detail["type"]:
+        case "extra_forbidden":
+            return f"unknown key {key!r}"
+        case "missing":
+            return f"key {key!r} is missing"
+    return f"{key} is {detail['input']!r}: {detail['msg']}"
