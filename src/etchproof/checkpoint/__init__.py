@@ -1,0 +1,21 @@
+"""Import of Llama checkpoints in Hugging Face form: validated, resolved, read one tensor at a time."""
+
+from etchproof.checkpoint.config import LinearScaling, Llama3Scaling, ModelConfig, RopeConfig, read_config
+from etchproof.checkpoint.load import Checkpoint, load_checkpoint
+from etchproof.checkpoint.synthetic import write_synthetic
+from etchproof.checkpoint.tensors import expected_tensors
+from etchproof.checkpoint.tokenizer import TextStream, Tokenizer
+
+__all__ = [
+    "Checkpoint",
+    "LinearScaling",
+    "Llama3Scaling",
+    "ModelConfig",
+    "RopeConfig",
+    "TextStream",
+    "Tokenizer",
+    "expected_tensors",
+    "load_checkpoint",
+    "read_config",
+    "write_synthetic",
+]

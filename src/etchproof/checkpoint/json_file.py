@@ -1,0 +1,58 @@
+"""Reading a small JSON file of a checkpoint: every way in which it can be bad is one ``InputError``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from etchproof.errors import InputError
+
+SHOWN_CHARS = 80
+
+
+def shown(value: object) -> str:
+    """A value as an error line shows it: printable ASCII, at most ``SHOWN_CHARS`` characters."""
+    text = ascii(value)
+    return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 3]}..."
+
+
+def shown_name(name: str) -> str:
+    """A key or tensor name as it stands, or escaped where it holds characters that cannot be printed."""
+    return name if name.isprintable() else shown(name)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The top-level object of a UTF-8 JSON file; a repeated key is refused, as readers differ on which one
+    counts.
+
+    Raises:
+        InputError: the file is missing, unreadable, not UTF-8, not JSON, or not an object.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise InputError("file not found", source=path) from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", source=path) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"is not UTF-8 text at byte {error.start}", source=path) from None
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in seen:
+                raise InputError("stands twice in one object", source=path, key=shown_name(key))
+            seen[key] = value
+        return seen
+
+    try:
+        parsed = json.loads(text, object_pairs_hook=unique)
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # JSONDecodeError; an integer too long for Python; deep nesting
+        raise InputError(f"is not valid JSON: {error}", source=path) from None
+    if not isinstance(parsed, dict):
+        raise InputError(f"holds {shown(parsed)}, expected a JSON object", source=path)
+    return parsed

@@ -1,0 +1,212 @@
+"""Checkpoints of random weights in Hugging Face form, for tests and for shapes whose real weights are not at
+hand.
+
+The same seed gives the same bytes on any machine: weights come from PCG64's raw stream by integer arithmetic
+alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+
+from etchproof.checkpoint.config import ModelConfig
+from etchproof.checkpoint.tensors import INDEX_FILE, SINGLE_FILE, expected_tensors
+from etchproof.checkpoint.tokenizer import TOKENIZER_FILE
+
+RopeForm = Literal["new", "old"]
+
+_BLOCK: Final = 1 << 22  # weights drawn at once
+_DTYPE_NAMES: Final = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+
+
+def write_synthetic(
+    folder: str | Path,
+    config: ModelConfig,
+    seed: int,
+    *,
+    dtype: torch.dtype = torch.float32,
+    shards: int = 1,
+    rope_form: RopeForm = "new",
+    tokenizer: bool = True,
+) -> Path:
+    """Write a complete checkpoint folder of seeded random weights; return the folder.
+
+    Args:
+        folder: made if need be; files of the same names are replaced.
+        dtype: float32, float16 or bfloat16, for all tensors.
+        shards: weight files; more than one come with an index. Memory holds one shard at a time.
+        rope_form: ``config.json`` as transformers 5 writes it (``rope_parameters``) or as older ones did.
+        tokenizer: also write a byte-level ``tokenizer.json``.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / "config.json", hf_config(config, dtype, rope_form))
+    if tokenizer:
+        _write_json(folder / TOKENIZER_FILE, _byte_tokenizer(config))
+
+    parts = _split(expected_tensors(config), shards)
+    if len(parts) == 1:
+        save_file(_draw(parts[0], seed, dtype), folder / SINGLE_FILE, metadata={"format": "pt"})
+        return folder
+    weight_map: dict[str, str] = {}
+    for number, part in enumerate(parts, start=1):
+        shard = f"model-{number:05d}-of-{len(parts):05d}.safetensors"
+        save_file(_draw(part, seed, dtype), folder / shard, metadata={"format": "pt"})
+        weight_map.update(dict.fromkeys(part, shard))
+    size_bytes = dtype.itemsize * sum(math.prod(shape) for part in parts for shape in part.values())
+    _write_json(folder / INDEX_FILE, {"metadata": {"total_size": size_bytes}, "weight_map": weight_map})
+    return folder
+
+
+def random_tensor(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
+    """One float32 tensor of a synthetic checkpoint, drawn from a generator of its own, seeded by ``seed`` and
+    ``name``.
+
+    A weight is the sum of four 16-bit integers (close to normal, bounded by 3.5 sigma), scaled to a standard
+    deviation of 1/sqrt(in_features) for matrices and 0.1 for vectors; norms centre on 1, biases on 0.
+    """
+    if len(shape) == 1:
+        mean, sigma = (0.0 if name.endswith(".bias") else 1.0), 0.1
+    else:
+        mean, sigma = 0.0, 1 / math.sqrt(shape[-1])
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    raw = np.random.PCG64(int.from_bytes(digest[:16], "little"))
+    values = np.concatenate([_near_normal(raw, count) for count in _blocks(math.prod(shape))])
+    return torch.from_numpy(np.float32(mean) + np.float32(sigma) * values).reshape(shape)
+
+
+def hf_config(config: ModelConfig, dtype: torch.dtype, rope_form: RopeForm) -> dict[str, Any]:
+    """The ``config.json`` that ``read_config`` resolves to ``config``."""
+    scaling = None if config.rope.scaling is None else config.rope.scaling.model_dump()
+    eos: int | list[int] | None = list(config.eos_token_ids)
+    if len(config.eos_token_ids) < 2:
+        eos = config.eos_token_ids[0] if config.eos_token_ids else None
+    raw: dict[str, Any] = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.n_layers,
+        "num_attention_heads": config.n_heads,
+        "num_key_value_heads": config.n_kv_heads,
+        "head_dim": config.head_dim,
+        "max_position_embeddings": config.context,
+        "rms_norm_eps": config.rms_norm_eps,
+        "hidden_act": "silu",
+        "tie_word_embeddings": config.tie_word_embeddings,
+        "attention_bias": config.attention_bias,
+        "mlp_bias": config.mlp_bias,
+        "bos_token_id": config.bos_token_id,
+        "eos_token_id": eos,
+    }
+    if rope_form == "new":
+        raw["dtype"] = _DTYPE_NAMES[dtype]
+        raw["rope_parameters"] = {"rope_type": "default", **(scaling or {}), "rope_theta": config.rope.theta}
+    else:
+        raw["torch_dtype"] = _DTYPE_NAMES[dtype]
+        raw["rope_theta"] = config.rope.theta
+        if scaling is not None and scaling["rope_type"] == "linear":  # from before the key was renamed
+            scaling["type"] = scaling.pop("rope_type")
+        raw["rope_scaling"] = scaling
+    return raw
+
+
+def _draw(shapes: dict[str, tuple[int, ...]], seed: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    return {name: random_tensor(name, shape, seed).to(dtype) for name, shape in shapes.items()}
+
+
+def _near_normal(raw: np.random.PCG64, count: int) -> NDArray[np.float32]:
+    """``count`` float32 of mean 0 and standard deviation 1, each from one 64-bit word of the raw stream."""
+    words = np.asarray(raw.random_raw(count), dtype="<u8").view("<u2").reshape(count, 4)
+    centred = 2 * words.sum(axis=1, dtype=np.int32) - 4 * 0xFFFF  # (count,) int32, symmetric about 0
+    values: NDArray[np.float32] = centred.astype(np.float32) / np.float32(2 * 0x10000 / math.sqrt(3))
+    return values
+
+
+def _blocks(total: int) -> Iterator[int]:
+    for first in range(0, total, _BLOCK):
+        yield min(_BLOCK, total - first)
+
+
+def _split(shapes: dict[str, tuple[int, ...]], shards: int) -> list[dict[str, tuple[int, ...]]]:
+    """Contiguous parts of about equal size, none empty: at most ``shards``, fewer of few tensors."""
+    total = sum(math.prod(shape) for shape in shapes.values())
+    parts: dict[int, dict[str, tuple[int, ...]]] = {}
+    done = 0
+    for name, shape in shapes.items():
+        parts.setdefault(done * shards // total, {})[name] = shape
+        done += math.prod(shape)
+    return list(parts.values())
+
+
+def _byte_tokenizer(config: ModelConfig) -> dict[str, Any]:
+    """A byte-level BPE without merges: special tokens at the config's ids, bytes on the ids left, as far as
+    they reach.
+
+    Printable ASCII comes first, so that a vocabulary of 100 still reads and writes English; with an ``<unk>``
+    for the rest.
+    """
+    special: dict[str, int] = {}
+    if config.bos_token_id is not None:
+        special["<s>"] = config.bos_token_id
+    for number, token in enumerate(dict.fromkeys(config.eos_token_ids)):
+        if token != config.bos_token_id:
+            special["</s>" if number == 0 else f"</s{number}>"] = token
+    free = (token for token in range(config.vocab_size) if token not in special.values())
+    if config.vocab_size - len(special) < 256:
+        special["<unk>"] = next(free, 0)
+
+    printable = [
+        *range(0x21, 0x7F),
+        *range(0xA1, 0xAD),
+        *range(0xAE, 0x100),
+    ]  # GPT-2's byte alphabet: these stand for themselves
+    others = [byte for byte in range(256) if byte not in printable]
+    characters = {byte: chr(byte) for byte in printable} | {
+        byte: chr(256 + n) for n, byte in enumerate(others)
+    }
+    order = sorted(range(256), key=lambda byte: (not (0x20 <= byte < 0x7F or byte == 0x0A), byte))
+    vocab = special | {characters[byte]: token for byte, token in zip(order, free, strict=False)}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {"id": token, "content": content, **flags}
+            for content, token in sorted(special.items(), key=lambda item: item[1])
+        ],
+        "normalizer": None,
+        "pre_tokenizer": byte_level,
+        "post_processor": None,
+        "decoder": byte_level,
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": "<unk>" if "<unk>" in special else None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": dict(sorted(vocab.items(), key=lambda item: item[1])),
+            "merges": [],
+        },
+    }
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=True) + "\n", encoding="utf-8")
