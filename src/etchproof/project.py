@@ -172,9 +172,9 @@ def load_object(project: Project, name: str, *, key: str | None = None) -> Any:
         InputError: there is no such module or attribute, importing it failed, or the module came from another folder.
     """
     module_name, _, attribute = name.partition(":")
-    found: Any = load_module(project, module_name, key=key)
     if not attribute:
         raise InputError(f"{name!r} is not of the form 'module:attribute'", source=project.file, key=key)
+    found: Any = _import(project, module_name, name, key)
     for part in attribute.split("."):
         try:
             found = getattr(found, part)
@@ -187,6 +187,11 @@ def load_object(project: Project, name: str, *, key: str | None = None) -> Any:
 
 def load_module(project: Project, name: str, *, key: str | None = None) -> ModuleType:
     """Imports a module from the project's root; arguments and errors as for ``load_object``."""
+    return _import(project, name, name, key)
+
+
+def _import(project: Project, name: str, value: str, key: str | None) -> ModuleType:
+    """Imports module ``name``; ``value`` is what the project's file says."""
     root = str(project.root)
     if root not in sys.path:
         sys.path.insert(0, root)
@@ -198,20 +203,20 @@ def load_module(project: Project, name: str, *, key: str | None = None) -> Modul
         own = Path(place.filename).is_relative_to(project.root)
         what = type(error).__name__ + (f" at {place.filename}:{place.lineno}" if own else "")
         raise InputError(
-            f"{name!r} cannot be imported: {what}: {error}", source=project.file, key=key
+            f"{value!r} cannot be imported: {what}: {error}", source=project.file, key=key
         ) from error
-    _check_origin(project, module, name, key)
+    _check_origin(project, module, value, key)
     return module
 
 
-def _check_origin(project: Project, module: ModuleType, name: str, key: str | None) -> None:
+def _check_origin(project: Project, module: ModuleType, value: str, key: str | None) -> None:
     """Refuses a namesake: ``models`` already imported from, or shadowed by, another project."""
-    top = project.root / name.partition(".")[0]
+    top = project.root / module.__name__.partition(".")[0]
     own = top.is_dir() or top.with_suffix(".py").is_file()
     origin = module.__file__
     if own and origin is not None and not Path(origin).resolve().is_relative_to(project.root):
         raise InputError(
-            f"{name!r} was imported from {origin}, not from this project",
+            f"{value!r} was imported from {origin}, not from this project",
             source=project.file,
             key=key,
             hint="one process serves one project",

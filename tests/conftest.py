@@ -1,0 +1,42 @@
+"""Fixtures that every suite shares, and the ``--strict-skips`` option."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ("tests.strict_skips",)
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> Path:
+    """The folder of ``pyproject.toml`` and ``etchproof.toml``."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def stories260k() -> Path:
+    """The trained stories260K checkpoint: reference data beside the repository, not in it."""
+    return _reference_data("stories260k")
+
+
+@pytest.fixture(scope="session")
+def adapters_dir() -> Path:
+    """The folder of the PEFT adapters trained on stories260K: reference data beside the repository, not in it."""
+    return _reference_data("adapters")
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint() -> Path:
+    """The small trained checkpoint that ships; it is part of the repository, so its absence is no skip."""
+    return ROOT / "models" / "tiny"
+
+
+def _reference_data(name: str) -> Path:
+    folder = ROOT.parent / "shared" / "models" / name
+    if not folder.is_dir():
+        pytest.skip(f"no reference data at ../shared/models/{name}, beside the repository")
+    return folder
