@@ -81,13 +81,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _checkpoint_folder(path: str | Path) -> Path:
+    if not (str(path) and str(path).isprintable()):
+        raise InputError(f"checkpoint {shown(str(path))} is no usable path")
     folder = Path(path)
     try:
         if folder.is_dir():
             return folder
         found = folder.exists()
-    except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
-        raise InputError(f"checkpoint {shown(str(path))} is no usable path: {error}") from None
+    except OSError as error:  # a name that is too long
+        raise InputError(f"checkpoint {shown(str(path))} is no usable path: {error.strerror}") from None
     if found:
         raise InputError(
             "is a file, expected a checkpoint folder with config.json",

@@ -135,7 +135,7 @@ class WeightFiles:
             bad = (~finite).nonzero()
             where = tuple(bad[0].tolist())
             raise InputError(
-                f"holds {len(bad)} values that are NaN or infinite, "
+                f"is NaN or infinite in {len(bad)} of {values.numel()} values, "
                 f"the first is {float(values[where])} at {list(where)}",
                 source=self.location[name],
                 key=name,

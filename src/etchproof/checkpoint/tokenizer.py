@@ -45,18 +45,14 @@ class Tokenizer:
         )
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of ``text``, BOS first exactly once, whether or not the tokenizer's post-processor adds
-        it.
+        """Token ids of ``text``; BOS stands first exactly once, whether or not the post-processor adds it.
 
         Raises:
             InputError: a token is outside the model's vocabulary, or the text is no valid Unicode.
         """
-        try:
-            ids: list[int] = self._inner.encode(text).ids
-        except UnicodeEncodeError:
-            raise InputError(
-                f"text {shown(text)} holds half of a surrogate pair", source=self._path
-            ) from None
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise InputError(f"text {shown(text)} holds half of a surrogate pair, expected valid Unicode")
+        ids: list[int] = self._inner.encode(text).ids
         if self._bos is not None:
             while ids[:1] == [self._bos]:  # added by the post-processor, written out in the text, or both
                 ids = ids[1:]

@@ -1,0 +1,85 @@
+"""Synthetic checkpoints: the same bytes for the same seed, and every form reads back as it was asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from etchproof.checkpoint import (
+    LinearScaling,
+    Llama3Scaling,
+    ModelConfig,
+    RopeConfig,
+    load_checkpoint,
+    read_config,
+    write_synthetic,
+)
+from etchproof.checkpoint.synthetic import RopeForm, random_tensor
+
+LLAMA3 = Llama3Scaling(factor=8, low_freq_factor=1, high_freq_factor=4, original_max_position_embeddings=16)
+
+
+def test_the_bytes_are_fixed(tmp_path: Path, tiny: ModelConfig) -> None:
+    """A new hash here means that every checkpoint made from a seed has changed: intended?"""
+    one = write_synthetic(tmp_path / "tiny", tiny, seed=1)
+    digest = hashlib.sha256((one / "model.safetensors").read_bytes()).hexdigest()
+    assert digest == "118546c7c7a560739a472576afd400c8ad71dd434f7aae4a51453d855fb58e53"
+
+
+def test_drawn_values() -> None:
+    matrix = random_tensor("a.weight", (300, 400), seed=0)
+    assert float(matrix.mean()) == pytest.approx(0, abs=5e-4)
+    assert float(matrix.std()) == pytest.approx(400**-0.5, rel=0.01)
+    assert not torch.equal(matrix, random_tensor("a.weight", (300, 400), seed=1))
+    assert not torch.equal(matrix, random_tensor("b.weight", (300, 400), seed=0))
+    assert float(random_tensor("norm.weight", (1000,), seed=0).mean()) == pytest.approx(1, abs=0.02)
+
+
+def test_a_tensor_does_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = random_tensor("a.weight", (30, 41), seed=3)
+    monkeypatch.setattr("etchproof.checkpoint.synthetic._BLOCK", 100)
+    assert torch.equal(whole, random_tensor("a.weight", (30, 41), seed=3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_dtypes_round_the_same_draw(tmp_path: Path, tiny: ModelConfig, dtype: torch.dtype) -> None:
+    checkpoint = load_checkpoint(write_synthetic(tmp_path / "tiny", tiny, seed=1, dtype=dtype, shards=2))
+    for name in checkpoint.tensor_names:
+        value = checkpoint.tensor(name)
+        assert torch.equal(value, random_tensor(name, tuple(value.shape), seed=1).to(dtype).float())
+
+
+@pytest.mark.parametrize("form", ["new", "old"])
+@pytest.mark.parametrize("scaling", [None, LLAMA3, LinearScaling(factor=2)], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("eos", [(), (2,), (2, 5)], ids=str)
+def test_the_config_reads_back(
+    tmp_path: Path,
+    tiny: ModelConfig,
+    form: RopeForm,
+    scaling: Llama3Scaling | LinearScaling | None,
+    eos: tuple[int, ...],
+) -> None:
+    config = tiny.model_copy(update={"rope": RopeConfig(theta=5e4, scaling=scaling), "eos_token_ids": eos})
+    assert read_config(write_synthetic(tmp_path / "tiny", config, seed=1, rope_form=form)) == config
+
+
+@pytest.mark.parametrize("shards", [1, 2, 5, 1000])
+def test_shards(tmp_path: Path, tiny: ModelConfig, shards: int) -> None:
+    checkpoint = load_checkpoint(write_synthetic(tmp_path / "tiny", tiny, seed=1, shards=shards))
+    assert len(checkpoint.weights.files) <= shards + (shards > 1)
+
+
+@pytest.mark.parametrize("vocab_size", [3, 4, 50, 100, 258, 259, 512])
+def test_the_tokenizer_fits_any_vocabulary(tmp_path: Path, tiny: ModelConfig, vocab_size: int) -> None:
+    config = tiny.model_copy(update={"vocab_size": vocab_size})
+    tokenizer = load_checkpoint(write_synthetic(tmp_path / "tiny", config, seed=1)).tokenizer()
+    ids = tokenizer.encode("Hi there!\n\u20ac")
+    assert ids[0] == 1
+    assert max(ids) < vocab_size
+    if vocab_size >= 258:
+        assert tokenizer.decode(ids) == "Hi there!\n\u20ac"
+    elif vocab_size == 100:
+        assert tokenizer.decode(ids) == "Hi there!\n"
