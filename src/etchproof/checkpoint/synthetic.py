@@ -129,8 +129,11 @@ def _draw(shapes: dict[str, tuple[int, ...]], seed: int, dtype: torch.dtype) -> 
 
 def _near_normal(raw: np.random.PCG64, count: int) -> NDArray[np.float32]:
     """``count`` float32 of mean 0 and standard deviation 1, each from one 64-bit word of the raw stream."""
-    words = np.asarray(raw.random_raw(count), dtype="<u8").view("<u2").reshape(count, 4)
-    centred = 2 * words.sum(axis=1, dtype=np.int32) - 4 * 0xFFFF  # (count,) int32, symmetric about 0
+    words = np.asarray(raw.random_raw(count), dtype=np.uint64)  # (count,)
+    lanes = np.uint64(0x0000_FFFF_0000_FFFF)
+    pairs = (words & lanes) + (words >> np.uint64(16) & lanes)  # two sums of two, 17 bits each
+    sums = ((pairs & np.uint64(0x1FFFF)) + (pairs >> np.uint64(32))).astype(np.int32)  # (count,) sums of four
+    centred = 2 * sums - 4 * 0xFFFF  # (count,) int32, symmetric about 0
     values: NDArray[np.float32] = centred.astype(np.float32) / np.float32(2 * 0x10000 / math.sqrt(3))
     return values
 
