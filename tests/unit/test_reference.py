@@ -56,7 +56,7 @@ def drawn_config(seed: int) -> tuple[ModelConfig, torch.dtype, int, RopeForm]:
     n_heads = n_kv_heads * group
     head_dim = int(rng.choice([2, 6, 8, 16]))
     hidden = n_heads * (
-        head_dim if seed % 3 else int(rng.integers(3, 9))
+        head_dim if seed // 3 % 2 else int(rng.integers(3, 9))
     )  # equal to n_heads * head_dim, or not
     scaling = (
         None,
