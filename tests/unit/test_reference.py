@@ -55,9 +55,9 @@ def drawn_config(seed: int) -> tuple[ModelConfig, torch.dtype, int, RopeForm]:
     n_kv_heads, group = ((1, 4), (2, 2), (4, 1), (3, 2))[seed % 4]  # MQA, GQA, MHA, GQA off powers of two
     n_heads = n_kv_heads * group
     head_dim = int(rng.choice([2, 6, 8, 16]))
-    hidden = n_heads * (
+    per_head = (
         head_dim if seed // 3 % 2 else int(rng.integers(3, 9))
-    )  # equal to n_heads * head_dim, or not
+    )  # hidden_size may differ from n_heads * head_dim
     scaling = (
         None,
         Llama3Scaling(factor=8, low_freq_factor=1, high_freq_factor=4, original_max_position_embeddings=32),
@@ -66,7 +66,7 @@ def drawn_config(seed: int) -> tuple[ModelConfig, torch.dtype, int, RopeForm]:
     config = ModelConfig(
         name=f"draw{seed}",
         vocab_size=int(rng.integers(40, 300)),
-        hidden_size=hidden,
+        hidden_size=n_heads * per_head,
         intermediate_size=int(rng.integers(5, 90)),
         n_layers=int(rng.integers(1, 4)),
         n_heads=n_heads,
