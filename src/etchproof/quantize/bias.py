@@ -1,0 +1,46 @@
+"""Biases as 32-bit integers beside the accumulator's scale (docs/numerics.md section 4)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from etchproof.errors import InputError
+from etchproof.quantized import QuantizedMatrix
+
+SHIFT_MAX: Final = 15
+_LIMIT: Final = 2**31 - 1
+
+
+def with_bias(
+    matrix: QuantizedMatrix,
+    bias: npt.NDArray[np.float32],
+    input_frac: int,
+    *,
+    name: str = "bias",
+    source: str | None = None,
+) -> QuantizedMatrix:
+    """The matrix with B[o] = bias[o] * 2^(e + frac(x) - bias_shift), nearest (ties to even), the smallest shift.
+
+    Args:
+        matrix: without a bias.
+        bias: (rows,), finite.
+        input_frac: fractional bits of the linear's input.
+
+    Raises:
+        InputError: the bias is too large beside the weights for a shift of 15.
+    """
+    wide = bias.astype(np.float64)
+    for shift in range(SHIFT_MAX + 1):
+        values = np.rint(np.ldexp(wide, matrix.exponent + input_frac - shift))  # (rows,)
+        if np.abs(values).max() <= _LIMIT:
+            return replace(matrix, bias=values.astype(np.int32), bias_shift=shift)
+    raise InputError(
+        f"holds {float(np.abs(bias).max()):.6g}, too large beside weights of exponent {matrix.exponent} and inputs of "
+        f"{input_frac} fractional bits",
+        source=source,
+        key=name,
+    )

@@ -1,0 +1,130 @@
+"""Calibration: how large each tap gets, on text that the float model itself writes.
+
+The text is sampled from the checkpoint, seeded, so nothing is downloaded and every checkpoint has some. Only the
+power of two above a maximum reaches the chip (``etchproof.quantize.frac``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from etchproof.checkpoint import Checkpoint
+from etchproof.checkpoint.config import ModelConfig
+from etchproof.checkpoint.tensors import EMBEDDING, LM_HEAD
+from etchproof.quantize.layerwise import module_name, rms_norm, run_layer
+from etchproof.recipe import Recipe
+from etchproof.reference import FloatModel, sample
+
+Ranges = Mapping[tuple[int, str], float]
+"""The largest magnitude of each tap by (layer, tap); ``scores``, ``softmax`` and ``token`` are not among them."""
+
+_FLOAT64_WEIGHTS: Final = (
+    1 << 28
+)  # a larger model is sampled in float32: 2 GiB of weights at most is spent on float64
+_UNRANGED: Final = frozenset({"scores", "softmax"})
+
+
+@dataclass(frozen=True)
+class CalibrationText:
+    """Sequences of tokens, each from position 0, and the seed that they were drawn with."""
+
+    tokens: Tensor  # (sequences, length) int64
+    seed: int
+
+
+def calibration_text(checkpoint: Checkpoint, recipe: Recipe) -> CalibrationText:
+    """The recipe's calibration text: drawn from the checkpoint, cut to the chip's context.
+
+    A model without a BOS token starts from token 0.
+    """
+    config, wanted = checkpoint.config, recipe.calibration
+    length = min(wanted.length, recipe.chip_context(config))
+    return CalibrationText(sample_text(checkpoint, wanted.sequences, length, wanted.seed), wanted.seed)
+
+
+def sample_text(checkpoint: Checkpoint, sequences: int, length: int, seed: int) -> Tensor:
+    """``sequences`` texts drawn from the checkpoint itself (``etchproof.reference.sample``), (sequences, length) int64.
+
+    Raises:
+        InputError: ``length`` is beyond the context.
+    """
+    config = checkpoint.config
+    if config.bos_token_id is None:
+        config = config.model_copy(update={"bos_token_id": 0})
+    weights = sum(math.prod(shape) for shape in checkpoint.weights.shapes.values())
+    dtype = torch.float64 if weights <= _FLOAT64_WEIGHTS else torch.float32
+    return sample(FloatModel(config, checkpoint.tensor, dtype), sequences, length, seed)
+
+
+def calibrate(
+    checkpoint: Checkpoint, text: CalibrationText, progress: Callable[[str], None] | None = None
+) -> Ranges:
+    """The largest magnitude that each tap of the float model reaches on a text, in float64, a layer at a time."""
+    config = checkpoint.config
+    largest: dict[tuple[int, str], float] = {}
+
+    def see(layer: int, tap: str, value: Tensor) -> None:
+        if tap not in _UNRANGED:
+            largest[layer, tap] = max(largest.get((layer, tap), 0.0), float(value.abs().max()))
+
+    x = embed(checkpoint, text.tokens)  # (B, T, hidden)
+    see(-1, "embedding", x)
+    for layer in range(config.n_layers):
+        if progress:
+            progress(f"calibrating layer {layer + 1} of {config.n_layers}")
+        linear = FloatLinears(checkpoint, layer)
+        attn_gain, mlp_gain = layer_gains(checkpoint, layer)
+
+        def see_layer(tap: str, value: Tensor, layer: int = layer) -> None:
+            see(layer, tap, value)
+
+        x = run_layer(config, x, attn_gain, mlp_gain, linear, see_layer)
+    x = rms_norm(config, x, checkpoint.tensor("model.norm.weight").double())
+    see(-1, "final_norm", x)
+    head = checkpoint.tensor(head_tensor(config)).double()
+    for sequence in x:  # one at a time: a vocabulary's logits of a whole text are large
+        see(-1, "logits", sequence @ head.T)
+    return largest
+
+
+class FloatLinears:
+    """The linears of one layer in float64, each read from the checkpoint when it is used."""
+
+    def __init__(self, checkpoint: Checkpoint, layer: int) -> None:
+        self._checkpoint, self._layer = checkpoint, layer
+
+    def __call__(self, tap: str, x: Tensor) -> Tensor:
+        module = module_name(self._layer, tap)
+        weight = self._checkpoint.tensor(f"{module}.weight").double()
+        return torch.nn.functional.linear(x, weight, bias_of(self._checkpoint, module))
+
+
+def bias_of(checkpoint: Checkpoint, module: str) -> Tensor | None:
+    """A linear's bias in float64, (rows,), or None where the architecture has none."""
+    name = f"{module}.bias"
+    return checkpoint.tensor(name).double() if name in checkpoint.weights.shapes else None
+
+
+def embed(checkpoint: Checkpoint, tokens: Tensor) -> Tensor:
+    """The embeddings of tokens (B, T) in float64, (B, T, hidden)."""
+    return checkpoint.tensor(EMBEDDING)[tokens].double()
+
+
+def layer_gains(checkpoint: Checkpoint, layer: int) -> tuple[Tensor, Tensor]:
+    """RMSNorm gains before attention and before the MLP, two of (hidden,) float64."""
+    prefix = f"model.layers.{layer}"
+    return (
+        checkpoint.tensor(f"{prefix}.input_layernorm.weight").double(),
+        checkpoint.tensor(f"{prefix}.post_attention_layernorm.weight").double(),
+    )
+
+
+def head_tensor(config: ModelConfig) -> str:
+    """The tensor that the LM head is made of: its own, or the embedding where they are tied."""
+    return EMBEDDING if config.tie_word_embeddings else LM_HEAD

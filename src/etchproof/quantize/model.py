@@ -1,0 +1,136 @@
+"""A checkpoint under a recipe, in integers: matrices, gains, biases and fractional bits put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from etchproof.checkpoint import Checkpoint
+from etchproof.checkpoint.tensors import EMBEDDING
+from etchproof.errors import InputError
+from etchproof.quantize.bias import with_bias
+from etchproof.quantize.calibrate import Ranges, calibrate, calibration_text, head_tensor
+from etchproof.quantize.frac import layer_fracs, tail_fracs
+from etchproof.quantize.gains import quantize_gains
+from etchproof.quantize.layerwise import module_name
+from etchproof.quantize.matrix import quantize_matrix
+from etchproof.quantized import (
+    RESIDUAL_FRAC,
+    QuantizedGains,
+    QuantizedLayer,
+    QuantizedMatrix,
+    QuantizedModel,
+)
+from etchproof.recipe import EMBEDDING_MODULE, LM_HEAD_MODULE, MatrixFormat, Recipe, resolve
+from etchproof.taps import LINEARS
+
+QUANTIZER_VERSION: Final = 1
+"""Raised whenever the same checkpoint and recipe give other integers."""
+
+Progress = Callable[[str], None]
+
+_LINEAR_INPUTS: Final = {
+    "q_proj": "attn_norm",
+    "k_proj": "attn_norm",
+    "v_proj": "attn_norm",
+    "o_proj": "attn_out",
+    "gate_proj": "mlp_norm",
+    "up_proj": "mlp_norm",
+    "down_proj": "swiglu",
+}
+"""The tap that feeds each linear."""
+
+
+def quantize_model(
+    checkpoint: Checkpoint, recipe: Recipe, *, progress: Progress | None = None
+) -> QuantizedModel:
+    """Quantize a checkpoint: weights, gains, biases, fractional bits (docs/numerics.md sections 3, 4 and 12).
+
+    The float model writes the calibration text and says how large each tap gets; the result is a function of the
+    checkpoint's content and the recipe alone. Memory holds one float64 layer at a time beside the codes, except
+    that sampling the text holds the whole float model.
+
+    Args:
+        progress: is handed a line for each stage and layer.
+
+    Raises:
+        InputError: the recipe does not fit the architecture, or a tensor's magnitude is beyond the arithmetic.
+    """
+    say = progress or (lambda line: None)
+    formats = resolve(recipe, checkpoint.config)
+    say("sampling the calibration text")
+    text = calibration_text(checkpoint, recipe)
+    ranges = calibrate(checkpoint, text, progress)
+    matrices = _round_to_nearest(checkpoint, formats, say)
+    return assemble(checkpoint, recipe, ranges, matrices)
+
+
+def assemble(
+    checkpoint: Checkpoint, recipe: Recipe, ranges: Ranges, matrices: Mapping[str, QuantizedMatrix]
+) -> QuantizedModel:
+    """The model of matrices by module name: gains rounded, fractional bits chosen, biases rounded with them.
+
+    Raises:
+        InputError: a magnitude is beyond the arithmetic.
+    """
+    config = checkpoint.config
+    embedding = matrices[EMBEDDING_MODULE]
+    if embedding.exponent < RESIDUAL_FRAC:  # embedding.shift = e - 16 must not be negative
+        raise InputError(
+            f"needs exponent {embedding.exponent}, expected at least {RESIDUAL_FRAC}: its values are too large",
+            source=checkpoint.path,
+            key=EMBEDDING,
+        )
+    layers = []
+    for layer in range(config.n_layers):
+        linears = {name: matrices[module_name(layer, name)] for name in LINEARS}
+        attn_norm = _gains(checkpoint, f"model.layers.{layer}.input_layernorm.weight")
+        mlp_norm = _gains(checkpoint, f"model.layers.{layer}.post_attention_layernorm.weight")
+        exponents = {name: matrix.exponent for name, matrix in linears.items()}
+        norms = (attn_norm.exponent, mlp_norm.exponent)
+        frac = layer_fracs(config, recipe, ranges, layer, exponents, norms)
+        for name, matrix in linears.items():
+            bias = f"{module_name(layer, name)}.bias"
+            if bias in checkpoint.weights.shapes:
+                values = checkpoint.tensor(bias).numpy()
+                linears[name] = with_bias(
+                    matrix, values, frac[_LINEAR_INPUTS[name]], name=bias, source=str(checkpoint.path)
+                )
+        layers.append(QuantizedLayer(linears, attn_norm, mlp_norm, frac))
+    final_norm, lm_head = _gains(checkpoint, "model.norm.weight"), matrices[LM_HEAD_MODULE]
+    return QuantizedModel(
+        config=config,
+        recipe=recipe,
+        checkpoint_sha256=checkpoint.sha256,
+        embedding=embedding,
+        layers=tuple(layers),
+        final_norm=final_norm,
+        lm_head=lm_head,
+        frac=tail_fracs(config, recipe, ranges, final_norm.exponent, lm_head.exponent),
+    )
+
+
+def weight_of(checkpoint: Checkpoint, module: str) -> tuple[str, npt.NDArray[np.float32]]:
+    """A ROM matrix's tensor name and float32 values, (rows, cols)."""
+    name = head_tensor(checkpoint.config) if module == LM_HEAD_MODULE else f"{module}.weight"
+    return name, checkpoint.tensor(name).numpy()
+
+
+def _round_to_nearest(
+    checkpoint: Checkpoint, formats: Mapping[str, MatrixFormat], say: Progress
+) -> dict[str, QuantizedMatrix]:
+    matrices = {}
+    for module, form in formats.items():
+        say(f"rounding {module}")
+        name, weight = weight_of(checkpoint, module)
+        matrices[module] = quantize_matrix(
+            weight, form.bits, form.group_size, name=name, source=str(checkpoint.path)
+        )
+    return matrices
+
+
+def _gains(checkpoint: Checkpoint, name: str) -> QuantizedGains:
+    return quantize_gains(checkpoint.tensor(name).numpy(), name=name, source=str(checkpoint.path))

@@ -1,0 +1,340 @@
+"""Recipes: how a checkpoint becomes integers, read from YAML (``models/recipes/``).
+
+A recipe fixes every format of the chip that is a choice: the widths of activations and of the key/value cache, the
+context, the tile, the bits and group size of each ROM matrix, and how codes and fractional bits are found.
+
+Matrix rules are globs over Hugging Face module names (``model.layers.*.self_attn.q_proj``; ``*`` spans dots). **The
+first rule that matches a matrix decides**, so the special stands before the general. ``resolve`` holds a recipe to an
+architecture: each matrix has a rule, each rule decides at least one matrix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Hashable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from etchproof.checkpoint.config import ModelConfig
+from etchproof.checkpoint.json_file import shown
+from etchproof.checkpoint.tensors import expected_tensors
+from etchproof.errors import InputError
+
+EMBEDDING_MODULE: Final = "model.embed_tokens"
+LM_HEAD_MODULE: Final = "lm_head"
+
+_FROZEN: Final = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+_SUFFIXES: Final = (".yaml", ".yml")
+
+
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _patterns(value: object) -> object:
+    """``match`` may be one glob or a list of them."""
+    return (value,) if isinstance(value, str) else _tuple(value)
+
+
+class Tile(BaseModel):
+    """The array of multiply-accumulates: ``rows`` outputs times ``inputs`` inputs a cycle (docs/rom-format.md)."""
+
+    model_config = _FROZEN
+
+    rows: Literal[4, 8, 16, 32] = 16
+    inputs: Literal[16, 32, 64, 128] = 64
+
+    @model_validator(mode="after")
+    def _no_taller_than_wide(self) -> Self:
+        if self.rows > self.inputs:
+            raise _inconsistent("rows", f"is {self.rows}, expected at most inputs {self.inputs}")
+        return self
+
+
+class Gptq(BaseModel):
+    """Knobs of the error-compensating quantizer; they count only where ``method`` is gptq.
+
+    ``damping`` is added to the Hessian's diagonal, as a part of the diagonal's mean.
+    """
+
+    model_config = _FROZEN
+
+    damping: Annotated[float, Field(gt=0, le=1)] = 0.01
+
+
+class Calibration(BaseModel):
+    """The text, sampled from the float model itself, on which ranges and GPTQ's Hessians are measured.
+
+    ``length`` counts tokens, BOS included; a chip with a shorter context cuts it.
+    """
+
+    model_config = _FROZEN
+
+    sequences: Annotated[int, Field(ge=1, le=4096)] = 16
+    length: Annotated[int, Field(ge=1, le=4096)] = 128
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
+
+
+class MatrixRule(BaseModel):
+    """The format of every matrix whose module name matches one of the globs.
+
+    ``group_size`` counts consecutive inputs of one row that share a scale; "row" is all of them.
+    """
+
+    model_config = _FROZEN
+
+    match: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1), BeforeValidator(_patterns)
+    ]
+    bits: Literal[3, 4, 6, 8]
+    group_size: Literal[16, 32, 64, 128, "row"]
+
+    @model_validator(mode="after")
+    def _plain_globs(self) -> Self:
+        for pattern in self.match:
+            if "{" in pattern or "}" in pattern:
+                raise _inconsistent(
+                    "match", f"is {pattern!r}: braces are no glob here, write a list of patterns"
+                )
+        return self
+
+    def matches(self, module: str) -> bool:
+        return any(fnmatchcase(module, pattern) for pattern in self.match)
+
+
+class Recipe(BaseModel):
+    """One recipe, every default filled in.
+
+    Attributes:
+        name: the file's name without its suffix.
+        description: a sentence for reports; not part of ``sha256``.
+        activation_bits: A of docs/numerics.md section 1.
+        kv_bits: K of docs/numerics.md section 1.
+        context: positions; a chip's is the smaller of this and the checkpoint's (``chip_context``).
+        tile: the array of multiply-accumulates.
+        headroom: h of docs/numerics.md section 12; 2 for 16-bit activations, 1 for 8-bit ones if not given.
+        method: rtn rounds each weight to nearest; gptq compensates rounding errors.
+        gptq: gptq's knobs.
+        calibration: the calibration text.
+        matrices: the rules; the first that matches a matrix decides.
+    """
+
+    model_config = _FROZEN
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    description: str = ""
+    activation_bits: Literal[16, 8] = 16
+    kv_bits: Literal[16, 8] = 16
+    context: Annotated[int, Field(ge=1, le=2**24)] = 512
+    tile: Tile = Tile()
+    headroom: Annotated[float, Field(ge=1, le=1024)] = 2.0
+    method: Literal["rtn", "gptq"] = "rtn"
+    gptq: Gptq = Gptq()
+    calibration: Calibration = Calibration()
+    matrices: Annotated[tuple[MatrixRule, ...], Field(min_length=1), BeforeValidator(_tuple)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_headroom(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "headroom" not in data:
+            return {**data, "headroom": 1.0 if data.get("activation_bits") == 8 else 2.0}
+        return data
+
+    @property
+    def sha256(self) -> str:
+        """Hash of what the recipe says, without its labels (``name``, ``description``), as canonical JSON."""
+        content = self.model_dump(mode="json", exclude={"name", "description"})
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def chip_context(self, config: ModelConfig) -> int:
+        """T of docs/numerics.md section 1: positions that the chip of this checkpoint holds."""
+        return min(self.context, config.context)
+
+
+@dataclass(frozen=True)
+class MatrixFormat:
+    """One matrix's format: bits of a code, and consecutive inputs of a row that share a scale."""
+
+    bits: int
+    group_size: int  # the columns' count where the recipe says "row"
+
+
+def load_recipe(path_or_name: str | Path, recipes_dir: Path) -> Recipe:
+    """Read a recipe: a path that ends in .yaml or .yml, or the name of one in ``recipes_dir``.
+
+    Raises:
+        InputError: one line that names the file, the key and the value; an unknown name lists the known ones.
+    """
+    text = str(path_or_name)
+    if text.endswith(_SUFFIXES):
+        path = Path(path_or_name)
+    else:
+        path = recipes_dir / f"{text}.yaml"
+        known = sorted(file.stem for file in recipes_dir.glob("*.yaml"))
+        if text not in known:
+            raise InputError(
+                f"recipe {shown(text)} is not known",
+                source=recipes_dir,
+                hint=f"known are {', '.join(known)}" if known else "the folder holds no recipe",
+            )
+    data = _read_yaml(path)
+    name = data.setdefault("name", path.stem)
+    if name != path.stem:
+        raise InputError(f"is {shown(name)}, but the file is {path.name}", source=path, key="name")
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise _input_error(error, path) from None
+
+
+def matrix_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
+    """(rows, columns) of each ROM matrix by its Hugging Face module name, in dataflow order.
+
+    ``lm_head`` is always one of them: the chip etches it apart from the embedding even where the weights are tied.
+    """
+    shapes = {
+        name.removesuffix(".weight"): (shape[0], shape[1])
+        for name, shape in expected_tensors(config).items()
+        if len(shape) == 2
+    }
+    shapes.setdefault(LM_HEAD_MODULE, shapes[EMBEDDING_MODULE])
+    return shapes
+
+
+def resolve(recipe: Recipe, config: ModelConfig) -> dict[str, MatrixFormat]:
+    """The format of each matrix of an architecture, by module name, in dataflow order.
+
+    Raises:
+        InputError: a matrix that no rule matches, a rule or pattern that decides nothing, or a group size that does
+            not fit the tile.
+    """
+    formats: dict[str, MatrixFormat] = {}
+    deciding: set[int] = set()
+    shapes = matrix_shapes(config)
+    for module, (_, cols) in shapes.items():
+        for number, rule in enumerate(recipe.matrices):
+            if rule.matches(module):
+                deciding.add(number)
+                size = cols if rule.group_size == "row" else rule.group_size
+                _check_tile(recipe, rule, number)
+                formats[module] = MatrixFormat(rule.bits, size)
+                break
+        else:
+            raise InputError(
+                f"no rule matches {module} of {config.name}",
+                source=recipe.name,
+                key="matrices",
+                hint="end with a rule that matches '*'",
+            )
+    for number, rule in enumerate(recipe.matrices):
+        key = f"matrices[{number}].match"
+        for pattern in rule.match:
+            if not any(fnmatchcase(module, pattern) for module in shapes):
+                raise InputError(
+                    f"{pattern!r} matches no matrix of {config.name}", source=recipe.name, key=key
+                )
+        if number not in deciding:
+            raise InputError(
+                f"{list(rule.match)} decides no matrix of {config.name}: an earlier rule takes each",
+                source=recipe.name,
+                key=key,
+                hint="the first rule that matches decides, so put the special before the general",
+            )
+    return formats
+
+
+def _check_tile(recipe: Recipe, rule: MatrixRule, number: int) -> None:
+    """Either the group divides the tile's inputs or the inputs divide the group (docs/rom-format.md)."""
+    if rule.group_size == "row":
+        return  # padded to whole tiles
+    inputs = recipe.tile.inputs
+    if inputs % rule.group_size and rule.group_size % inputs:
+        raise InputError(
+            f"is {rule.group_size}, expected a divisor or a multiple of tile.inputs {inputs}",
+            source=recipe.name,
+            key=f"matrices[{number}].group_size",
+        )
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML without repeated keys: the usual loader keeps the last one silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {shown(key)} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise InputError("file not found", source=path) from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", source=path) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"is not UTF-8 text at byte {error.start}", source=path) from None
+    try:
+        data = yaml.load(text, Loader=_UniqueKeys)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"is not valid YAML: {error}", source=path) from None
+    if not isinstance(data, dict):
+        raise InputError(f"holds {shown(data)}, expected keys and values", source=path)
+    for key in data:
+        if not isinstance(key, str):
+            raise InputError(f"key {shown(key)} is no text", source=path)
+    return data
+
+
+def _inconsistent(key: str, problem: str) -> PydanticCustomError:
+    """Fields that do not fit together; the text is a context value, as pydantic would expand braces in a template."""
+    return PydanticCustomError("inconsistent", "{problem}", {"key": key, "problem": problem})
+
+
+_EXPECTED: Final = {
+    "int_type": "expected an integer",
+    "float_type": "expected a number",
+    "string_type": "expected text",
+    "tuple_type": "expected a list",
+    "model_type": "expected keys and values",
+    "model_attributes_type": "expected keys and values",
+    "literal_error": "expected {expected}",
+    "finite_number": "expected a finite number",
+    "greater_than": "expected more than {gt}",
+    "greater_than_equal": "expected at least {ge}",
+    "less_than": "expected less than {lt}",
+    "less_than_equal": "expected at most {le}",
+    "too_short": "expected at least one",
+    "string_too_short": "expected at least one character",
+    "string_pattern_mismatch": "expected letters, digits, '.', '_' and '-'",
+}
+
+
+def _input_error(error: ValidationError, source: Path) -> InputError:
+    """The first finding of pydantic as one line of ours: key, value, what was expected."""
+    detail: ErrorDetails = error.errors(include_url=False)[0]
+    context, kind = detail.get("ctx", {}), detail["type"]
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]]
+    key = "".join(parts).removeprefix(".")
+    if kind == "inconsistent":
+        return InputError(str(context["problem"]), source=source, key=f"{key}.{context['key']}".lstrip("."))
+    if kind == "missing":
+        return InputError("is missing", source=source, key=key)
+    if kind == "extra_forbidden":
+        return InputError(f"is {shown(detail['input'])}, but there is no such key", source=source, key=key)
+    expected = _EXPECTED.get(kind, detail["msg"]).format(**context)
+    return InputError(f"is {shown(detail['input'])}, {expected}", source=source, key=key)
