@@ -1,0 +1,88 @@
+// Embedding ROM: a token's row, scaled into the residual format (docs/numerics.md section 2), as a stream of blocks.
+//
+// Latency: one cycle from start_i to the first block; then a block per cycle as the consumer takes them.
+// Handshake: start_i for one cycle while busy_o is low; token_i must hold until busy_o falls.
+
+module ep_embedding
+  import ep_pkg::*;
+#(
+  parameter int unsigned Vocab     = 512,
+  parameter int unsigned Blocks    = 4,       // blocks of a row
+  parameter int unsigned Lanes     = 16,
+  parameter int unsigned Bits      = 8,       // bits of a code
+  parameter int unsigned GroupSize = 16,      // inputs that share a scale
+  localparam int unsigned BlockW   = (Blocks > 1) ? $clog2(Blocks) : 1
+) (
+  input  logic               clk_i,
+  input  logic               rst_ni,
+`ifndef SYNTHESIS
+  input  logic               load_i,                 // simulation only: a rising edge loads the images
+`endif
+  input  logic               start_i,
+  output logic               busy_o,
+  input  logic        [31:0] token_i,
+  input  logic        [ 5:0] shift_i,
+  output logic               valid_o,
+  input  logic               ready_i,
+  output logic signed [31:0] data_o  [ Lanes],
+  output logic signed [31:0] row_o   [Blocks][Lanes]  // the whole row, once busy_o has fallen
+);
+
+  localparam int unsigned TokenW = (Vocab > 1) ? $clog2(Vocab) : 1;
+  localparam int unsigned Groups = (Blocks * Lanes + GroupSize - 1) / GroupSize;
+
+  typedef logic signed [31:0] block_t[Lanes];
+
+  logic signed [Bits-1:0] codes[1<<TokenW][Blocks][Lanes];
+  logic [15:0] scales[1<<TokenW][Groups];
+
+`ifndef SYNTHESIS
+  import "DPI-C" ep_rom_load = function void load_codes(
+    input int layer,
+    input string name,
+    inout logic [Bits-1:0] data[][][]
+  );
+  import "DPI-C" ep_rom_load = function void load_scales(
+    input int layer,
+    input string name,
+    inout logic [15:0] data[][]
+  );
+
+  always @(posedge load_i) begin
+    load_codes(-1, "embed_tokens.codes", codes);
+    load_scales(-1, "embed_tokens.scales", scales);
+  end
+`endif
+
+  logic [BlockW-1:0] block_q;
+  logic [TokenW-1:0] token;
+
+  assign token   = TokenW'(token_i);
+  assign valid_o = busy_o;
+
+  always_comb begin
+    for (int unsigned i = 0; i < Lanes; i++) begin
+      wide_t scale;
+      scale = 64'(scales[token][(32'(block_q)*Lanes+i)/GroupSize]);
+      data_o[i] = 32'(saturate(round_shift(64'(codes[token][block_q][i]) * scale, shift_i), 32));
+    end
+  end
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      busy_o  <= 1'b0;
+      block_q <= '0;
+    end else if (start_i && !busy_o) begin
+      busy_o  <= 1'b1;
+      block_q <= '0;
+    end else if (busy_o && ready_i) begin
+      block_q <= block_q + 1'b1;
+      busy_o  <= 32'(block_q) != Blocks - 1;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (busy_o && ready_i) row_o[block_q] <= data_o;
+  end
+
+endmodule

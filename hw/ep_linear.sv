@@ -1,0 +1,261 @@
+// ROM linear: y = sat(rs(sum over groups of scale * (codes . x) + bias, shift))  (docs/numerics.md section 4).
+//
+// A word of the code ROM holds TileInputs x TileRows codes: one chunk of inputs for one block of rows. One word is
+// read and accumulated per cycle. Latency: blocks * chunks + 3 cycles from start_i to busy_o low.
+// Handshake: start_i for one cycle while busy_o is low; x_i must hold until busy_o falls; y_o then holds.
+// Degenerate: with one chunk and one block it takes 4 cycles. Blocks of y_o beyond the rows are never written.
+
+module ep_linear
+  import ep_pkg::*;
+#(
+  parameter              Name       = "linear",  // images NAME.codes, NAME.scales, NAME.bias
+  parameter int unsigned Rows       = 16,        // outputs
+  parameter int unsigned Cols       = 64,        // inputs
+  parameter int unsigned Bits       = 6,         // bits of a code
+  parameter int unsigned GroupSize  = 16,        // inputs that share a scale; a power-of-two part or multiple of TileInputs
+  parameter int unsigned TileRows   = 16,        // rows per word: the lanes of every vector
+  parameter int unsigned TileInputs = 64,        // inputs per word
+  parameter int unsigned ActW       = 16,        // bits of an input
+  parameter int unsigned OutW       = 16,        // bits of an output
+  parameter int unsigned PartW      = 32,        // bits of a group's sum, proven when rendering
+  parameter bit          HasBias    = 1'b0,
+  parameter int unsigned OutBlocks  = 1,         // blocks of y_o, padded for the consumer
+  localparam int unsigned Blocks    = (Rows + TileRows - 1) / TileRows,
+  localparam int unsigned Chunks    = (Cols + TileInputs - 1) / TileInputs,
+  localparam int unsigned ChunkBlocks = TileInputs / TileRows,
+  localparam int unsigned InBlocks  = Chunks * ChunkBlocks
+) (
+  input  logic                   clk_i,
+  input  logic                   rst_ni,
+`ifndef SYNTHESIS
+  input  logic                   load_i,                        // simulation only: a rising edge loads the images
+`endif
+  input  logic signed [    31:0] layer_i,                       // which layer's images
+  input  logic                   start_i,
+  output logic                   busy_o,
+  input  logic        [     5:0] shift_i,
+  input  logic        [     3:0] bias_shift_i,
+  input  logic signed [ActW-1:0] x_i         [InBlocks][TileRows],
+  output logic signed [OutW-1:0] y_o         [OutBlocks][TileRows]
+);
+
+  localparam int unsigned AccW = 64;
+  localparam int unsigned Depth = Blocks * Chunks;
+  localparam int unsigned AddrW = (Depth > 1) ? $clog2(Depth) : 1;
+  localparam int unsigned BlockW = (Blocks > 1) ? $clog2(Blocks) : 1;
+  localparam int unsigned ChunkW = (Chunks > 1) ? $clog2(Chunks) : 1;
+  localparam bit Fine = GroupSize <= TileInputs;  // several groups in a word
+  localparam int unsigned WordGroups = Fine ? TileInputs / GroupSize : 1;
+  localparam int unsigned GroupInputs = TileInputs / WordGroups;
+  localparam int unsigned GroupChunks = Fine ? 1 : GroupSize / TileInputs;
+  localparam int unsigned RowGroups = (Chunks + GroupChunks - 1) / GroupChunks;
+  localparam int unsigned ScaleDepth = Fine ? Depth : Blocks * RowGroups;
+  localparam int unsigned ScaleAddrW = (ScaleDepth > 1) ? $clog2(ScaleDepth) : 1;
+
+  typedef logic signed [ActW-1:0] x_t[TileInputs];
+  typedef logic signed [PartW-1:0] part_t[TileRows];
+  typedef logic signed [AccW-1:0] acc_t[TileRows];
+  typedef logic signed [OutW-1:0] y_t[TileRows];
+
+  // Mask ROM. Depths are rounded up to powers of two; words beyond the image are zero and never read.
+  logic signed [Bits-1:0] codes[1<<AddrW][TileInputs][TileRows];
+  logic [15:0] scales[1<<ScaleAddrW][WordGroups][TileRows];
+  logic signed [31:0] bias[1<<BlockW][TileRows];
+
+`ifndef SYNTHESIS
+  import "DPI-C" ep_rom_load = function void load_codes(
+    input int layer,
+    input string name,
+    inout logic [Bits-1:0] data[][][]
+  );
+  import "DPI-C" ep_rom_load = function void load_scales(
+    input int layer,
+    input string name,
+    inout logic [15:0] data[][][]
+  );
+  import "DPI-C" ep_rom_load = function void load_bias(
+    input int layer,
+    input string name,
+    inout logic signed [31:0] data[][]
+  );
+
+  always @(posedge load_i) begin
+    load_codes(layer_i, {Name, ".codes"}, codes);
+    load_scales(layer_i, {Name, ".scales"}, scales);
+    if (HasBias) load_bias(layer_i, {Name, ".bias"}, bias);
+  end
+`endif
+
+  // Issue: walk the words in order, chunks fastest.
+  logic run_q;
+  logic [AddrW-1:0] addr_q;
+  logic [BlockW-1:0] block_q;
+  logic [ChunkW-1:0] chunk_q;
+  logic last_chunk, last_block;
+
+  assign last_chunk = 32'(chunk_q) == Chunks - 1;
+  assign last_block = 32'(block_q) == Blocks - 1;
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      run_q   <= 1'b0;
+      addr_q  <= '0;
+      block_q <= '0;
+      chunk_q <= '0;
+    end else if (start_i && !busy_o) begin
+      run_q   <= 1'b1;
+      addr_q  <= '0;
+      block_q <= '0;
+      chunk_q <= '0;
+    end else if (run_q) begin
+      addr_q  <= addr_q + 1'b1;
+      chunk_q <= last_chunk ? '0 : chunk_q + 1'b1;
+      if (last_chunk) begin
+        block_q <= block_q + 1'b1;
+        run_q   <= !last_block;
+      end
+    end
+  end
+
+  // Read: the chunk's inputs beside the word's address.
+  logic mac_valid_q, mac_first_q, mac_last_q, mac_group_last_q;
+  logic [AddrW-1:0] mac_addr_q;
+  logic [ScaleAddrW-1:0] mac_scale_addr_q;
+  logic [BlockW-1:0] mac_block_q;
+  x_t x_q;
+
+  function automatic x_t chunk_inputs(input logic [ChunkW-1:0] chunk);
+    for (int unsigned b = 0; b < ChunkBlocks; b++) begin
+      for (int unsigned r = 0; r < TileRows; r++) begin
+        chunk_inputs[b*TileRows+r] = x_i[32'(chunk)*ChunkBlocks+b][r];
+      end
+    end
+  endfunction
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      mac_valid_q <= 1'b0;
+    end else begin
+      mac_valid_q <= run_q;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (run_q) begin
+      mac_first_q <= chunk_q == '0;
+      mac_last_q <= last_chunk;
+      mac_group_last_q <= last_chunk || (32'(chunk_q) % GroupChunks == GroupChunks - 1);
+      mac_addr_q <= addr_q;
+      mac_scale_addr_q <= Fine ? ScaleAddrW'(addr_q) :
+          ScaleAddrW'(32'(block_q) * RowGroups + 32'(chunk_q) / GroupChunks);
+      mac_block_q <= block_q;
+      x_q <= chunk_inputs(chunk_q);
+    end
+  end
+
+  // Multiply and accumulate.
+  acc_t acc_q;
+
+  function automatic acc_t first_acc(input logic [BlockW-1:0] block);
+    for (int unsigned r = 0; r < TileRows; r++) begin
+      first_acc[r] = HasBias ? AccW'(bias[block][r]) <<< bias_shift_i : '0;
+    end
+  endfunction
+
+  if (Fine) begin : gen_fine
+    function automatic acc_t mac(input acc_t acc, input logic [AddrW-1:0] addr);
+      mac = acc;
+      for (int unsigned g = 0; g < WordGroups; g++) begin
+        for (int unsigned r = 0; r < TileRows; r++) begin
+          logic signed [PartW-1:0] part;
+          part = '0;
+          for (int unsigned k = 0; k < GroupInputs; k++) begin
+            part += PartW'(codes[addr][g*GroupInputs+k][r]) * PartW'(x_q[g*GroupInputs+k]);
+          end
+          mac[r] += AccW'(part) * AccW'(signed'({1'b0, scales[ScaleAddrW'(addr)][g][r]}));
+        end
+      end
+    endfunction
+
+    always_ff @(posedge clk_i) begin
+      if (mac_valid_q) begin
+        if (mac_first_q) acc_q <= mac(first_acc(mac_block_q), mac_addr_q);
+        else acc_q <= mac(acc_q, mac_addr_q);
+      end
+    end
+
+    logic unused_fine;
+    assign unused_fine = ^{mac_group_last_q, mac_scale_addr_q};
+  end else begin : gen_coarse
+    part_t part_q;
+
+    function automatic part_t dot(input part_t part, input logic first, input logic [AddrW-1:0] addr);
+      for (int unsigned r = 0; r < TileRows; r++) begin
+        logic signed [PartW-1:0] sum;
+        sum = first ? '0 : part[r];
+        for (int unsigned k = 0; k < TileInputs; k++) begin
+          sum += PartW'(codes[addr][k][r]) * PartW'(x_q[k]);
+        end
+        dot[r] = sum;
+      end
+    endfunction
+
+    function automatic acc_t scaled(input acc_t acc, input part_t part, input logic [ScaleAddrW-1:0] addr);
+      for (int unsigned r = 0; r < TileRows; r++) begin
+        scaled[r] = acc[r] + AccW'(part[r]) * AccW'(signed'({1'b0, scales[addr][0][r]}));
+      end
+    endfunction
+
+    logic part_first_q;  // the next word opens a group
+    part_t part_d;
+    acc_t acc_d;
+
+    always_comb begin
+      part_d = dot(part_q, part_first_q || mac_first_q, mac_addr_q);
+      acc_d  = acc_q;
+      if (mac_first_q) acc_d = first_acc(mac_block_q);
+      if (mac_group_last_q) acc_d = scaled(acc_d, part_d, mac_scale_addr_q);
+    end
+
+    always_ff @(posedge clk_i) begin
+      if (mac_valid_q) begin
+        part_q <= part_d;
+        acc_q <= acc_d;
+        part_first_q <= mac_group_last_q;
+      end
+    end
+  end
+
+  // Round and write a block of rows.
+  logic out_valid_q, out_last_q;
+  logic [BlockW-1:0] out_block_q;
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      out_valid_q <= 1'b0;
+      out_last_q  <= 1'b0;
+      out_block_q <= '0;
+    end else begin
+      out_valid_q <= mac_valid_q && mac_last_q;
+      out_last_q  <= 32'(mac_block_q) == Blocks - 1;
+      out_block_q <= mac_block_q;
+    end
+  end
+
+  function automatic y_t rounded(input acc_t acc);
+    for (int unsigned r = 0; r < TileRows; r++) begin
+      rounded[r] = OutW'(saturate(round_shift(acc[r], shift_i), OutW));
+    end
+  endfunction
+
+  always_ff @(posedge clk_i) begin
+    if (out_valid_q) y_o[out_block_q] <= rounded(acc_q);
+  end
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) busy_o <= 1'b0;
+    else if (start_i) busy_o <= 1'b1;
+    else if (out_valid_q && out_last_q) busy_o <= 1'b0;
+  end
+
+endmodule

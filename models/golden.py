@@ -1,0 +1,185 @@
+"""The golden model: the quantized Llama in integers, every tap of it (docs/numerics.md).
+
+One pass over a whole sequence and one token at a time give the same integers: nothing depends on how many
+tokens are computed together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from etchproof.quantized import QuantizedMatrix, QuantizedModel
+from etchproof.taps import LINEARS
+from models import chip, ops, params, tables
+
+Observer = Callable[[int, str, Tensor], None]
+"""Called with (layer, tap, value); value's first axis is the token."""
+
+
+class Linear:
+    """Section 4: one ROM linear."""
+
+    def __init__(self, matrix: QuantizedMatrix, shift: int, bits: int, act_bits: int) -> None:
+        scales = torch.from_numpy(matrix.scales.astype("int64"))
+        weight = torch.from_numpy(matrix.codes).to(torch.int64)
+        weight *= scales.repeat_interleave(matrix.group_size, dim=1)[:, : matrix.cols]  # S * C, (rows, cols)
+        self._bound = int(weight.abs().sum(dim=1).max()) << (act_bits - 1)
+        self._exact_in_float = self._bound < 1 << 53
+        self._weight = weight.T.to(torch.float64) if self._exact_in_float else weight.T
+        self._bias = None
+        if matrix.bias is not None:
+            self._bias = torch.from_numpy(matrix.bias.astype("int64")) << matrix.bias_shift
+        self._shift, self._bits = shift, bits
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x (T, cols) -> (T, rows), int64."""
+        acc = ops.exact_matmul(x, self._weight, self._bound)
+        if self._bias is not None:
+            acc = acc + self._bias
+        return ops.saturate(ops.round_shift(acc, self._shift), self._bits)
+
+
+class Layer:
+    """One decoder layer."""
+
+    def __init__(self, model: QuantizedModel, plan: chip.ChipPlan, index: int) -> None:
+        quantized = model.layers[index]
+        self._plan = plan
+        self._params = params.layer_params(model, index)
+        self._linears = {
+            name: Linear(
+                quantized.linears[name], self._params[f"{name}.shift"], plan.linears(index)[name].out_bits, plan.act_bits
+            )
+            for name in LINEARS
+        }
+        self._attn_gains = torch.from_numpy(quantized.attn_norm.values.astype("int64"))
+        self._mlp_gains = torch.from_numpy(quantized.mlp_norm.values.astype("int64"))
+
+    def __call__(self, r: Tensor, cos: Tensor, sin: Tensor, cache: Tensor, observe: Callable[[str, Tensor], None]) -> Tensor:
+        """r (T, H) -> (T, H); cache (2, S, N_kv, D) holds keys and values of rows 0 .. S-1, the last T to be written."""
+        plan, shift = self._plan, self._params
+        count, length = r.shape[0], cache.shape[1]
+        act, groups = plan.act_bits, plan.n_heads // plan.n_kv_heads
+
+        def linear(name: str, x: Tensor) -> Tensor:
+            y = self._linears[name](x)
+            observe(name, y)
+            return y
+
+        def tap(name: str, value: Tensor) -> Tensor:
+            observe(name, value)
+            return value
+
+        x = tap("attn_norm", ops.rms_norm(r, self._attn_gains, plan.norm_epsilon, shift["attn_norm.shift"], act))
+        q = linear("q_proj", x).view(count, plan.n_heads, plan.head_dim)
+        k = linear("k_proj", x).view(count, plan.n_kv_heads, plan.head_dim)
+        v = linear("v_proj", x).view(count, plan.n_kv_heads, plan.head_dim)
+        q = ops.rope(q, cos, sin, tables.ROPE_FRAC, act)
+        k = ops.rope(k, cos, sin, shift["k_rope.shift"], plan.kv_bits)
+        observe("q_rope", q.flatten(1))
+        observe("k_rope", k.flatten(1))
+        cache[0, length - count :], cache[1, length - count :] = k, v
+
+        # Query heads of one key/value head side by side: (N_kv, T * groups, D) against (N_kv, D, S).
+        keys, values = cache[0].transpose(0, 1), cache[1].transpose(0, 1)  # (N_kv, S, D)
+        grouped = q.view(count, plan.n_kv_heads, groups, plan.head_dim).transpose(0, 1).flatten(1, 2)
+        product = 1 << (act - 1 + plan.kv_bits - 1)
+        scores = ops.exact_matmul(grouped, keys.transpose(1, 2), product * plan.head_dim)
+        scores = scores.view(plan.n_kv_heads, count, groups, length).transpose(0, 1).flatten(1, 2)  # (T, N, S)
+        rows = torch.arange(length - count, length)
+        visible = (torch.arange(length) <= rows[:, None])[:, None]  # (T, 1, S)
+        tap("scores", scores)
+        weights = tap("softmax", ops.softmax_weights(scores, visible, plan.softmax_scale, shift["softmax.shift"]))
+        grouped = weights.view(count, plan.n_kv_heads, groups, length).transpose(0, 1).flatten(1, 2)
+        acc = ops.exact_matmul(grouped, values, length << (20 + plan.kv_bits - 1))  # (N_kv, T * groups, D)
+        acc = acc.view(plan.n_kv_heads, count, groups, plan.head_dim).transpose(0, 1).flatten(1, 2)
+        o = ops.normalize_attention(acc, weights.sum(dim=-1), shift["attn_out.shift"], act)
+        o = linear("o_proj", tap("attn_out", o.flatten(1)))
+        r = tap("attn_residual", ops.residual_add(r, o, shift["o_proj.residual_shift"]))
+
+        x = tap("mlp_norm", ops.rms_norm(r, self._mlp_gains, plan.norm_epsilon, shift["mlp_norm.shift"], act))
+        gate, up = linear("gate_proj", x), linear("up_proj", x)
+        h = tap("swiglu", ops.swiglu(gate, up, shift["swiglu.gate_shift"], shift["swiglu.shift"], act))
+        h = linear("down_proj", h)
+        return tap("mlp_residual", ops.residual_add(r, h, shift["down_proj.residual_shift"]))
+
+
+@dataclass
+class Cache:
+    """Keys and values of the positions computed so far, per layer."""
+
+    rows: list[Tensor]  # of (2, context, N_kv, D) int64
+    length: int = field(default=0)
+
+
+class Golden:
+    """The integer model of the chip.
+
+    Args:
+        model: the quantized model.
+
+    Raises:
+        InputError: the chip cannot hold the model (models.chip.plan, models.params).
+    """
+
+    def __init__(self, model: QuantizedModel) -> None:
+        self.model = model
+        self.plan = plan = chip.plan(model.config, model.recipe)
+        self._params = params.top_params(model)
+        self._embedding_codes = torch.from_numpy(model.embedding.codes)
+        self._embedding_scales = torch.from_numpy(model.embedding.scales.astype("int32"))
+        self._layers = [Layer(model, plan, index) for index in range(plan.n_layers)]
+        self._gains = torch.from_numpy(model.final_norm.values.astype("int64"))
+        self._head = Linear(model.lm_head, self._params["lm_head.shift"], chip.LOGIT_BITS, plan.act_bits)
+        cos, sin = tables.rope_tables(model.config, plan.context)
+        self._cos, self._sin = torch.from_numpy(cos.astype("int64")), torch.from_numpy(sin.astype("int64"))
+
+    def new_cache(self) -> Cache:
+        """An empty key/value cache of the chip's context."""
+        shape = (2, self.plan.context, self.plan.n_kv_heads, self.plan.head_dim)
+        return Cache([torch.zeros(shape, dtype=torch.int64) for _ in self._layers])
+
+    def forward(self, tokens: Tensor, cache: Cache | None = None, observe: Observer | None = None) -> Tensor:
+        """Logits (T, V) int64 of tokens (T,), which follow what the cache holds; observes every tap.
+
+        Taps are (T, elements); ``scores`` and ``softmax`` are (T, N, S) over all S positions so far, of which
+        token i of this call sees the first S - T + i + 1. ``token`` is (T, 1).
+
+        Raises:
+            ValueError: the sequence would pass the chip's context.
+        """
+        cache = cache if cache is not None else self.new_cache()
+        start, end = cache.length, cache.length + len(tokens)
+        if end > self.plan.context:
+            raise ValueError(f"{end} positions are more than the chip's context of {self.plan.context}")
+        seen: Observer = observe if observe is not None else lambda layer, tap, value: None
+
+        r = self._embed(tokens)
+        seen(-1, "embedding", r)
+        for index, layer in enumerate(self._layers):
+            rows = cache.rows[index][:, :end]
+            r = layer(r, self._cos[start:end], self._sin[start:end], rows, lambda tap, value, index=index: seen(index, tap, value))  # type: ignore[misc]
+        cache.length = end
+        x = ops.rms_norm(r, self._gains, self.plan.norm_epsilon, self._params["final_norm.shift"], self.plan.act_bits)
+        seen(-1, "final_norm", x)
+        logits = self._head(x)
+        seen(-1, "logits", logits)
+        seen(-1, "token", greedy_token(logits)[:, None])
+        return logits
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        """Section 2: (T,) -> (T, H)."""
+        codes = self._embedding_codes[tokens].to(torch.int64)
+        scales = self._embedding_scales[tokens].to(torch.int64)
+        scaled = codes * scales.repeat_interleave(self.model.embedding.group_size, dim=1)[:, : codes.shape[1]]
+        return ops.saturate(ops.round_shift(scaled, self._params["embedding.shift"]), 32)
+
+
+def greedy_token(logits: Tensor) -> Tensor:
+    """Section 11: the lowest index among the largest logits; (T, V) -> (T,)."""
+    largest = logits == logits.amax(dim=-1, keepdim=True)
+    return largest.to(torch.uint8).argmax(dim=-1)

@@ -1,0 +1,32 @@
+"""The two primitives of the chip's arithmetic, on int64 tensors (docs/numerics.md section 1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+MAX_SHIFT = 62
+"""Largest shift that any parameter may hold."""
+
+
+def round_shift(x: Tensor, shift: int | Tensor) -> Tensor:
+    """rs(x, shift): divide by 2**shift, to nearest, a tie towards plus infinity; int64 in, int64 out."""
+    if isinstance(shift, int):
+        return (x + (1 << (shift - 1))) >> shift if shift else x
+    half = torch.where(shift > 0, torch.ones_like(shift) << (shift - 1).clamp(min=0), 0)
+    return (x + half) >> shift
+
+
+def saturate(x: Tensor, bits: int) -> Tensor:
+    """sat(x, bits): clamp to the range of a two's complement number of ``bits`` bits."""
+    return x.clamp(-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+
+
+def bit_length(x: Tensor) -> Tensor:
+    """bitlen(x) for 0 <= x < 2**63: the number of bits of x, 0 for 0."""
+    length = torch.zeros_like(x)
+    for step in (32, 16, 8, 4, 2, 1):
+        large = x >> step > 0
+        length += torch.where(large, step, 0)
+        x = torch.where(large, x >> step, x)
+    return length + (x > 0)
