@@ -61,12 +61,14 @@ class Tile(BaseModel):
 class Gptq(BaseModel):
     """Knobs of the error-compensating quantizer; they count only where ``method`` is gptq.
 
-    ``damping`` is added to the Hessian's diagonal, as a part of the diagonal's mean.
+    ``damping`` is added to the Hessian's diagonal, as a part of the diagonal's mean. ``clip`` lets a group's scale be
+    smaller than its largest weight asks for, where that lowers the group's error.
     """
 
     model_config = _FROZEN
 
     damping: Annotated[float, Field(gt=0, le=1)] = 0.01
+    clip: bool = False
 
 
 class Calibration(BaseModel):
@@ -309,6 +311,7 @@ _EXPECTED: Final = {
     "int_type": "expected an integer",
     "float_type": "expected a number",
     "string_type": "expected text",
+    "bool_type": "expected true or false",
     "tuple_type": "expected a list",
     "model_type": "expected keys and values",
     "model_attributes_type": "expected keys and values",

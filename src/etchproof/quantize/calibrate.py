@@ -11,14 +11,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from etchproof.checkpoint import Checkpoint
-from etchproof.checkpoint.config import ModelConfig
-from etchproof.checkpoint.tensors import EMBEDDING, LM_HEAD
+from etchproof.checkpoint.tensors import EMBEDDING
 from etchproof.quantize.layerwise import module_name, rms_norm, run_layer
-from etchproof.recipe import Recipe
+from etchproof.recipe import LM_HEAD_MODULE, Recipe
 from etchproof.reference import FloatModel, sample
 
 Ranges = Mapping[tuple[int, str], float]
@@ -87,7 +88,7 @@ def calibrate(
         x = run_layer(config, x, attn_gain, mlp_gain, linear, see_layer)
     x = rms_norm(config, x, checkpoint.tensor("model.norm.weight").double())
     see(-1, "final_norm", x)
-    head = checkpoint.tensor(head_tensor(config)).double()
+    head = torch.from_numpy(weight_of(checkpoint, LM_HEAD_MODULE)[1]).double()  # (vocab, hidden)
     for sequence in x:  # one at a time: a vocabulary's logits of a whole text are large
         see(-1, "logits", sequence @ head.T)
     return largest
@@ -125,6 +126,8 @@ def layer_gains(checkpoint: Checkpoint, layer: int) -> tuple[Tensor, Tensor]:
     )
 
 
-def head_tensor(config: ModelConfig) -> str:
-    """The tensor that the LM head is made of: its own, or the embedding where they are tied."""
-    return EMBEDDING if config.tie_word_embeddings else LM_HEAD
+def weight_of(checkpoint: Checkpoint, module: str) -> tuple[str, npt.NDArray[np.float32]]:
+    """A ROM matrix's tensor name and values, (rows, cols); a tied LM head's are the embedding's."""
+    tied_head = module == LM_HEAD_MODULE and checkpoint.config.tie_word_embeddings
+    name = EMBEDDING if tied_head else f"{module}.weight"
+    return name, checkpoint.tensor(name).numpy()

@@ -52,9 +52,38 @@ def quantize_matrix(
 
 
 def choose_scales(
-    weight: Float32s, bits: int, group_size: int, *, name: str = "weight", source: str | None = None
+    weight: Float32s,
+    bits: int,
+    group_size: int,
+    *,
+    reach: Float32s | None = None,
+    name: str = "weight",
+    source: str | None = None,
 ) -> tuple[npt.NDArray[np.uint16], int]:
-    """Scales (rows, groups) and exponent of a matrix; arguments and errors as for ``quantize_matrix``."""
+    """Scales (rows, groups) and exponent of a matrix; arguments and errors as for ``quantize_matrix``.
+
+    ``reach`` (rows, groups) is the magnitude that each group's largest code stands for; by default, the group's
+    largest weight.
+    """
+    largest = _largest(weight, group_size) if reach is None else reach
+    top = 2 ** (bits - 1) - 1
+    exponent = choose_exponent(float(largest.max(initial=0)), top, SCALE_MAX, EXPONENT_RANGE)
+    if exponent is None:
+        raise InputError(
+            f"holds {float(np.abs(weight).max()):.6g}, more than the {float(SCALE_MAX * 2**16 * top):.6g} "
+            f"that {bits}-bit codes can stand for",
+            source=source,
+            key=name,
+        )
+    scales = np.empty(largest.shape, dtype=np.uint16)
+    for block in row_blocks(*largest.shape):
+        ideal = np.ldexp(largest[block].astype(np.float64) / top, exponent)
+        scales[block] = np.where(largest[block] == 0, 0, np.maximum(1, np.floor(ideal + 0.5)))
+    return scales, exponent
+
+
+def _largest(weight: Float32s, group_size: int) -> Float32s:
+    """The largest magnitude of each group, (rows, groups)."""
     rows, cols = weight.shape
     groups = -(-cols // group_size)
     largest = np.empty((rows, groups), dtype=np.float32)  # (rows, groups) of |weight|
@@ -65,20 +94,7 @@ def choose_scales(
         split.max(axis=2, out=largest[block, :whole], initial=0)
         if whole < groups:
             largest[block, whole] = magnitude[:, whole * group_size :].max(axis=1)
-    top = 2 ** (bits - 1) - 1
-    exponent = choose_exponent(float(largest.max(initial=0)), top, SCALE_MAX, EXPONENT_RANGE)
-    if exponent is None:
-        raise InputError(
-            f"holds {float(largest.max()):.6g}, more than the {float(SCALE_MAX * 2**16 * top):.6g} "
-            f"that {bits}-bit codes can stand for",
-            source=source,
-            key=name,
-        )
-    scales = np.empty((rows, groups), dtype=np.uint16)
-    for block in row_blocks(rows, groups):
-        ideal = np.ldexp(largest[block].astype(np.float64) / top, exponent)
-        scales[block] = np.where(largest[block] == 0, 0, np.maximum(1, np.floor(ideal + 0.5)))
-    return scales, exponent
+    return largest
 
 
 def choose_exponent(largest: float, divisor: int, limit: int, span: tuple[int, int]) -> int | None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
 from etchproof.checkpoint import Checkpoint
 from etchproof.checkpoint.tensors import EMBEDDING
 from etchproof.errors import InputError
 from etchproof.quantize.bias import with_bias
-from etchproof.quantize.calibrate import Ranges, calibrate, calibration_text, head_tensor
+from etchproof.quantize.calibrate import Ranges, calibrate, calibration_text, weight_of
 from etchproof.quantize.frac import layer_fracs, tail_fracs
 from etchproof.quantize.gains import quantize_gains
+from etchproof.quantize.gptq import gptq_matrices
 from etchproof.quantize.layerwise import module_name
 from etchproof.quantize.matrix import quantize_matrix
 from etchproof.quantized import (
@@ -64,7 +62,10 @@ def quantize_model(
     say("sampling the calibration text")
     text = calibration_text(checkpoint, recipe)
     ranges = calibrate(checkpoint, text, progress)
-    matrices = _round_to_nearest(checkpoint, formats, say)
+    if recipe.method == "gptq":
+        matrices = gptq_matrices(checkpoint, formats, text, recipe.gptq, say)
+    else:
+        matrices = _round_to_nearest(checkpoint, formats, say)
     return assemble(checkpoint, recipe, ranges, matrices)
 
 
@@ -111,12 +112,6 @@ def assemble(
         lm_head=lm_head,
         frac=tail_fracs(config, recipe, ranges, final_norm.exponent, lm_head.exponent),
     )
-
-
-def weight_of(checkpoint: Checkpoint, module: str) -> tuple[str, npt.NDArray[np.float32]]:
-    """A ROM matrix's tensor name and float32 values, (rows, cols)."""
-    name = head_tensor(checkpoint.config) if module == LM_HEAD_MODULE else f"{module}.weight"
-    return name, checkpoint.tensor(name).numpy()
 
 
 def _round_to_nearest(

@@ -1,0 +1,229 @@
+"""How good the quantized model is, as numbers: against the float model, apart from any verdict on the chip.
+
+The golden model is exact by definition and the chip must equal it; how far the golden model is from the float model is a
+matter of the recipe, and it is reported here: perplexity, the divergence of next-token distributions, and for each tap
+the noise that its integers carry.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from etchproof.quantized import RESIDUAL_FRAC, QuantizedModel
+from etchproof.reference import FloatModel
+
+_RECORD = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+_RESIDUAL_TAPS = frozenset({"embedding", "attn_residual", "mlp_residual"})
+
+
+class GoldenModel(Protocol):
+    """The integer model, as a project makes it (``[golden]`` of etchproof.toml)."""
+
+    model: QuantizedModel
+
+    def forward(
+        self, tokens: Tensor, cache: Any = None, observe: Callable[[int, str, Tensor], None] | None = None
+    ) -> Tensor:
+        """Logits (T, vocab_size) int64 of tokens (T,) from position 0; observes every tap."""
+        ...
+
+
+class TapQuality(BaseModel):
+    """The noise of one tap: golden minus float, over every token and element compared."""
+
+    model_config = _RECORD
+
+    layer: int
+    """-1 outside the decoder layers."""
+    tap: str
+    elements: int
+    """Numbers compared; of scores and softmax, those at positions that a token sees."""
+    sqnr_db: float | None
+    """10 log10(sum of float^2 / sum of error^2); None where there is no error or no signal."""
+    bias: float
+    """Mean error in units of its standard error, as if elements were independent; 0 where errors do not vary."""
+
+
+class QualityReport(BaseModel):
+    """Golden against float on one text."""
+
+    model_config = _RECORD
+
+    recipe: str
+    recipe_sha256: str
+    checkpoint_sha256: str
+    tokens: int
+    """Positions compared, every one of every sequence."""
+    perplexity_float: float
+    """exp of the mean negative log-likelihood of each next token of the text, float model."""
+    perplexity_golden: float
+    """The same of the golden model."""
+    kl_mean: float
+    """Mean over positions of KL(float || golden) of the next-token distributions, in nats."""
+    kl_p99: float
+    """Its 99th percentile."""
+    kl_max: float
+    """Its largest value."""
+    same_top1: float
+    """Part of positions at which both models find the same token most likely, 0 to 1."""
+    taps: tuple[TapQuality, ...]
+    """In dataflow order."""
+
+
+def log_likelihoods(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Natural log of the probability of each next token: logits (..., T, V), tokens (..., T) -> (..., T - 1) float64."""
+    log_probabilities = logits[..., :-1, :].double().log_softmax(-1)
+    return log_probabilities.gather(-1, tokens[..., 1:, None])[..., 0]
+
+
+def perplexity(log_likelihood: Tensor) -> float:
+    """exp(-mean) of ``log_likelihoods``; NaN of none."""
+    return math.exp(-float(log_likelihood.mean())) if log_likelihood.numel() else math.nan
+
+
+def kl_divergence(reference: Tensor, other: Tensor) -> Tensor:
+    """KL(reference || other) of next-token distributions, nats: logits (..., V) twice -> (...) float64."""
+    p, q = reference.double().log_softmax(-1), other.double().log_softmax(-1)
+    return (p.exp() * (p - q)).sum(-1)
+
+
+def same_top1(reference: Tensor, other: Tensor) -> Tensor:
+    """Whether both find the same token most likely, ties to the lowest: logits (..., V) twice -> (...) bool."""
+    return _first_largest(reference) == _first_largest(other)
+
+
+def tap_to_real(model: QuantizedModel, layer: int, tap: str, value: Tensor) -> Tensor:
+    """A golden tap's integers as the real numbers that they stand for, float64 of the same shape.
+
+    ``softmax`` becomes probabilities; elements of positions to come are kept for ``scores`` and must be 0 for ``softmax``.
+    """
+    if tap == "softmax":
+        weights = value.double()
+        return weights / weights.sum(-1, keepdim=True)
+    scale = 1.0
+    if tap in _RESIDUAL_TAPS:
+        frac = RESIDUAL_FRAC
+    elif layer < 0:
+        frac = model.frac[tap]
+    elif tap == "scores":
+        fracs = model.layers[layer].frac
+        frac, scale = fracs["q_proj"] + fracs["k_rope"], 1 / math.sqrt(model.config.head_dim)
+    else:
+        frac = model.layers[layer].frac["q_proj" if tap == "q_rope" else tap]
+    return value.double() * (scale * 2.0**-frac)
+
+
+class TapNoise:
+    """Sums over the errors of one tap, added to a sequence at a time."""
+
+    def __init__(self) -> None:
+        self.elements = 0
+        self._signal = self._error = self._noise = 0.0  # sums of reference^2, error, error^2
+
+    def add(self, reference: Tensor, other: Tensor) -> None:
+        """Account for elements of the same shape."""
+        error = other.double() - reference.double()
+        self.elements += error.numel()
+        self._signal += float(reference.double().pow(2).sum())
+        self._error += float(error.sum())
+        self._noise += float(error.pow(2).sum())
+
+    @property
+    def sqnr_db(self) -> float | None:
+        """Signal to noise in dB; None where either is 0."""
+        if self._signal == 0 or self._noise == 0:
+            return None
+        return 10 * math.log10(self._signal / self._noise)
+
+    @property
+    def bias(self) -> float:
+        """Mean error over its standard error; 0 where errors do not vary."""
+        if self.elements < 2:
+            return 0.0
+        mean = self._error / self.elements
+        variance = (self._noise - self.elements * mean * mean) / (self.elements - 1)
+        return mean / math.sqrt(variance / self.elements) if variance > 0 else 0.0
+
+
+def measure(float_model: FloatModel, golden: GoldenModel, tokens: Tensor) -> QualityReport:
+    """Compare golden with float, each sequence of ``tokens`` (n, T) int64 from position 0.
+
+    One sequence's taps are in memory at a time.
+
+    Raises:
+        InputError: a sequence that the models do not take.
+    """
+    model = golden.model
+    noise: dict[tuple[int, str], TapNoise] = {}
+    likelihoods: tuple[list[Tensor], list[Tensor]] = ([], [])
+    divergences: list[Tensor] = []
+    same: list[Tensor] = []
+    for sequence in tokens:
+        seen: dict[tuple[int, str], Tensor] = {}
+        reference = float_model.forward(sequence, _keep(seen))  # (T, V)
+        logits = golden.forward(sequence, observe=_compare(model, seen, noise))
+        other = tap_to_real(model, -1, "logits", logits)  # (T, V)
+        for held, found in zip(likelihoods, (reference, other), strict=True):
+            held.append(log_likelihoods(found, sequence))
+        divergences.append(kl_divergence(reference, other))
+        same.append(same_top1(reference, other))
+    kl = torch.cat(divergences)  # (n * T,)
+    return QualityReport(
+        recipe=model.recipe.name,
+        recipe_sha256=model.recipe.sha256,
+        checkpoint_sha256=model.checkpoint_sha256,
+        tokens=kl.numel(),
+        perplexity_float=perplexity(torch.cat(likelihoods[0])),
+        perplexity_golden=perplexity(torch.cat(likelihoods[1])),
+        kl_mean=float(kl.mean()),
+        kl_p99=float(kl.quantile(0.99)),
+        kl_max=float(kl.max()),
+        same_top1=float(torch.cat(same).double().mean()),
+        taps=tuple(
+            TapQuality(layer=layer, tap=tap, elements=sums.elements, sqnr_db=sums.sqnr_db, bias=sums.bias)
+            for (layer, tap), sums in noise.items()
+        ),
+    )
+
+
+def _first_largest(logits: Tensor) -> Tensor:
+    """The lowest index among the largest, (..., V) -> (...): torch's own argmax leaves ties open."""
+    return (logits == logits.amax(-1, keepdim=True)).to(torch.uint8).argmax(-1)
+
+
+def _keep(seen: dict[tuple[int, str], Tensor]) -> Callable[[int, str, Tensor], None]:
+    def observe(layer: int, tap: str, value: Tensor) -> None:
+        seen[layer, tap] = value
+
+    return observe
+
+
+def _compare(
+    model: QuantizedModel,
+    reference: Mapping[tuple[int, str], Tensor],
+    noise: dict[tuple[int, str], TapNoise],
+) -> Callable[[int, str, Tensor], None]:
+    """An observer of the golden model that accounts for each tap that the float model showed."""
+
+    def observe(layer: int, tap: str, value: Tensor) -> None:
+        expected = reference.get((layer, tap))
+        if expected is None:  # token: an index, not a quantity
+            return
+        if tap in {"scores", "softmax"}:  # (T, n_heads, T): a token sees itself and those before
+            visible = torch.ones(value.shape[0], value.shape[2], dtype=torch.bool).tril()[:, None]
+            visible = visible.expand(value.shape)
+            if tap == "softmax":
+                value = value.masked_fill(~visible, 0)
+            found = tap_to_real(model, layer, tap, value)[visible]
+            expected = expected[visible]
+        else:
+            found = tap_to_real(model, layer, tap, value)
+        noise.setdefault((layer, tap), TapNoise()).add(expected, found)
+
+    return observe
