@@ -1,0 +1,40 @@
+// A tap: hands a vector to the sink of the simulator, where the scoreboard reads it. Simulation only.
+//
+// Handshake: at each rising edge of clk_i with valid_i high, the first count_i elements of data_i, in row-major
+// order, are one record, as they were before the edge. No output and no state; the chip cannot notice it.
+// Degenerate: one row and one column is a scalar. count_i outside 1 .. Rows * Cols is an error of the run.
+
+module ep_tap #(
+    parameter int unsigned Id    = 0,   // index in the table of tap names
+    parameter int unsigned Rows  = 1,
+    parameter int unsigned Cols  = 1,
+    parameter int unsigned Width = 16   // bits of an element: 8, 16, 32 or 64
+) (
+    input logic                    clk_i,
+    input logic                    valid_i,             // a record at this edge
+    input logic        [     31:0] layer_i,             // -1 outside the decoder layers
+    input logic        [     31:0] pos_i,               // position of the token
+    input logic        [     31:0] count_i,             // elements that count
+    input logic signed [Width-1:0] data_i [Rows][Cols]
+);
+
+  // An open array reaches C where it lies; a sized one would be copied element by element.
+  import "DPI-C" function void ep_tap_write(
+    input int layer,
+    input int id,
+    input int pos,
+    input int count,
+    input logic signed [Width-1:0] data[][]
+  );
+
+  if (!(Width inside {8, 16, 32, 64})) begin : gen_bad_width
+    $fatal(1, "ep_tap: Width is %0d, expected 8, 16, 32 or 64", Width);
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (valid_i) begin
+      ep_tap_write(int'(layer_i), int'(Id), int'(pos_i), int'(count_i), data_i);
+    end
+  end
+
+endmodule

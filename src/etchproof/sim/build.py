@@ -1,0 +1,281 @@
+"""Fabric in, simulator out: Verilator and g++ behind a cache, so that each fabric is built once on a machine.
+
+A cache entry is ``builds/<key>/``: the executable, ``build.log``, and ``build.json`` with everything that went into
+the key. It is made in a temporary folder and renamed when complete; a build that was killed leaves no entry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import platformdirs
+from filelock import FileLock
+
+from etchproof.errors import InputError
+from etchproof.sim.fabric import Fabric, fabric_sha256
+from etchproof.tools import Verilator, compiler_version
+
+Kind = Literal["fast", "strict"]
+"""``fast`` is for long runs. ``strict`` is for sign-off: assertions on, and every register that is not reset, every
+unknown value, drawn at random from the run's seed."""
+
+CACHE_ENV: Final = "ETCHPROOF_CACHE"
+"""Environment variable with the folder of the cache, in place of the user's cache folder."""
+
+TIME_PRECISION: Final = ("1ns", "1ps")
+"""Unit and precision of every simulation."""
+
+_FORMAT: Final = 1  # of the cache entries; part of the key
+_COMMON: Final = (
+    "--timing",
+    "-CFLAGS", "-std=c++20",    # coroutines, for --timing
+    "-LDFLAGS", "-rdynamic",    # Python finds the sink's functions in the executable
+    "-LDFLAGS", "-Wl,--enable-new-dtags",  # LD_LIBRARY_PATH, the running cocotb, goes before the one linked with
+    "--unroll-count", "1",      # loops stay loops: g++ turns them into vector instructions
+)  # fmt: skip
+_VERILATOR_FLAGS: Final[dict[Kind, tuple[str, ...]]] = {
+    "fast": ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert"),
+    "strict": ("--assert", "--x-assign", "unique", "--x-initial", "unique"),
+}
+_MAKE_VARIABLES: Final[dict[Kind, tuple[str, ...]]] = {
+    "fast": ("OPT_FAST=-O3 -march=native",),
+    "strict": ("OPT_FAST=-O1",),
+}
+_COMPILER: Final = ("CXX=g++", "LINK=g++", "CFG_CXXFLAGS_PCH_I=-include")
+_LOG_TAIL_LINES: Final = 40
+_BYTES_PER_JOB: Final = 1 << 30  # of memory, for one g++ on a large file
+
+
+class BuildError(InputError):
+    """Verilator or g++ refused the fabric.
+
+    Attributes:
+        log: the whole log, kept until the same build succeeds.
+        log_tail: its last lines.
+    """
+
+    def __init__(self, problem: str, *, log: Path, log_tail: str) -> None:
+        super().__init__(problem, source=log)
+        self.log, self.log_tail = log, log_tail
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A simulator that is ready to run.
+
+    Attributes:
+        executable: the simulator.
+        top: name of its top module.
+        kind: which flags it was built with.
+        key: its name in the cache, a hash of everything that went in.
+        cached: True when it was there already.
+        build_s: seconds that building it took, when it was built.
+        log: the output of Verilator and make.
+    """
+
+    executable: Path
+    top: str
+    kind: Kind
+    key: str
+    cached: bool
+    build_s: float
+    log: Path
+
+
+def build(fabric: Fabric, kind: Kind, *, verilator: Verilator, cache_dir: Path | None = None) -> Build:
+    """The simulator of a fabric, from the cache or built now with every core.
+
+    Safe beside other runs: one of them builds, the others wait for it.
+
+    Args:
+        fabric: what to build; it must still be as hashed.
+        kind: which flags.
+        verilator: the Verilator that runs.
+        cache_dir: the cache; ``$ETCHPROOF_CACHE`` or the user's cache folder by default.
+
+    Raises:
+        BuildError: Verilator or g++ failed.
+        InputError: the fabric has changed, or the cache's path cannot be used.
+    """
+    if fabric_sha256(fabric.folder, fabric.sources, fabric.top) != fabric.sha256:
+        raise InputError("has changed since it was hashed", source=fabric.folder, hint="render it again")
+    cache = _cache_folder(cache_dir)
+    inputs = _inputs(fabric, kind, verilator)
+    key = _key(inputs)
+    entry = cache / "builds" / key
+    if found := _load(entry, key):
+        return found
+    (cache / "locks").mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / "locks" / f"{key}.lock"):
+        return _load(entry, key) or _build(fabric, kind, verilator, cache, entry, inputs)
+
+
+def sink_source() -> Path:
+    """The C++ side of taps and ROM images, linked into every simulator."""
+    return Path(str(files("etchproof.sim") / "ep_sink.cpp"))
+
+
+def _build(
+    fabric: Fabric, kind: Kind, verilator: Verilator, cache: Path, entry: Path, inputs: dict[str, Any]
+) -> Build:
+    """Builds under the key's lock and puts the result in place."""
+    # Slow to import and not needed for a cached build.
+    from etchproof.sim.runner import VerilatorRunner
+
+    key = entry.name
+    for dead in entry.parent.glob(f".tmp-{key}-*"):  # whoever holds the lock is the only builder
+        shutil.rmtree(dead, ignore_errors=True)
+    work = entry.parent / f".tmp-{key}-{os.getpid()}"
+    sources, made = work / "src", work / "entry"
+    made.mkdir(parents=True)
+    started = time.monotonic()
+    try:
+        for name in fabric.sources:
+            (sources / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(fabric.folder / name, sources / name)
+        shutil.copyfile(sink_source(), work / "ep_sink.cpp")
+        log = made / "build.log"
+        runner = VerilatorRunner(
+            verilator,
+            make_variables=(*_COMPILER, *_MAKE_VARIABLES[kind]),
+            jobs=_jobs(),
+            runtime=cache / "runtime" / _key({k: v for k, v in inputs.items() if k not in ("fabric", "top")}),
+        )
+        status = runner.run_build(
+            sources=sources,
+            names=fabric.compiled,
+            cpp=work / "ep_sink.cpp",
+            top=fabric.top,
+            flags=(*_COMMON, *_VERILATOR_FLAGS[kind]),
+            timescale=TIME_PRECISION,
+            folder=work / "obj",
+            log=log,
+        )
+        executable = work / "obj" / fabric.top
+        if status != 0 or not executable.is_file():
+            raise _failure(cache, key, log, status)
+        os.rename(executable, made / fabric.top)
+        record = {
+            "inputs": inputs,
+            "build_s": round(time.monotonic() - started, 3),
+            "executable_bytes": (made / fabric.top).stat().st_size,
+        }
+        (made / "build.json").write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+        if entry.exists():  # incomplete or damaged, or it would have been used
+            shutil.rmtree(entry)
+        os.rename(made, entry)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    found = _load(entry, key)
+    if found is None:
+        raise InputError("the finished build is not usable", source=entry)
+    return Build(**{**_fields(found), "cached": False})
+
+
+def _fields(record: Build) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in Build.__slots__}
+
+
+def _load(entry: Path, key: str) -> Build | None:
+    """The entry of the cache, None when there is none or it is not whole."""
+    try:
+        record = json.loads((entry / "build.json").read_text(encoding="utf-8"))
+        executable = entry / record["inputs"]["top"]
+        if executable.stat().st_size != record["executable_bytes"] or not os.access(executable, os.X_OK):
+            return None
+        return Build(
+            executable=executable,
+            top=record["inputs"]["top"],
+            kind=record["inputs"]["kind"],
+            key=key,
+            cached=True,
+            build_s=float(record["build_s"]),
+            log=entry / "build.log",
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _failure(cache: Path, key: str, log: Path, status: int) -> BuildError:
+    """The error of a failed build; its log is copied to ``failed/`` since the build's folder goes."""
+    kept = cache / "failed" / f"{key}.log"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(log, kept)
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    complaints = [line for line in lines if "error" in line.lower() or line.startswith("%Warning")]
+    first = (complaints or lines or ["no output"])[0]
+    return BuildError(
+        f"the build failed with status {status}: {first[:300]}",
+        log=kept,
+        log_tail="\n".join(lines[-_LOG_TAIL_LINES:]),
+    )
+
+
+def _inputs(fabric: Fabric, kind: Kind, verilator: Verilator) -> dict[str, Any]:
+    """Everything that decides what comes out."""
+    return {
+        "format": _FORMAT,
+        "fabric": fabric.sha256,
+        "top": fabric.top,
+        "kind": kind,
+        "verilator_flags": [*_COMMON, *_VERILATOR_FLAGS[kind], *TIME_PRECISION],
+        "make_variables": [*_COMPILER, *_MAKE_VARIABLES[kind]],
+        "sink": hashlib.sha256(sink_source().read_bytes()).hexdigest(),
+        "verilator": f"{verilator.version} ({verilator.source})",
+        "g++": compiler_version(),
+        "cocotb": version("cocotb"),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpu": _cpu_sha256(),
+    }
+
+
+def _key(inputs: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _cpu_sha256() -> str:
+    """Hash of the processor's instruction sets: -march=native is for these only."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "unknown"
+    lines = [line for line in text.splitlines() if line.startswith(("flags", "Features", "model name"))]
+    return hashlib.sha256("\n".join(sorted(set(lines))).encode()).hexdigest()
+
+
+def _cache_folder(cache_dir: Path | None) -> Path:
+    named = os.environ.get(CACHE_ENV)
+    folder = cache_dir or (
+        Path(named) if named else platformdirs.user_cache_path("etchproof", appauthor=False)
+    )
+    folder = folder.absolute()
+    if any(character.isspace() for character in str(folder)):
+        raise InputError(
+            "make cannot build in a path with white space",
+            source=folder,
+            key="cache",
+            hint=f"set {CACHE_ENV}",
+        )
+    return folder
+
+
+def _jobs() -> int:
+    """Compilers at once: every core of this process, as far as memory goes."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        meminfo = Path("/proc/meminfo").read_text(encoding="ascii")
+        available = int(meminfo.partition("MemAvailable:")[2].split()[0]) << 10
+    except (OSError, ValueError, IndexError):
+        return cores
+    return max(1, min(cores, available // _BYTES_PER_JOB))

@@ -1,0 +1,70 @@
+"""Progress of a run: the testbench appends events to ``progress.jsonl``, the parent reads them while it waits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+PROGRESS_FILE: Final = "progress.jsonl"
+
+
+class ProgressWriter:
+    """Appends events, one JSON object a line, each visible to the parent at once.
+
+    Args:
+        folder: the run's folder, ``etchproof.sim.child.run_dir()``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # Unbuffered: a line is one write, and what a crash leaves behind is complete.
+        self._file = (folder / PROGRESS_FILE).open("ab", buffering=0)
+
+    def write(self, **event: Any) -> None:
+        """Appends one event; the values are JSON-able."""
+        self._file.write(json.dumps(event, separators=(",", ":")).encode() + b"\n")
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class ProgressReader:
+    """Reads what was appended since the last call.
+
+    Args:
+        folder: the run's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / PROGRESS_FILE
+        self._offset = 0
+
+    def read(self) -> list[dict[str, Any]]:
+        """The new complete events; a line that is no JSON object is shown as ``{"malformed": line}``."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                new = file.read()
+        except FileNotFoundError:
+            return []
+        complete = new[: new.rfind(b"\n") + 1]
+        self._offset += len(complete)
+        return [_event(line) for line in complete.splitlines() if line.strip()]
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    return event if isinstance(event, dict) else {"malformed": line.decode(errors="replace")}

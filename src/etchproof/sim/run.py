@@ -1,0 +1,288 @@
+"""Runs a built simulator with its cocotb testbench as a child process, and says how that ended.
+
+Anything but a test that ran and passed in a process that ended well is a failure with a name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from etchproof.errors import InputError
+from etchproof.sim.build import Build
+from etchproof.sim.child import CONFIG_FILE, RUN_ENV
+from etchproof.sim.progress import PROGRESS_FILE, ProgressReader
+from etchproof.sim.results import Failure, ResultsError, read_results
+
+Status = Literal["passed", "failed", "timeout", "crashed", "interrupted"]
+"""``crashed``: the simulator ended without results; ``interrupted``: a signal from outside ended it."""
+
+_POLL_S: Final = 0.05
+_LOG_TAIL_LINES: Final = 12
+_INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_MAX_SEED: Final = 2**31 - 1  # of Verilator's +verilator+seed
+
+
+@dataclass(frozen=True, slots=True)
+class SimOutcome:
+    """How a run ended.
+
+    Attributes:
+        status: ``passed`` only when nothing is in ``failures``.
+        exit_code: of the simulator; negative is the signal that killed it.
+        passed: the tests that passed, ``module.name``.
+        failures: every reason why the run is no pass.
+        wall_s: seconds from start to end of the process.
+        results_xml: cocotb's results; may be missing.
+        log: output of the simulator and the testbench.
+    """
+
+    status: Status
+    exit_code: int
+    passed: tuple[str, ...]
+    failures: tuple[Failure, ...]
+    wall_s: float
+    results_xml: Path
+    log: Path
+
+
+def simulate(
+    build: Build,
+    *,
+    run_dir: Path,
+    test_module: str,
+    test_case: str,
+    images_index: Path | None,
+    config: Mapping[str, Any],
+    seed: int,
+    timeout_s: float,
+    python_path: Sequence[Path] = (),
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    plusargs: Sequence[str] = (),
+    ring_bytes: int | None = None,
+    log_level: str = "WARNING",
+) -> SimOutcome:
+    """Runs one test of a testbench in a simulator.
+
+    The child is killed when it overruns, when this process is interrupted, and when this process dies.
+
+    Args:
+        build: the simulator.
+        run_dir: where the run's files go; made when missing, files of an earlier run in it are replaced.
+        test_module: the module that cocotb imports.
+        test_case: the name of its one test that runs.
+        images_index: index of the ROM images (``etchproof.sim.images``); None for a chip without.
+        config: JSON-able, for ``etchproof.sim.child.run_config()``.
+        seed: 1 .. 2^31 - 1, of cocotb and of a strict simulator's unknown values.
+        timeout_s: wall-clock limit.
+        python_path: folders from which the testbench imports.
+        on_progress: gets each event that the testbench writes, while it runs.
+        plusargs: further arguments of the simulator, each beginning with "+".
+        ring_bytes: capacity of the ring of taps; 64 MiB by default.
+        log_level: of cocotb's own log.
+
+    Raises:
+        InputError: an argument is unusable. How the run ended is never an exception.
+    """
+    _check_arguments(seed, timeout_s, plusargs, images_index)
+    run_dir = run_dir.absolute()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    results, log = run_dir / "results.xml", run_dir / "sim.log"
+    for stale in (results, run_dir / PROGRESS_FILE):
+        stale.unlink(missing_ok=True)
+    (run_dir / CONFIG_FILE).write_text(json.dumps(config, indent=1), encoding="utf-8")
+
+    command = [str(build.executable), *plusargs]
+    if build.kind == "strict":
+        command += ["+verilator+rand+reset+2", f"+verilator+seed+{seed}"]
+    env = {
+        **_cocotb_env(build.top, test_module, test_case, seed, results, log_level),
+        "LD_LIBRARY_PATH": _joined([_cocotb_libs()], "LD_LIBRARY_PATH"),
+        "PYTHONPATH": _joined([*map(Path.absolute, python_path), *_engine_path()], "PYTHONPATH"),
+        RUN_ENV: str(run_dir),
+        "ETCHPROOF_PARENT": str(os.getpid()),
+    }
+    if images_index is not None:
+        env["ETCHPROOF_IMAGES"] = str(images_index.absolute())
+    if ring_bytes is not None:
+        env["ETCHPROOF_RING_BYTES"] = str(ring_bytes)
+
+    started = time.monotonic()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=run_dir,
+            env={**_inherited_env(), **env},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        timed_out = _wait(process, started + timeout_s, ProgressReader(run_dir), on_progress)
+    wall_s = time.monotonic() - started
+    return _outcome(process.returncode, timed_out, timeout_s, test_case, results, log, wall_s)
+
+
+def _check_arguments(seed: int, timeout_s: float, plusargs: Sequence[str], images_index: Path | None) -> None:
+    if not 1 <= seed <= _MAX_SEED:
+        raise InputError(f"is {seed}, expected 1 .. {_MAX_SEED}", key="seed")
+    if not timeout_s > 0:
+        raise InputError(f"is {timeout_s}, expected more than 0", key="timeout_s")
+    for argument in plusargs:
+        if not argument.startswith("+"):
+            raise InputError(f"{argument!r} does not begin with '+'", key="plusargs")
+    if images_index is not None and not images_index.is_file():
+        raise InputError("no such file", source=images_index, key="images_index")
+
+
+def _wait(
+    process: subprocess.Popen[bytes],
+    deadline: float,
+    reader: ProgressReader,
+    on_progress: Callable[[dict[str, Any]], None] | None,
+) -> bool:
+    """Waits for the end, reporting progress; True when the deadline came first. No process is left behind."""
+    timed_out = False
+    try:
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                process.wait(timeout=max(0.0, min(_POLL_S, left)))
+            except subprocess.TimeoutExpired:
+                timed_out = left <= 0
+            if on_progress is not None:
+                for event in reader.read():
+                    on_progress(event)
+            if timed_out or process.returncode is not None:
+                return timed_out
+    finally:
+        _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Ends the child, unless it has ended, and what it started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _outcome(
+    exit_code: int, timed_out: bool, timeout_s: float, test_case: str, results: Path, log: Path, wall_s: float
+) -> SimOutcome:
+    passed: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    status: Status = "failed"
+    try:
+        passed, failures = read_results(results, test_case)
+    except ResultsError as error:
+        status, failures = "crashed", (error.failure,)
+    if timed_out:
+        status = "timeout"
+        failures = (Failure("timeout", test_case, f"not finished after {timeout_s:g} s"), *failures)
+    elif exit_code < 0:
+        number = -exit_code
+        status = "interrupted" if number in _INTERRUPTS else "crashed"
+        message = f"the simulator was ended by {_signal_name(number)}: {_tail(log)}"
+        failures = (Failure("simulator_killed", "", message), *failures)
+    elif exit_code > 0:
+        message = f"the simulator ended with status {exit_code}: {_tail(log)}"
+        failures = (*failures, Failure("simulator_exit", "", message))
+    if not failures:
+        status = "passed"
+    return SimOutcome(
+        status=status,
+        exit_code=exit_code,
+        passed=passed,
+        failures=failures,
+        wall_s=wall_s,
+        results_xml=results,
+        log=log,
+    )
+
+
+def _cocotb_env(
+    top: str, test_module: str, test_case: str, seed: int, results: Path, log_level: str
+) -> dict[str, str]:
+    """What cocotb's own runner sets, and how it is kept quick and quiet."""
+    libpython, entry_point = _python_libraries()
+    return {
+        "GPI_USERS": f"{libpython};{entry_point}",
+        "PYGPI_PYTHON_BIN": sys.executable,
+        "TOPLEVEL_LANG": "verilog",
+        "COCOTB_TOPLEVEL": top,
+        "COCOTB_TEST_MODULES": test_module,
+        "COCOTB_TEST_FILTER": rf"\.{test_case}$",
+        "COCOTB_RANDOM_SEED": str(seed),
+        "COCOTB_RESULTS_FILE": str(results),
+        "COCOTB_TRUST_INERTIAL_WRITES": "1",
+        # pytest's rewriting would go through every module that the testbench imports, torch included.
+        "COCOTB_REWRITE_ASSERTION_FILES": "",
+        "COCOTB_LOG_LEVEL": log_level,
+        "GPI_LOG_LEVEL": log_level,
+        "COCOTB_ANSI_OUTPUT": "0",
+    }
+
+
+def _inherited_env() -> dict[str, str]:
+    """This process's environment without settings of another cocotb run."""
+    dropped = ("COCOTB_", "GPI_", "PYGPI_", "ETCHPROOF_RING_BYTES", "ETCHPROOF_IMAGES")
+    return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+
+
+@cache
+def _python_libraries() -> tuple[str, str]:
+    """libpython, and the library through which cocotb starts Python in it."""
+    import cocotb_tools.config
+    import find_libpython
+
+    libpython = find_libpython.find_libpython()
+    if libpython is None:
+        raise InputError(
+            "this Python has no shared library, which the simulator needs",
+            key="libpython",
+            hint="use a Python built with --enable-shared, or install libpython3-dev",
+        )
+    return libpython, str(cocotb_tools.config.pygpi_entry_point())
+
+
+def _cocotb_libs() -> Path:
+    import cocotb_tools.config
+
+    return Path(cocotb_tools.config.libs_dir)
+
+
+def _engine_path() -> list[Path]:
+    """The folder that this package was imported from, unless every Python of this environment looks there anyway."""
+    root = Path(str(files("etchproof"))).parent
+    return [] if root.name in ("site-packages", "dist-packages") else [root]
+
+
+def _joined(first: Sequence[Path], variable: str) -> str:
+    """Folders before those that an environment variable has."""
+    inherited = [part for part in os.environ.get(variable, "").split(os.pathsep) if part]
+    return os.pathsep.join(dict.fromkeys([*map(str, first), *inherited]))
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _tail(log: Path) -> str:
+    """The last lines of the log, in one."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return (
+        " | ".join(line.strip() for line in lines[-_LOG_TAIL_LINES:] if line.strip()) or "it printed nothing"
+    )

@@ -1,0 +1,133 @@
+"""cocotb's runner for Verilator with Etchproof's ways: a named Verilator, few public signals, all cores."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, TextIO
+
+from cocotb_tools.runner import PathLike
+from cocotb_tools.runner import Verilator as CocotbRunner
+
+from etchproof.tools import Verilator, simulation_env
+
+_ALL_PUBLIC: Final = "--public-flat-rw"
+
+
+class VerilatorRunner(CocotbRunner):
+    """Builds one simulator.
+
+    Args:
+        verilator: the Verilator that runs.
+        make_variables: ``NAME=value`` for make.
+        jobs: compilers at once.
+        runtime: folder of objects that do not depend on the design (Verilator's run-time library, the sink): taken
+            from there when present, left there when not. Its name must stand for all that they do depend on.
+    """
+
+    def __init__(
+        self, verilator: Verilator, *, make_variables: Sequence[str], jobs: int, runtime: Path
+    ) -> None:
+        super().__init__()
+        self._verilator, self._make_variables, self._jobs = verilator, tuple(make_variables), jobs
+        self._runtime = runtime
+        self._status = 0
+        self.log.setLevel(logging.WARNING)  # it announces each command; the build's log has them
+
+    def run_build(
+        self,
+        *,
+        sources: Path,
+        names: Sequence[str],
+        cpp: Path,
+        top: str,
+        flags: Sequence[str],
+        timescale: tuple[str, str],
+        folder: Path,
+        log: Path,
+    ) -> int:
+        """Verilates and compiles; returns the exit status of the command that failed, or 0.
+
+        Args:
+            sources: folder of the SystemVerilog sources, also searched for includes.
+            names: the sources to compile, in order.
+            cpp: C++ to link.
+            top: the top module, and the executable's name in ``folder``.
+            flags: for Verilator.
+            timescale: unit and precision.
+            folder: where to build.
+            log: gets the commands and their output.
+        """
+        self.build(
+            sources=[sources / name for name in names],
+            build_args=["-I.", *flags, str(cpp)],
+            hdl_toplevel=top,
+            build_dir=folder,
+            cwd=sources,
+            timescale=timescale,
+            log_file=log,
+        )
+        if self._status == 0:
+            self._keep_runtime()
+        return self._status
+
+    def _use_runtime(self) -> None:
+        """Copies the kept objects; being newer than the makefile, make takes them as they are."""
+        for kept in self._runtime.glob("*.o"):
+            shutil.copyfile(kept, self.build_dir / kept.name)
+
+    def _keep_runtime(self) -> None:
+        self._runtime.mkdir(parents=True, exist_ok=True)
+        for made in (*self.build_dir.glob("verilated*.o"), self.build_dir / "ep_sink.o"):
+            kept = self._runtime / made.name
+            if not kept.exists():
+                partial = self._runtime / f".{made.name}-{os.getpid()}"
+                shutil.copyfile(made, partial)
+                os.replace(partial, kept)
+
+    def _simulator_in_path_build_only(self) -> None:
+        self.executable = str(self._verilator.path)
+
+    def _set_env_build(self) -> None:
+        super()._set_env_build()
+        self.env.update(simulation_env(self._verilator))
+
+    def _build_command(self) -> list[list[str]]:
+        verilate, make = super()._build_command()
+        # Every signal readable from Python costs a quarter of the speed; the fabric's .vlt file names the few needed.
+        verilate = [word for word in verilate if word != _ALL_PUBLIC]
+        # Relative to the working folder, so that messages of the simulator carry no path of this machine.
+        sources = str(Path(str(self.cwd)).resolve()) + os.sep
+        verilate = [word.removeprefix(sources) for word in verilate]
+        make[make.index("-j") + 1] = str(self._jobs)
+        return [verilate, [*make, *self._make_variables]]
+
+    def _execute_cmds(self, cmds: Sequence[list[str]], cwd: PathLike, stdout: TextIO | None = None) -> None:
+        """Runs each command in a process group of its own, which goes when this process is interrupted."""
+        for command in cmds:
+            if stdout is not None:
+                print("$", *command, file=stdout, flush=True)
+            process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=None if stdout is None else subprocess.STDOUT,
+                start_new_session=True,
+            )
+            try:
+                self._status = process.wait()
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                raise
+            if self._status != 0:
+                return
+            if command is cmds[0]:
+                self._use_runtime()
