@@ -1,8 +1,8 @@
 """How good the quantized model is, as numbers: against the float model, apart from any verdict on the chip.
 
-The golden model is exact by definition and the chip must equal it; how far the golden model is from the float model is a
-matter of the recipe, and it is reported here: perplexity, the divergence of next-token distributions, and for each tap
-the noise that its integers carry.
+The golden model is exact by definition and the chip must equal it; how far the golden model is from the float model is
+a matter of the recipe, and it is reported here: perplexity, the divergence of next-token distributions, and for each
+tap the noise that its integers carry.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class QualityReport(BaseModel):
 
 
 def log_likelihoods(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Natural log of the probability of each next token: logits (..., T, V), tokens (..., T) -> (..., T - 1) float64."""
+    """Log probability of each next token, float64: logits (..., T, V), tokens (..., T) -> (..., T - 1)."""
     log_probabilities = logits[..., :-1, :].double().log_softmax(-1)
     return log_probabilities.gather(-1, tokens[..., 1:, None])[..., 0]
 
@@ -101,7 +101,7 @@ def same_top1(reference: Tensor, other: Tensor) -> Tensor:
 def tap_to_real(model: QuantizedModel, layer: int, tap: str, value: Tensor) -> Tensor:
     """A golden tap's integers as the real numbers that they stand for, float64 of the same shape.
 
-    ``softmax`` becomes probabilities; elements of positions to come are kept for ``scores`` and must be 0 for ``softmax``.
+    ``softmax`` becomes probabilities, and must be 0 at positions to come; ``scores`` keeps what stands there.
     """
     if tap == "softmax":
         weights = value.double()

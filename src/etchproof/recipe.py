@@ -136,7 +136,7 @@ class Recipe(BaseModel):
     kv_bits: Literal[16, 8] = 16
     context: Annotated[int, Field(ge=1, le=2**24)] = 512
     tile: Tile = Tile()
-    headroom: Annotated[float, Field(ge=1, le=1024)] = 2.0
+    headroom: Annotated[float, Field(gt=0, le=1024)] = 2.0
     method: Literal["rtn", "gptq"] = "rtn"
     gptq: Gptq = Gptq()
     calibration: Calibration = Calibration()

@@ -33,6 +33,17 @@ MODULES: Final = {
 }
 """A linear's module below ``model.layers.N``, by its tap."""
 
+INPUT_TAPS: Final = {
+    "q_proj": "attn_norm",
+    "k_proj": "attn_norm",
+    "v_proj": "attn_norm",
+    "o_proj": "attn_out",
+    "gate_proj": "mlp_norm",
+    "up_proj": "mlp_norm",
+    "down_proj": "swiglu",
+}
+"""The tap that feeds each linear."""
+
 
 def module_name(layer: int, linear: str) -> str:
     """Hugging Face's name of a layer's linear."""

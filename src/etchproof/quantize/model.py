@@ -13,7 +13,7 @@ from etchproof.quantize.calibrate import Ranges, calibrate, calibration_text, we
 from etchproof.quantize.frac import layer_fracs, tail_fracs
 from etchproof.quantize.gains import quantize_gains
 from etchproof.quantize.gptq import gptq_matrices
-from etchproof.quantize.layerwise import module_name
+from etchproof.quantize.layerwise import INPUT_TAPS, module_name
 from etchproof.quantize.matrix import quantize_matrix
 from etchproof.quantized import (
     RESIDUAL_FRAC,
@@ -29,17 +29,6 @@ QUANTIZER_VERSION: Final = 1
 """Raised whenever the same checkpoint and recipe give other integers."""
 
 Progress = Callable[[str], None]
-
-_LINEAR_INPUTS: Final = {
-    "q_proj": "attn_norm",
-    "k_proj": "attn_norm",
-    "v_proj": "attn_norm",
-    "o_proj": "attn_out",
-    "gate_proj": "mlp_norm",
-    "up_proj": "mlp_norm",
-    "down_proj": "swiglu",
-}
-"""The tap that feeds each linear."""
 
 
 def quantize_model(
@@ -98,7 +87,7 @@ def assemble(
             if bias in checkpoint.weights.shapes:
                 values = checkpoint.tensor(bias).numpy()
                 linears[name] = with_bias(
-                    matrix, values, frac[_LINEAR_INPUTS[name]], name=bias, source=str(checkpoint.path)
+                    matrix, values, frac[INPUT_TAPS[name]], name=bias, source=str(checkpoint.path)
                 )
         layers.append(QuantizedLayer(linears, attn_norm, mlp_norm, frac))
     final_norm, lm_head = _gains(checkpoint, "model.norm.weight"), matrices[LM_HEAD_MODULE]

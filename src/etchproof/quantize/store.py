@@ -1,0 +1,245 @@
+"""Quantized models on disk: a folder of two files, and a cache of such folders.
+
+``model.json`` holds formats, exponents and fractional bits, ``weights.safetensors`` the integers. The same model gives
+the same bytes, and ``content_sha256`` in the first covers both: a folder that was damaged does not load.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import filelock
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from etchproof.checkpoint import Checkpoint, ModelConfig
+from etchproof.checkpoint.json_file import read_json_object
+from etchproof.errors import InputError
+from etchproof.quantize.layerwise import module_name
+from etchproof.quantize.model import QUANTIZER_VERSION, quantize_model
+from etchproof.quantized import QuantizedGains, QuantizedLayer, QuantizedMatrix, QuantizedModel
+from etchproof.recipe import EMBEDDING_MODULE, LM_HEAD_MODULE, Recipe
+from etchproof.taps import LINEARS
+
+HEADER_FILE: Final = "model.json"
+WEIGHTS_FILE: Final = "weights.safetensors"
+
+_FINAL_NORM: Final = "model.norm"
+
+
+class _Matrix(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bits: int
+    group_size: int
+    exponent: int
+    bias_shift: int
+
+
+class _Header(BaseModel):
+    """``model.json``: everything but the arrays. ``frac`` is by layer as text, "-1" outside the decoder layers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    quantizer_version: int
+    config: ModelConfig
+    recipe: Recipe
+    checkpoint_sha256: str
+    matrices: dict[str, _Matrix]
+    gain_exponents: dict[str, int]
+    frac: dict[str, dict[str, int]]
+    content_sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+
+
+def save_quantized(model: QuantizedModel, folder: Path) -> None:
+    """Write a model into a folder, made if need be; the same model gives the same bytes.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    header, arrays = _parts(model)
+    sealed = header.model_copy(update={"content_sha256": _hash(header, arrays)})
+    save_file(arrays, folder / WEIGHTS_FILE)
+    text = json.dumps(sealed.model_dump(mode="json"), indent=1, sort_keys=True)
+    (folder / HEADER_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def load_quantized(folder: Path) -> QuantizedModel:
+    """Read a folder that ``save_quantized`` wrote.
+
+    Raises:
+        InputError: a file is missing, not what was written, or of another format.
+    """
+    path = folder / HEADER_FILE
+    try:
+        header = _Header.model_validate_json(json.dumps(read_json_object(path)))
+        arrays = load_file(folder / WEIGHTS_FILE)
+        model = _model(header, arrays)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in detail["loc"])
+        raise InputError(detail["msg"], source=path, key=key) from None
+    except (SafetensorError, OSError, KeyError) as error:
+        raise InputError(f"is damaged: {error}", source=folder, hint="quantize again") from None
+    if _hash(header, arrays) != header.content_sha256:
+        raise InputError("does not hold what was written", source=folder, hint="quantize again")
+    return model
+
+
+def content_sha256(model: QuantizedModel) -> str:
+    """Hash of every integer of a model and of what gives it meaning; names of model and recipe do not count."""
+    return _hash(*_parts(model))
+
+
+def quantize_cached(
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    cache_dir: Path,
+    *,
+    progress: Callable[[str], None] | None = None,
+) -> QuantizedModel:
+    """``quantize_model``, or what it gave before, from a folder below ``cache_dir``.
+
+    An entry is known by checkpoint, recipe and quantizer version. Processes side by side wait for the one that builds
+    it; a damaged entry is built again.
+
+    Raises:
+        InputError: as ``quantize_model``, or the cache cannot be written.
+    """
+    key = f"{checkpoint.sha256[:24]}-{recipe.sha256[:24]}-v{QUANTIZER_VERSION}"
+    entry = cache_dir / key
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(cache_dir / f"{key}.lock"):
+            model = _cached(entry, checkpoint, recipe)
+            if model is None:
+                model = quantize_model(checkpoint, recipe, progress=progress)
+                _publish(model, entry)
+            return model
+    except OSError as error:
+        raise InputError(f"cannot be used: {error.strerror or error}", source=cache_dir) from error
+
+
+def _cached(entry: Path, checkpoint: Checkpoint, recipe: Recipe) -> QuantizedModel | None:
+    """The entry's model under today's names, or None where there is none that is whole."""
+    if not entry.is_dir():
+        return None
+    try:
+        model = load_quantized(entry)
+    except InputError:
+        return None
+    if (model.checkpoint_sha256, model.recipe.sha256) != (checkpoint.sha256, recipe.sha256):
+        return None
+    return dataclasses.replace(model, config=checkpoint.config, recipe=recipe)
+
+
+def _publish(model: QuantizedModel, entry: Path) -> None:
+    """Write beside the entry, then rename: another process sees all of it or nothing."""
+    with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".new-") as parent:
+        fresh = Path(parent) / "entry"
+        save_quantized(model, fresh)
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        fresh.rename(entry)
+
+
+def _parts(model: QuantizedModel) -> tuple[_Header, dict[str, np.ndarray[Any, Any]]]:
+    """The header, not yet sealed, and the arrays by name."""
+    matrices = {EMBEDDING_MODULE: model.embedding}
+    gains = {_FINAL_NORM: model.final_norm}
+    frac = {"-1": dict(model.frac)}
+    for index, layer in enumerate(model.layers):
+        matrices |= {module_name(index, name): layer.linears[name] for name in LINEARS}
+        gains[f"model.layers.{index}.input_layernorm"] = layer.attn_norm
+        gains[f"model.layers.{index}.post_attention_layernorm"] = layer.mlp_norm
+        frac[str(index)] = dict(layer.frac)
+    matrices[LM_HEAD_MODULE] = model.lm_head
+
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for module, matrix in matrices.items():
+        arrays[f"{module}.codes"] = matrix.codes
+        arrays[f"{module}.scales"] = matrix.scales
+        if matrix.bias is not None:
+            arrays[f"{module}.bias"] = matrix.bias
+    for module, gain in gains.items():
+        arrays[f"{module}.gains"] = gain.values
+    header = _Header(
+        quantizer_version=QUANTIZER_VERSION,
+        config=model.config,
+        recipe=model.recipe,
+        checkpoint_sha256=model.checkpoint_sha256,
+        matrices={
+            module: _Matrix(
+                bits=matrix.bits,
+                group_size=matrix.group_size,
+                exponent=matrix.exponent,
+                bias_shift=matrix.bias_shift,
+            )
+            for module, matrix in matrices.items()
+        },
+        gain_exponents={module: gain.exponent for module, gain in gains.items()},
+        frac=frac,
+    )
+    return header, arrays
+
+
+def _model(header: _Header, arrays: dict[str, np.ndarray[Any, Any]]) -> QuantizedModel:
+    """Raises KeyError where something is missing."""
+
+    def matrix(module: str) -> QuantizedMatrix:
+        form = header.matrices[module]
+        return QuantizedMatrix(
+            bits=form.bits,
+            group_size=form.group_size,
+            codes=arrays[f"{module}.codes"],
+            scales=arrays[f"{module}.scales"],
+            exponent=form.exponent,
+            bias=arrays.get(f"{module}.bias"),
+            bias_shift=form.bias_shift,
+        )
+
+    def gains(module: str) -> QuantizedGains:
+        return QuantizedGains(arrays[f"{module}.gains"], header.gain_exponents[module])
+
+    layers = tuple(
+        QuantizedLayer(
+            linears={name: matrix(module_name(index, name)) for name in LINEARS},
+            attn_norm=gains(f"model.layers.{index}.input_layernorm"),
+            mlp_norm=gains(f"model.layers.{index}.post_attention_layernorm"),
+            frac=header.frac[str(index)],
+        )
+        for index in range(header.config.n_layers)
+    )
+    return QuantizedModel(
+        config=header.config,
+        recipe=header.recipe,
+        checkpoint_sha256=header.checkpoint_sha256,
+        embedding=matrix(EMBEDDING_MODULE),
+        layers=layers,
+        final_norm=gains(_FINAL_NORM),
+        lm_head=matrix(LM_HEAD_MODULE),
+        frac=header.frac["-1"],
+    )
+
+
+def _hash(header: _Header, arrays: dict[str, np.ndarray[Any, Any]]) -> str:
+    meaning = header.model_dump(
+        mode="json", exclude={"content_sha256": True, "config": {"name"}, "recipe": True}
+    )
+    meaning["recipe_sha256"] = header.recipe.sha256
+    total = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        total.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        total.update(np.ascontiguousarray(array).data)
+    return total.hexdigest()
