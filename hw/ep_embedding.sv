@@ -20,12 +20,13 @@ module ep_embedding
 `endif
   input  logic               start_i,
   output logic               busy_o,
+  output logic               done_o,                 // one cycle, when row_o stands
   input  logic        [31:0] token_i,
   input  logic        [ 5:0] shift_i,
   output logic               valid_o,
   input  logic               ready_i,
   output logic signed [31:0] data_o  [ Lanes],
-  output logic signed [31:0] row_o   [Blocks][Lanes]  // the whole row, once busy_o has fallen
+  output logic signed [31:0] row_o   [Blocks][Lanes]  // the whole row, from done_o on
 );
 
   localparam int unsigned TokenW = (Vocab > 1) ? $clog2(Vocab) : 1;
@@ -71,13 +72,17 @@ module ep_embedding
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
       busy_o  <= 1'b0;
+      done_o  <= 1'b0;
       block_q <= '0;
-    end else if (start_i && !busy_o) begin
-      busy_o  <= 1'b1;
-      block_q <= '0;
-    end else if (busy_o && ready_i) begin
-      block_q <= block_q + 1'b1;
-      busy_o  <= 32'(block_q) != Blocks - 1;
+    end else begin
+      done_o <= busy_o && ready_i && 32'(block_q) == Blocks - 1;
+      if (start_i && !busy_o) begin
+        busy_o  <= 1'b1;
+        block_q <= '0;
+      end else if (busy_o && ready_i) begin
+        block_q <= block_q + 1'b1;
+        busy_o  <= 32'(block_q) != Blocks - 1;
+      end
     end
   end
 

@@ -21,10 +21,23 @@ NORM_FRAC = 29  # fractional bits of the normalized value, section 3
 ATTENTION_FRAC = 46  # section 8
 SIGMOID_FRAC = 20  # section 9
 GATE_FRAC = 16  # section 9
+LAYER_WORDS = (
+    *(f"{name}.{word}" for name in LINEARS for word in ("shift", "bias_shift")),
+    "attn_norm.shift",
+    "mlp_norm.shift",
+    "k_rope.shift",
+    "softmax.shift",
+    "attn_out.shift",
+    "swiglu.gate_shift",
+    "swiglu.shift",
+    "o_proj.residual_shift",
+    "down_proj.residual_shift",
+)
+TOP_WORDS = ("embedding.shift", "final_norm.shift", "lm_head.shift")
 _LIMITS = {"bias_shift": 15, "residual_shift": 31, "gate_shift": 24}  # all others MAX_SHIFT
 
 
-def _checked(where: str, params: dict[str, int]) -> dict[str, int]:
+def _checked(where: str, words: tuple[str, ...], params: dict[str, int]) -> dict[str, int]:
     for name, value in params.items():
         limit = _LIMITS.get(name.split(".")[1], MAX_SHIFT)
         if not 0 <= value <= limit:
@@ -34,7 +47,7 @@ def _checked(where: str, params: dict[str, int]) -> dict[str, int]:
                 key=name,
                 hint="the checkpoint's magnitudes do not fit the chip's fixed-point formats",
             )
-    return params
+    return {word: params[word] for word in words}
 
 
 def layer_params(model: QuantizedModel, layer: int) -> dict[str, int]:
@@ -62,7 +75,7 @@ def layer_params(model: QuantizedModel, layer: int) -> dict[str, int]:
         "o_proj.residual_shift": RESIDUAL_FRAC - frac["o_proj"],
         "down_proj.residual_shift": RESIDUAL_FRAC - frac["down_proj"],
     }
-    return _checked(f"{model.config.name} under {model.recipe.name}, layer {layer}", params)
+    return _checked(f"{model.config.name} under {model.recipe.name}, layer {layer}", LAYER_WORDS, params)
 
 
 def top_params(model: QuantizedModel) -> dict[str, int]:
@@ -72,7 +85,7 @@ def top_params(model: QuantizedModel) -> dict[str, int]:
         "final_norm.shift": NORM_FRAC + model.final_norm.exponent - model.frac["final_norm"],
         "lm_head.shift": _linear_shift(model.lm_head, model.frac["final_norm"], model.frac["logits"]),
     }
-    return _checked(f"{model.config.name} under {model.recipe.name}", params)
+    return _checked(f"{model.config.name} under {model.recipe.name}", TOP_WORDS, params)
 
 
 def _linear_shift(matrix: QuantizedMatrix, frac_in: int, frac_out: int) -> int:

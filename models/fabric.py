@@ -1,0 +1,149 @@
+"""The views that the templates are rendered with: names, widths and counts, worked out here, never in a template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from etchproof.render import Rendering
+from etchproof.taps import TAP_NAMES
+from models import tables
+from models.chip import ChipPlan
+from models.params import LAYER_WORDS, TOP_WORDS
+
+
+@dataclass(frozen=True)
+class Vector:
+    """How a vector of ``size`` elements is held (docs/rom-format.md, "Geometry")."""
+
+    size: int
+    blocks: int
+    padded_blocks: int  # as the input of a linear
+    index_bits: int  # of a block
+
+
+@dataclass(frozen=True)
+class TapView:
+    """One tap of a module: which array, its dimensions, and the step after which it stands."""
+
+    name: str
+    rows: int
+    cols: int
+    width: int
+    count: str  # SystemVerilog expression: elements that count
+    step: int
+
+    @property
+    def id(self) -> int:
+        return TAP_NAMES.index(self.name)
+
+
+def _index_bits(count: int) -> int:
+    return max(1, (count - 1).bit_length())
+
+
+def _vector(plan: ChipPlan, size: int) -> Vector:
+    blocks = plan.blocks(size)
+    return Vector(size, blocks, plan.padded_blocks(size), _index_bits(blocks))
+
+
+def renderings(plan: ChipPlan) -> tuple[Rendering, ...]:
+    """Every rendered file of the chip, in compilation order; depends on the plan alone."""
+    lanes = plan.tile_rows
+    hidden, query = _vector(plan, plan.hidden_size), _vector(plan, plan.q_size)
+    key_value, ffn = _vector(plan, plan.kv_size), _vector(plan, plan.intermediate_size)
+    vocab = _vector(plan, plan.vocab_size)
+    cache_rows = 1 << _index_bits(plan.context)
+    act, kv = plan.act_bits, plan.kv_bits
+    common: dict[str, Any] = {
+        "plan": plan,
+        "lanes": lanes,
+        "hidden": hidden,
+        "query": query,
+        "key_value": key_value,
+        "ffn": ffn,
+        "pairs": plan.head_dim // 2,
+        "cache_rows": cache_rows,
+        "act_bits": act,
+        "kv_bits": kv,
+    }
+
+    def blocked(name: str, vector: Vector, step: int, width: int, *, padded: bool = False) -> TapView:
+        rows = vector.padded_blocks if padded else vector.blocks
+        return TapView(name, rows, lanes, width, str(vector.size), step)
+
+    def heads(name: str, count: int, step: int, width: int) -> TapView:
+        return TapView(name, count, plan.head_dim, width, str(count * plan.head_dim), step)
+
+    layer_taps = (
+        blocked("attn_norm", hidden, 0, act, padded=True),
+        blocked("q_proj", query, 1, act),
+        blocked("k_proj", key_value, 1, act),
+        blocked("v_proj", key_value, 1, kv),
+        heads("q_rope", plan.n_heads, 2, act),
+        heads("k_rope", plan.n_kv_heads, 2, kv),
+        TapView("scores", cache_rows, plan.n_heads, 64, "visible", 3),
+        TapView("softmax", cache_rows, plan.n_heads, 32, "visible", 3),
+        blocked("attn_out", query, 3, act, padded=True),
+        blocked("o_proj", hidden, 4, act),
+        blocked("attn_residual", hidden, 5, 32),
+        blocked("mlp_norm", hidden, 6, act, padded=True),
+        blocked("gate_proj", ffn, 7, act, padded=True),
+        blocked("up_proj", ffn, 7, act, padded=True),
+        blocked("swiglu", ffn, 8, act, padded=True),
+        blocked("down_proj", hidden, 9, act),
+        blocked("mlp_residual", hidden, 10, 32),
+    )
+    tail_taps = (
+        blocked("final_norm", hidden, 0, act, padded=True),
+        blocked("logits", vocab, 1, plan.lm_head.out_bits),
+        TapView("token", 1, 1, 32, "1", 2),
+    )
+    modules = tuple(f"ep_layer_{kind}" for kind in range(len(plan.layer_kinds)))
+    layer_words, top_words = _indices(LAYER_WORDS), _indices(TOP_WORDS)
+    whole_row = plan.embedding.group_size >= plan.hidden_size
+    embedding_group = hidden.blocks * lanes if whole_row else plan.embedding.group_size
+    return (
+        Rendering(
+            "ep_tables_pkg.sv.j2",
+            "ep_tables_pkg.sv",
+            {
+                "rsqrt": tables.rsqrt_table(),
+                "recip": tables.recip_table(),
+                "exp2": tables.exp2_table(),
+                "sigmoid": tables.sigmoid_table(),
+            },
+        ),
+        *(
+            Rendering(
+                "ep_layer.sv.j2",
+                f"{module}.sv",
+                common
+                | {
+                    "module": module,
+                    "words": layer_words,
+                    "linears": {linear.name: linear for linear in kind},
+                    "taps": layer_taps,
+                },
+            )
+            for module, kind in zip(modules, plan.layer_kinds, strict=True)
+        ),
+        Rendering("ep_tail.sv.j2", "ep_tail.sv", common | {"head": plan.lm_head, "taps": tail_taps}),
+        Rendering(
+            "ep_chip.sv.j2",
+            "ep_chip.sv",
+            common
+            | {
+                "words": top_words,
+                "embedding_group": embedding_group,
+                "layer_modules": tuple(modules[kind] for kind in plan.layers),
+                "taps": (blocked("embedding", hidden, 0, 32),),
+            },
+        ),
+        Rendering("build.vlt.j2", "build.vlt", {"layer_modules": modules}),
+    )
+
+
+def _indices(words: tuple[str, ...]) -> Mapping[str, int]:
+    return {word: index for index, word in enumerate(words)}
