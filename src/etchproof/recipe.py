@@ -270,8 +270,10 @@ class _UniqueKeys(yaml.SafeLoader):
     """YAML without repeated keys: the usual loader keeps the last one silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[object] = set()
+        seen: set[str] = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue  # a list as a key: the base class says so
             key = key_node.value
             if key in seen:
                 raise yaml.constructor.ConstructorError(

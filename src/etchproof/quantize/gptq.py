@@ -69,14 +69,15 @@ def curvature(x: Tensor, damping: float) -> Curvature:
     hessian.diagonal().add_(damping * mean if mean > 0 else 1.0)
     order = torch.argsort(energy, descending=True, stable=True)
     lower, failed = torch.linalg.cholesky_ex(hessian[order][:, order])
-    factor, failed_inverse = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
-    if int(failed) or int(failed_inverse):
-        raise InputError(
-            f"the calibration inputs of {len(energy)} columns are too dependent for a damping of {damping:g}",
-            key="gptq.damping",
-            hint="raise it",
-        )
-    return Curvature(energy.numpy(), order.numpy(), factor.numpy())
+    if not int(failed):
+        factor, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
+        if not int(failed):
+            return Curvature(energy.numpy(), order.numpy(), factor.numpy())
+    raise InputError(
+        f"the calibration inputs of {len(energy)} columns are too dependent for a damping of {damping:g}",
+        key="gptq.damping",
+        hint="raise it",
+    )
 
 
 def gptq_matrix(
