@@ -41,9 +41,17 @@ class GoldenSection(_Section):
 
 
 class ChipSection(_Section):
-    """``[chip]``: what is rendered and built. ``hw`` and ``templates`` are folders, relative to the root."""
+    """``[chip]``: what is rendered, etched and built.
+
+    ``plan(config, recipe)`` works out the chip, ``renderings(plan)`` what to render, ``images(model, plan)`` its ROM
+    images, ``site(text, plan)`` where a weight's bit is etched. ``hw`` and ``templates`` are folders, relative to the
+    root.
+    """
 
     plan: ObjectName
+    renderings: ObjectName
+    images: ObjectName
+    site: ObjectName
     hw: Text = "hw"
     templates: Text = "templates"
     top: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
@@ -57,9 +65,10 @@ class RecipesSection(_Section):
 
 
 class VerifSection(_Section):
-    """``[verif]``: the module that cocotb runs."""
+    """``[verif]``: the module that cocotb runs, and its test that generates text from prompts."""
 
     tests: ModuleName
+    generation: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] = "GreedyGeneration"
 
 
 class _File(_Section):

@@ -20,6 +20,9 @@ name = "mine"
 factory = "mine_golden:Golden"
 [chip]
 plan = "mine_chip.plan:plan"
+renderings = "mine_chip.fabric:renderings"
+images = "mine_chip.rom:images"
+site = "mine_chip.rom:site"
 top = "my_top"
 [recipes]
 default = "w8"
@@ -84,7 +87,9 @@ def test_the_repositorys_own_file(repo_root: Path) -> None:
     assert reference.chip.plan == "models.chip:plan"
     assert reference.chip.top == "ep_sim_top"
     assert reference.recipes.default == "w6a16"
-    assert reference.verif.tests == "verif.tests"
+    assert reference.chip.renderings == "models.fabric:renderings"
+    assert (reference.chip.images, reference.chip.site) == ("models.rom:images", "models.rom:site")
+    assert (reference.verif.tests, reference.verif.generation) == ("verif.tests", "GreedyGeneration")
 
 
 def test_defaults_and_either_form_of_the_path(root: Path) -> None:
