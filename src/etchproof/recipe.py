@@ -122,6 +122,7 @@ class Recipe(BaseModel):
         context: positions; a chip's is the smaller of this and the checkpoint's (``chip_context``).
         tile: the array of multiply-accumulates.
         headroom: h of docs/numerics.md section 12; 2 for 16-bit activations, 1 for 8-bit ones if not given.
+            Below 1 the largest values may saturate, which can pay at 8 bits.
         method: rtn rounds each weight to nearest; gptq compensates rounding errors.
         gptq: gptq's knobs.
         calibration: the calibration text.
