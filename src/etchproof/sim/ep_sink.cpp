@@ -45,6 +45,8 @@ constexpr uint32_t kSkip = 0xffffffff;  // in place of an id: the rest of the ri
 constexpr uint64_t kDefaultRingBytes = 64ULL << 20;
 constexpr uint64_t kMinRingBytes = 4096;
 
+constexpr int kErrorsShown = 10;  // on stderr; each counts
+
 struct Image {
     uint64_t bytes;
     std::string path;
@@ -59,6 +61,7 @@ struct Sink {
     uint64_t records = 0;
     bool enabled = true;
     std::string error;
+    int errors_shown = 0;
     bool index_read = false;
     std::map<std::pair<int, std::string>, Image> images;
     std::string unloaded;  // what ep_sink_unloaded returns
@@ -67,8 +70,11 @@ struct Sink {
 Sink sink;
 
 void fail(const char* name, const std::string& message) {
-    std::fprintf(stderr, "etchproof: %s: %s\n", name, message.c_str());
-    std::fflush(stderr);
+    if (sink.errors_shown < kErrorsShown) {
+        ++sink.errors_shown;
+        std::fprintf(stderr, "etchproof: %s: %s\n", name, message.c_str());
+        std::fflush(stderr);
+    }
     Verilated::threadContextp()->errorCountInc();
     if (sink.error.empty()) sink.error = std::string{name} + ": " + message;
 }
@@ -299,11 +305,8 @@ extern "C" int ep_sink_release(uint64_t tail) {
     return 1;
 }
 
-// Forgets all records and the error; the ring and the images stay.
-extern "C" void ep_sink_reset() {
-    sink.head = sink.tail = sink.records = 0;
-    sink.error.clear();
-}
+// Forgets all records; an error stays.
+extern "C" void ep_sink_reset() { sink.head = sink.tail = sink.records = 0; }
 
 extern "C" uint64_t ep_sink_index_count() { return read_index() ? sink.images.size() : 0; }
 

@@ -28,6 +28,7 @@ Status = Literal["passed", "failed", "timeout", "crashed", "interrupted"]
 """``crashed``: the simulator ended without results; ``interrupted``: a signal from outside ended it."""
 
 _POLL_S: Final = 0.05
+_LOG_ERRORS: Final = 3
 _LOG_TAIL_LINES: Final = 12
 _INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _MAX_SEED: Final = 2**31 - 1  # of Verilator's +verilator+seed
@@ -192,11 +193,13 @@ def _outcome(
     elif exit_code < 0:
         number = -exit_code
         status = "interrupted" if number in _INTERRUPTS else "crashed"
-        message = f"the simulator was ended by {_signal_name(number)}: {_tail(log)}"
+        message = f"the simulator was ended by {_signal_name(number)}: {_complaint(log)}"
         failures = (Failure("simulator_killed", "", message), *failures)
     elif exit_code > 0:
-        message = f"the simulator ended with status {exit_code}: {_tail(log)}"
-        failures = (*failures, Failure("simulator_exit", "", message))
+        message = f"the simulator ended with status {exit_code}: {_complaint(log)}"
+        failures = (Failure("simulator_exit", "", message), *failures)
+    elif status == "crashed":
+        failures = (*failures, Failure("simulator_exit", "", f"the simulator ended early: {_complaint(log)}"))
     if not failures:
         status = "passed"
     return SimOutcome(
@@ -280,9 +283,11 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _tail(log: Path) -> str:
-    """The last lines of the log, in one."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return (
-        " | ".join(line.strip() for line in lines[-_LOG_TAIL_LINES:] if line.strip()) or "it printed nothing"
-    )
+def _complaint(log: Path) -> str:
+    """What the log says is wrong, in one line: the simulator's and the sink's errors, otherwise its end."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+    errors = [
+        line for line in lines if line.startswith("etchproof: ") or "%Error: " in line or "%Fatal: " in line
+    ]
+    shown = errors[:_LOG_ERRORS] or [line for line in lines if line][-_LOG_TAIL_LINES:]
+    return " | ".join(shown) or "it printed nothing"

@@ -114,7 +114,7 @@ class TapSink:
 
     @property
     def records_written(self) -> int:
-        """Records that the chip's taps have written since the start or the last reset."""
+        """Records that the chip's taps have written since the start or the last ``reset``."""
         return int(self._c.ep_sink_records())
 
     @property
@@ -170,7 +170,7 @@ class TapSink:
         self._c.ep_sink_enable(int(enabled))
 
     def reset(self) -> None:
-        """Forgets all records and the error, as after a reset of the chip."""
+        """Forgets all records, as after a reset of the chip. An error stays."""
         self._c.ep_sink_reset()
         self._read = self._sequence = 0
 

@@ -1,0 +1,379 @@
+"""The testbench of the mini design; each test here is run alone by a test of ``tests/sim``."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import cocotb
+import numpy as np
+import pytest
+from cocotb.triggers import First, Timer, ValueChange
+
+from etchproof.sim.child import run_config, run_dir
+from etchproof.sim.progress import ProgressWriter
+from etchproof.sim.sink import SinkError, TapRecord, TapSink
+
+NAMES = ("y8", "y16", "y32", "y64", "codes", "gains", "params", "cosines")
+ECHO, BURST, FATAL, ERROR, UNKNOWN, WITHDRAW, CHANGE, HANG, COUNT, ROM = (op << 28 for op in range(10))
+
+
+async def reset(dut: Any) -> None:
+    """Three cycles of reset."""
+    dut.rst_n.value = 0
+    dut.req.value = 0
+    dut.req_stall.value = 0
+    dut.rsp_stall.value = 0
+    await Timer(32, "ns")
+    dut.rst_n.value = 1
+    await Timer(10, "ns")
+
+
+async def request(dut: Any, token: int, *, first: bool = False, stall: int = 0, rsp_stall: int = 0) -> None:
+    """Hands a token to the host and waits until the chip has taken it."""
+    dut.req_token.value = token
+    dut.req_first.value = int(first)
+    dut.req_stall.value = stall
+    dut.rsp_stall.value = rsp_stall
+    dut.req.value = 1 - int(dut.req.value)
+    await ValueChange(dut.ack)
+
+
+async def send(dut: Any, token: int, **arguments: Any) -> tuple[int, int]:
+    """Sends a token and waits for the answer: (token, position)."""
+    await request(dut, token, **arguments)
+    await ValueChange(dut.rsp)
+    return int(dut.rsp_token.value), int(dut.rsp_pos.value)
+
+
+def vector(token: int, count: int, bits: int) -> np.ndarray:
+    """What the chip taps: the upper bits of a product modulo 2^64, signed."""
+    full = [(token + 7 * i) * 0x9E3779B97F4A7C15 % 2**64 >> (64 - bits) for i in range(count)]
+    return np.array(full, np.uint64).astype(f"u{bits // 8}").astype(f"i{bits // 8}")
+
+
+def expected(token: int, pos: int) -> list[tuple[int, str, int, np.ndarray]]:
+    """The records of one token, by name."""
+    return [
+        (0, "y16", pos, vector(token, 8, 16)),
+        (1, "y32", pos, vector(token, 5, 32)),
+        (2, "y64", pos, vector(token, 1 + pos % 2, 64)),
+        (-1, "y8", pos, vector(token, 11, 8)),
+    ]
+
+
+def check(records: list[TapRecord], wanted: list[tuple[int, str, int, np.ndarray]]) -> None:
+    """Every record as wanted; taps of one cycle may come in any order."""
+    assert len(records) == len(wanted)
+    for record, want in zip(sorted(records, key=lambda r: (r.pos, r.name)), wanted, strict=True):
+        assert (record.layer, record.name, record.pos) == want[:3]
+        assert record.data.dtype == want[3].dtype
+        assert np.array_equal(record.data, want[3])
+        assert not record.data.flags.writeable
+
+
+@cocotb.test()
+async def taps(dut: Any) -> None:
+    """Taps of every width and shape, over several tokens; ``wrong`` in the configuration expects another token's."""
+    wrong = run_config().get("wrong", 0)
+    sink = TapSink(NAMES)
+    await reset(dut)
+    last_time = 0
+    for pos in range(5):
+        token = 0x01234500 * (pos + 1) & 0x0FFFFF00
+        answer = await send(dut, token, first=pos == 0)
+        assert answer == (token + 1, pos)
+        records = sink.drain()
+        check(records, expected(token + wrong, pos))
+        assert {record.time for record in records} == {records[0].time}
+        assert last_time < records[0].time
+        last_time = records[0].time
+        sink.release()
+    assert sink.records_written == 20
+    assert sink.drain() == []
+
+
+@cocotb.test()
+async def disabled(dut: Any) -> None:
+    """Switched off, taps leave nothing."""
+    sink = TapSink(NAMES)
+    sink.enable(False)
+    await reset(dut)
+    await send(dut, 256)
+    assert sink.drain() == []
+    sink.enable()
+    await send(dut, 512)
+    assert len(sink.drain()) == 4
+
+
+@cocotb.test()
+async def visibility(dut: Any) -> None:
+    """The top's signals are public, those below are not."""
+    assert int(dut.req.value) == 0
+    assert dut.rsp_cycles.value.is_resolvable
+    for hidden in ("u_host.cycle_q", "u_chip.token_q", "u_chip.y8"):
+        found: Any = dut
+        try:
+            for part in hidden.split("."):
+                found = getattr(found, part)
+        except AttributeError:
+            continue
+        raise AssertionError(f"{hidden} is public")
+
+
+@cocotb.test()
+async def ring_wraps(dut: Any) -> None:
+    """Through a small ring many times over, with records always left in it.
+
+    A record of the burst has 48 bytes, of the other taps 40, 48 or 56: what is left at the ring's end is at times too
+    short for a record, and at times even for a header.
+    """
+    sink = TapSink(NAMES)
+    assert sink.capacity == 4096
+    await reset(dut)
+    await send(dut, 0, first=True)
+    held = sink.drain()
+    left = set()
+    base = held[0].data.__array_interface__["data"][0]
+    for pos in range(1, 300):
+        token = pos * 256
+        await send(dut, token)
+        check(held, expected(token - 256, pos - 1))  # still what it was
+        sink.release()
+        end = held[-1].data.__array_interface__["data"][0] - base + (held[-1].data.nbytes + 7 & ~7)
+        held = sink.drain()
+        for record in held:
+            start = record.data.__array_interface__["data"][0] - base - 32
+            if start < end - 32:
+                left.add(4096 - 32 - end)
+            end = start + 32 + (record.data.nbytes + 7 & ~7)
+    assert sink.records_written == 1200
+    assert min(left) < 32 < max(left), left
+
+
+@cocotb.test()
+async def overflow(dut: Any) -> None:
+    """More records than the ring holds."""
+    sink = TapSink(NAMES)
+    await reset(dut)
+    await send(dut, BURST | 86 << 8)
+    sink.drain()
+
+
+@cocotb.test()
+async def full(dut: Any) -> None:
+    """As many records as the ring holds."""
+    sink = TapSink(NAMES)
+    await reset(dut)
+    await send(dut, BURST | 85 << 8)
+    assert len(sink.drain()) == 85
+
+
+@cocotb.test()
+async def unread_overflow(dut: Any) -> None:
+    """A testbench that never looks at its taps."""
+    await reset(dut)
+    await send(dut, BURST | 86 << 8)
+
+
+@cocotb.test()
+async def lost(dut: Any) -> None:
+    """A record whose number is not the one after the last."""
+    sink = TapSink(NAMES)
+    await reset(dut)
+    await send(dut, 256)
+    sink.drain()
+    sink._sequence += 1
+    await send(dut, 256)
+    sink.drain()
+
+
+@cocotb.test()
+async def stolen(dut: Any) -> None:
+    """Two sinks over one ring: what one has released is not there for the other."""
+    sink, other = TapSink(NAMES), TapSink(NAMES)
+    await reset(dut)
+    await send(dut, 256)
+    other.drain()
+    other.release()
+    await send(dut, 256)
+    sink.drain()
+
+
+@cocotb.test()
+async def unknown_tap(dut: Any) -> None:
+    """A tap whose id has no name."""
+    sink = TapSink(NAMES)
+    await reset(dut)
+    await send(dut, UNKNOWN)
+    sink.drain()
+
+
+@cocotb.test()
+async def bad_count(dut: Any) -> None:
+    """A tap that claims more elements than it has."""
+    sink = TapSink(NAMES)
+    await reset(dut)
+    await send(dut, COUNT)
+    sink.drain()
+
+
+@cocotb.test()
+async def late_ring(dut: Any) -> None:
+    """The capacity cannot change once there is a ring."""
+    assert TapSink(NAMES, ring_bytes=8192).capacity == 8192
+    with pytest.raises(SinkError, match=r"^ring_bytes"):
+        TapSink(NAMES, ring_bytes=16384)
+
+
+@cocotb.test()
+async def roms(dut: Any) -> None:
+    """Every ROM holds its image, and all images are held."""
+    sink = TapSink(NAMES)
+    await reset(dut)
+    await send(dut, ROM)
+    records = {(record.layer, record.name): record.data for record in sink.drain()}
+    images = {(layer, name): values for layer, name, values in run_config()["images"]}
+    for layer in range(2):
+        for name in ("codes", "gains", "params"):
+            assert records[layer, name].tolist() == images[layer, name], (layer, name)
+        assert records[layer, "cosines"].tolist() == images[-1, "cosines"]
+    assert sink.check_images() == sink.images_loaded() == len(images)
+
+
+@cocotb.test()
+async def unread_roms(dut: Any) -> None:
+    """A testbench that never asks whether the ROMs were loaded."""
+    await reset(dut)
+
+
+@cocotb.test()
+async def stalls(dut: Any) -> None:
+    """The host waits for exactly as many cycles as it is told, on both sides."""
+    TapSink(NAMES).enable(False)
+    await reset(dut)
+    late = run_config().get("late", 0)
+    for latency in (0, 3):
+        for stall in (0, 1, 2, 5):
+            for rsp_stall in (0, 1, 2, 3, 7):
+                before = int(dut.cycle.value)
+                await request(dut, latency, stall=stall, rsp_stall=rsp_stall)
+                taken = int(dut.ack_cycle.value)
+                # Seen at the next edge, valid after `stall` more, taken at the edge after that.
+                assert taken == before + stall + 1 + late
+                await ValueChange(dut.rsp)
+                assert int(dut.rsp_cycles.value) == 2 + latency
+                assert int(dut.rsp_cycle.value) == taken + 2 + latency
+                assert int(dut.cycle.value) == taken + 2 + latency + rsp_stall + 1
+
+
+@cocotb.test()
+async def fields(dut: Any) -> None:
+    """What the host hands on: first, position, status; and the cycles that the chip was busy."""
+    await reset(dut)
+    for token, first, pos in ((0x0A000000, True, 0), (0x0B000000, False, 1), (0x05000000, True, 0)):
+        assert await send(dut, token, first=first) == (token + 1, pos)
+        assert int(dut.rsp_status.value) == token >> 24
+    assert int(dut.busy_cycles.value) == 3 * 2
+
+
+@cocotb.test()
+async def reset_in_flight(dut: Any) -> None:
+    """Reset while a request waits, while the chip works and while the answer is held off: idle, then as new."""
+    await reset(dut)
+    await send(dut, 1)  # leaves every toggle at 1
+    for stall, latency, rsp_stall, wait_ns in ((9, 0, 0, 50), (0, 9, 0, 50), (0, 0, 9, 80)):
+        dut.req_token.value = latency
+        dut.req_stall.value = stall
+        dut.rsp_stall.value = rsp_stall
+        dut.req.value = 1 - int(dut.req.value)
+        await Timer(wait_ns, "ns")
+        await reset(dut)
+        assert [int(dut.ack.value), int(dut.rsp.value), int(dut.ack_cycle.value)] == [0, 0, 0]
+        quiet = await First(ValueChange(dut.rsp), ValueChange(dut.ack), Timer(300, "ns"))
+        assert isinstance(quiet, Timer)
+        assert await send(dut, 3, first=True) == (4, 0)
+        assert int(dut.rsp_cycles.value) == 5
+
+
+@cocotb.test()
+async def misbehaves(dut: Any) -> None:
+    """A chip that breaks the protocol, as configured, while its answer is held off."""
+    await reset(dut)
+    op = {"withdraw": WITHDRAW, "change": CHANGE, "echo": ECHO}[run_config()["op"]]
+    await send(dut, op, rsp_stall=4)
+
+
+@cocotb.test()
+async def request_in_reset(dut: Any) -> None:
+    """Python leaves its request high in reset."""
+    await reset(dut)
+    await send(dut, 0)
+    dut.rst_n.value = 0
+    await Timer(30, "ns")
+
+
+@cocotb.test()
+async def fatal(dut: Any) -> None:
+    """$fatal in RTL."""
+    await reset(dut)
+    await send(dut, FATAL)
+
+
+@cocotb.test()
+async def error(dut: Any) -> None:
+    """$error in RTL."""
+    await reset(dut)
+    await send(dut, ERROR)
+
+
+@cocotb.test()
+async def hang(dut: Any) -> None:
+    """A chip that never answers; the clock keeps the simulation alive."""
+    with ProgressWriter(run_dir()) as progress:
+        progress.write(pid=os.getpid())
+    await reset(dut)
+    await send(dut, HANG)
+
+
+@cocotb.test()
+async def progress(dut: Any) -> None:
+    """Events for the parent."""
+    with ProgressWriter(run_dir()) as writer:
+        for done in range(run_config()["events"]):
+            writer.write(done=done)
+        writer._file.write(b"half a line")
+    await Timer(1, "ns")
+
+
+@cocotb.test()
+async def fails(dut: Any) -> None:
+    """A check that does not hold."""
+    await Timer(1, "ns")
+    raise AssertionError("seven is not eight")
+
+
+@cocotb.test()
+async def skips(dut: Any) -> None:
+    """A test that skips itself."""
+    pytest.skip("not today")
+
+
+@cocotb.test()
+async def exits(dut: Any) -> None:
+    """The process ends by a signal of the configuration, or with its status."""
+    config = run_config()
+    if "status" in config:
+        os._exit(config["status"])
+    os.kill(os.getpid(), getattr(signal, config["signal"]))
+    await Timer(1, "ns")
+
+
+@cocotb.test()
+async def environment(dut: Any) -> None:
+    """What a run passes down."""
+    assert cocotb.RANDOM_SEED is not None
+    assert os.environ["COCOTB_RANDOM_SEED"] == "7"
+    assert run_config() == {"text": "é", "numbers": [1, 2.5]}
+    assert cocotb.plusargs["mini"] == "yes"

@@ -1,0 +1,205 @@
+"""How runs end: each way but one is a failure with a name, and no simulator is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etchproof.errors import InputError
+from etchproof.sim.build import Build
+from etchproof.sim.child import RUN_ENV, run_config
+from etchproof.sim.progress import PROGRESS_FILE
+from tests.sim.conftest import BENCHES, RunMini
+
+pytestmark = pytest.mark.sim
+
+
+def names(outcome: Any) -> list[str]:
+    return [failure.name for failure in outcome.failures]
+
+
+def test_what_the_parent_passes_down_arrives(run_mini: RunMini) -> None:
+    outcome = run_mini("environment", config={"text": "é", "numbers": [1, 2.5]}, plusargs=["+mini=yes"])
+    assert (outcome.status, outcome.exit_code, outcome.failures) == ("passed", 0, ())
+
+
+def test_a_run_does_not_inherit_the_settings_of_another(
+    run_mini: RunMini, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COCOTB_TESTCASE", "fails")
+    monkeypatch.setenv("COCOTB_RESULTS_FILE", "elsewhere.xml")
+    monkeypatch.setenv("ETCHPROOF_RING_BYTES", "1")
+    assert run_mini("disabled").status == "passed"
+
+
+def test_progress_arrives_in_order(run_mini: RunMini) -> None:
+    events: list[dict[str, Any]] = []
+    assert run_mini("progress", config={"events": 5}, on_progress=events.append).status == "passed"
+    assert events == [{"done": done} for done in range(5)]
+
+
+def test_an_error_in_the_progress_callback_ends_the_simulator(run_mini: RunMini) -> None:
+    seen: list[int] = []
+
+    def stop(event: dict[str, Any]) -> None:
+        seen.append(event["pid"])
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        run_mini("hang", on_progress=stop)
+    assert_gone(seen[0])
+
+
+def test_a_failing_test_fails_the_run(run_mini: RunMini) -> None:
+    outcome = run_mini("fails")
+    assert (outcome.status, names(outcome)) == ("failed", ["test_failed"])
+    assert outcome.failures[0].test == "mini_bench.fails"
+    assert "seven is not eight" in outcome.failures[0].message
+
+
+def test_a_skipped_test_fails_the_run(run_mini: RunMini) -> None:
+    outcome = run_mini("skips")
+    assert (outcome.status, names(outcome)) == ("failed", ["test_skipped"])
+
+
+def test_a_test_that_is_not_there_fails_the_run(run_mini: RunMini) -> None:
+    outcome = run_mini("nothing_of_the_kind")
+    assert (outcome.status, names(outcome)) == ("failed", ["no_test_run"])
+
+
+def test_a_module_that_is_not_there_is_a_crash(run_mini: RunMini) -> None:
+    outcome = run_mini("taps", test_module="no_such_bench")
+    assert outcome.status == "crashed"
+    assert "results_missing" in names(outcome)
+    assert any("no_such_bench" in failure.message for failure in outcome.failures)
+
+
+@pytest.mark.parametrize("kind", ["fast", "strict"])
+@pytest.mark.parametrize(("case", "said"), [("fatal", "told to stop"), ("error", "told to complain")])
+def test_an_error_in_rtl_fails_the_run(
+    run_mini: RunMini, case: str, said: str, kind: str, request: pytest.FixtureRequest
+) -> None:
+    outcome = run_mini(case, request.getfixturevalue(f"mini_{kind}"))
+    assert outcome.status == "failed"
+    assert outcome.failures[0].name == "simulator_exit"
+    assert "mini_chip.sv" in outcome.failures[0].message
+    assert said in outcome.failures[0].message
+
+
+def test_the_limit_ends_a_run(run_mini: RunMini) -> None:
+    events: list[dict[str, Any]] = []
+    outcome = run_mini("hang", timeout_s=0.7, on_progress=events.append)
+    assert (outcome.status, names(outcome)[0]) == ("timeout", "timeout")
+    assert 0.7 <= outcome.wall_s < 3
+    assert_gone(events[0]["pid"])
+
+
+@pytest.mark.parametrize(
+    ("config", "status", "name"),
+    [
+        ({"status": 0}, "crashed", "results_missing"),
+        ({"status": 3}, "crashed", "results_missing"),
+        ({"signal": "SIGSEGV"}, "crashed", "simulator_killed"),
+        ({"signal": "SIGKILL"}, "crashed", "simulator_killed"),
+        ({"signal": "SIGTERM"}, "interrupted", "simulator_killed"),
+    ],
+)
+def test_a_simulator_that_ends_by_itself(
+    run_mini: RunMini, config: dict[str, Any], status: str, name: str
+) -> None:
+    outcome = run_mini("exits", config=config)
+    assert outcome.status == status
+    assert name in names(outcome)
+
+
+def test_results_of_an_earlier_run_do_not_count(run_mini: RunMini) -> None:
+    assert run_mini("disabled").status == "passed"
+    assert run_mini("exits", config={"status": 0}).status == "crashed"
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from etchproof.sim.build import Build
+from etchproof.sim.run import simulate
+executable, run_dir, bench, index = map(Path, sys.argv[1:5])
+build = Build(executable, "mini_top", "fast", "", True, 0.0, executable)
+try:
+    simulate(build, run_dir=run_dir, test_module="mini_bench", test_case="hang", images_index=index, config={},
+             seed=1, timeout_s=60, python_path=[bench])
+except KeyboardInterrupt:
+    sys.exit(77)
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 77), (signal.SIGKILL, -signal.SIGKILL)])
+def test_the_simulator_goes_with_its_parent(
+    mini_fast: Build, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    (tmp_path / "index").write_text("")
+    arguments = [mini_fast.executable, tmp_path, BENCHES, tmp_path / "index"]
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, *map(str, arguments)], start_new_session=True)
+    progress = tmp_path / PROGRESS_FILE
+    deadline = time.monotonic() + 30
+    while not (progress.exists() and progress.read_bytes().endswith(b"\n")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child = json.loads(progress.read_text())["pid"]
+    parent.send_signal(number)
+    assert parent.wait(timeout=10) == status
+    assert_gone(child)
+
+
+def assert_gone(pid: int) -> None:
+    """The process ends within two seconds; a zombie has ended."""
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if "State:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+                time.sleep(0.02)
+                continue
+        return
+    os.kill(pid, signal.SIGKILL)
+    pytest.fail(f"process {pid} was left behind")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key"),
+    [
+        ({"seed": 0}, "seed"),
+        ({"seed": 2**31}, "seed"),
+        ({"timeout_s": 0}, "timeout_s"),
+        ({"timeout_s": float("nan")}, "timeout_s"),
+        ({"plusargs": ["--help"]}, "plusargs"),
+        ({"images_index": Path("no such file")}, "images_index"),
+    ],
+)
+def test_unusable_arguments_are_refused(run_mini: RunMini, arguments: dict[str, Any], key: str) -> None:
+    with pytest.raises(InputError, match=key):
+        run_mini("taps", **arguments)
+
+
+class TestChild:
+    def test_a_process_that_is_no_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv(RUN_ENV, raising=False)
+        with pytest.raises(InputError, match=RUN_ENV):
+            run_config()
+
+    @pytest.mark.parametrize("text", [None, "", "[1]", "{"])
+    def test_a_broken_configuration(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str | None
+    ) -> None:
+        monkeypatch.setenv(RUN_ENV, str(tmp_path))
+        if text is not None:
+            (tmp_path / "run_config.json").write_text(text)
+        with pytest.raises(InputError, match=r"run_config\.json"):
+            run_config()
