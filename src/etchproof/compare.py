@@ -1,0 +1,179 @@
+"""Bit-for-bit comparison of taps, and the record of it.
+
+Integers against integers, with no tolerance. Nothing compared is a failure, like everything else that is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from etchproof.taps import HEAD_TAPS, LAYER_TAPS, TAIL_TAPS
+
+COMPARISON_FILE: Final = "comparison.json"
+MAX_FAILURES: Final = 100
+
+TapKey = tuple[int, str]
+"""(layer, tap); layer is -1 outside the decoder layers."""
+
+Array = npt.NDArray[Any]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TapCount(_Record):
+    """What was compared of one tap over all tokens; a vector is one tap of one token."""
+
+    layer: int
+    tap: str
+    vectors: int
+    elements: int
+    mismatches: int  # elements that differ
+
+
+class Divergence(_Record):
+    """The first element that differs: earliest token, then dataflow order, then index."""
+
+    sequence: int
+    token: int  # position in the sequence
+    layer: int
+    tap: str
+    element: int
+    expected: int  # golden
+    got: int  # chip
+
+
+class TokenRecord(_Record):
+    """One token on the host port."""
+
+    sequence: int
+    position: int
+    token_in: int
+    token_out: int
+    status: int
+    cycles: int  # from acceptance to response
+
+
+class NamedFailure(_Record):
+    """A reason why the run proves nothing, other than an element that differs."""
+
+    name: str
+    message: str
+
+
+class Comparison(_Record):
+    """What the testbench hands back (``comparison.json``)."""
+
+    taps: tuple[TapCount, ...]  # dataflow order
+    first_divergence: Divergence | None
+    tokens: tuple[TokenRecord, ...]
+    failures: tuple[NamedFailure, ...]
+    sim_s: float  # wall time of the test outside the golden model and the comparison
+    golden_s: float
+    compare_s: float
+
+    @property
+    def vectors(self) -> int:
+        return sum(count.vectors for count in self.taps)
+
+    @property
+    def elements(self) -> int:
+        return sum(count.elements for count in self.taps)
+
+    @property
+    def mismatches(self) -> int:
+        return sum(count.mismatches for count in self.taps)
+
+
+def tap_plan(n_layers: int) -> tuple[TapKey, ...]:
+    """Every tap of a token, in dataflow order."""
+    layers = ((layer, tap) for layer in range(n_layers) for tap in LAYER_TAPS)
+    return (*((-1, tap) for tap in HEAD_TAPS), *layers, *((-1, tap) for tap in TAIL_TAPS))
+
+
+class Comparator:
+    """Counts and locates differences.
+
+    Args:
+        plan: the taps that each token must have, in dataflow order (``tap_plan``).
+    """
+
+    def __init__(self, plan: Sequence[TapKey]) -> None:
+        self._plan = tuple(plan)
+        self._counts = {key: [0, 0, 0] for key in self._plan}
+        self.first_divergence: Divergence | None = None
+        self.failures: list[NamedFailure] = []
+        self.failure_count = 0
+
+    def fail(self, name: str, message: str) -> None:
+        """Record a named failure; the first ``MAX_FAILURES`` are kept, all are counted."""
+        self.failure_count += 1
+        if len(self.failures) < MAX_FAILURES:
+            self.failures.append(NamedFailure(name=name, message=message))
+
+    def compare(
+        self,
+        sequence: int,
+        positions: Sequence[int],
+        expected: Mapping[TapKey, Sequence[Array]],
+        got: Sequence[Mapping[TapKey, Array]],
+    ) -> None:
+        """Compare some consecutive tokens of a sequence.
+
+        Args:
+            sequence: its number in the run.
+            positions: of the tokens.
+            expected: per tap, an array per token.
+            got: per token, its taps.
+        """
+        best: tuple[int, int] | None = None  # (token, dataflow index) of the first difference of this call
+        for order, key in enumerate(self._plan):
+            for token, position in enumerate(positions):
+                mine = got[token].get(key)
+                if mine is None:
+                    self.fail("missing_tap", f"layer {key[0]} {key[1]} of sequence {sequence} position {position}")
+                    continue
+                golden = expected[key][token]
+                if mine.shape != golden.shape:
+                    self.fail(
+                        "tap_size",
+                        f"layer {key[0]} {key[1]} of sequence {sequence} position {position} has {mine.size} "
+                        f"elements, expected {golden.size}",
+                    )
+                    continue
+                counts = self._counts[key]
+                counts[0] += 1
+                counts[1] += mine.size
+                if not np.array_equal(mine, golden):
+                    wrong = np.flatnonzero(mine != golden)
+                    counts[2] += len(wrong)
+                    if best is None or (token, order) < best:
+                        best = (token, order)
+                        first = int(wrong[0])
+                        candidate = Divergence(
+                            sequence=sequence,
+                            token=position,
+                            layer=key[0],
+                            tap=key[1],
+                            element=first,
+                            expected=int(golden[first]),
+                            got=int(mine[first]),
+                        )
+        for token, taps in enumerate(got):
+            for key in taps.keys() - set(self._plan):
+                self.fail("unknown_tap", f"layer {key[0]} {key[1]} at position {positions[token]}")
+        if best is not None and self.first_divergence is None:
+            self.first_divergence = candidate
+
+    def counts(self) -> tuple[TapCount, ...]:
+        """Counts per tap, in dataflow order."""
+        return tuple(
+            TapCount(layer=layer, tap=tap, vectors=c[0], elements=c[1], mismatches=c[2])
+            for (layer, tap), c in self._counts.items()
+        )

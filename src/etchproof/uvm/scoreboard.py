@@ -1,0 +1,142 @@
+"""The scoreboard: every tap of every token against the reference model, bit for bit.
+
+Tokens are gathered and compared in batches, so that the golden model runs over many tokens at once; that changes
+nothing in its integers. The reference follows the tokens that the chip was given, so an early difference does not hide later ones.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+from pyuvm import uvm_component, uvm_subscriber
+
+from etchproof.compare import Array, Comparator, Comparison, TapKey, TokenRecord
+from etchproof.uvm.items import TokenResult, TokenTaps
+from etchproof.uvm.tap_monitor import TapMonitor
+
+BATCH_TOKENS: Final = 64
+
+
+class Reference(Protocol):
+    """What the scoreboard asks of a project's reference model."""
+
+    plan: Sequence[TapKey]
+
+    def respond(self, token: int, first: bool) -> tuple[int, int]:
+        """(status, position) that the host port must answer; called once per token, in order."""
+        ...
+
+    def predict(self, tokens: Sequence[int], first: bool) -> Mapping[TapKey, Sequence[Array]]:
+        """Every tap of consecutive accepted tokens; ``first`` when they open a sequence."""
+        ...
+
+    def reset(self) -> None:
+        """The chip was reset: no sequence is open."""
+        ...
+
+
+class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
+    """Subscribes to ``TokenTaps``.
+
+    ``reference`` and ``monitor`` are set by the environment in its connect phase. ``dump`` receives every compared
+    batch when set.
+    """
+
+    def __init__(self, name: str, parent: uvm_component) -> None:
+        super().__init__(name, parent)
+        self.reference: Reference
+        self.monitor: TapMonitor
+        self.comparator: Comparator
+        self.tokens: list[TokenRecord] = []
+        self.golden_s = self.compare_s = 0.0
+        self.dump: list[tuple[int, TapKey, list[Array], list[Array]]] | None = None
+        self._pending: list[TokenTaps] = []
+        self._pending_bytes = 0
+        self._sequence = -1
+        self._finished = False
+
+    def start_of_simulation_phase(self) -> None:
+        self.comparator = Comparator(self.reference.plan)
+        self.monitor.on_failure = self.comparator.fail
+        self.monitor.before_sequence = self.flush
+
+    def write(self, tt: TokenTaps) -> None:
+        result = tt.result
+        status, position = self.reference.respond(result.token_in, result.first)
+        if (result.status, result.position) != (status, position):
+            self.comparator.fail(
+                "status",
+                f"token {result.token_in} answered with status {result.status} at position {result.position}, "
+                f"expected {status} at {position}",
+            )
+        if status == 0 and result.first:
+            self._sequence += 1
+        self.tokens.append(
+            TokenRecord(
+                sequence=self._sequence,
+                position=result.position,
+                token_in=result.token_in,
+                token_out=result.token_out,
+                status=result.status,
+                cycles=result.cycles,
+            )
+        )
+        if status == 0 and result.status == 0:
+            self._pending.append(tt)
+            self._pending_bytes += sum(tap.nbytes for tap in tt.taps.values())
+            if len(self._pending) >= BATCH_TOKENS or 4 * self._pending_bytes > self.monitor.sink.capacity:
+                self.flush()
+        elif tt.taps:
+            self.comparator.fail("unexpected_tap", f"{len(tt.taps)} taps of a refused token {result.token_in}")
+
+    def reset(self) -> None:
+        """The chip was reset."""
+        self.monitor.discard()
+        self.flush()
+        self.reference.reset()
+
+    def flush(self) -> None:
+        """Compare what is pending and free the simulator's memory; every tap gathered so far must be pending."""
+        pending, self._pending, self._pending_bytes = self._pending, [], 0
+        if pending:
+            results = [tt.result for tt in pending]
+            start = time.perf_counter()
+            expected = self.reference.predict([result.token_in for result in results], results[0].first)
+            middle = time.perf_counter()
+            got = [tt.taps for tt in pending]
+            self.comparator.compare(self._sequence, [result.position for result in results], expected, got)
+            self._check_responses(results, got)
+            self.golden_s += middle - start
+            self.compare_s += time.perf_counter() - middle
+            if self.dump is not None:
+                for key in self.reference.plan:
+                    chip = [taps[key].copy() for taps in got if key in taps]
+                    self.dump.append((self._sequence, key, chip, list(expected[key])))
+        self.monitor.sink.release()
+
+    def _check_responses(self, results: Sequence[TokenResult], got: Sequence[Mapping[TapKey, Array]]) -> None:
+        for result, taps in zip(results, got, strict=True):
+            token = taps.get((-1, "token"))
+            if token is not None and int(token[0]) != result.token_out:
+                self.comparator.fail(
+                    "response_token", f"host port says {result.token_out}, tap says {int(token[0])} at {result.position}"
+                )
+
+    def finish(self, wall_s: float) -> Comparison:
+        """Compare the rest and report; with nothing compared the report holds a failure that says so."""
+        self.flush()
+        comparator = self.comparator
+        if not self._finished and sum(count.elements for count in comparator.counts()) == 0:
+            comparator.fail("nothing_compared", "no element of any tap was compared")
+        self._finished = True
+        return Comparison(
+            taps=comparator.counts(),
+            first_divergence=comparator.first_divergence,
+            tokens=tuple(self.tokens),
+            failures=tuple(comparator.failures),
+            sim_s=max(0.0, wall_s - self.golden_s - self.compare_s),
+            golden_s=self.golden_s,
+            compare_s=self.compare_s,
+        )

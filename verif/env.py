@@ -1,0 +1,30 @@
+"""The environment: token agent, tap monitor, reference model, scoreboard."""
+
+from __future__ import annotations
+
+from pyuvm import uvm_env
+
+from etchproof.uvm import TapMonitor, TapScoreboard
+from verif.agent import TokenAgent
+from verif.reference import ReferenceModel
+
+
+class ChipEnv(uvm_env):  # type: ignore[misc]  # pyuvm is untyped
+    """Everything around the chip; each part may be overridden through the factory."""
+
+    def build_phase(self) -> None:
+        self.agent = TokenAgent.create("agent", self)
+        self.taps = TapMonitor.create("taps", self)
+        self.reference = ReferenceModel.create("reference", self)
+        self.scoreboard = TapScoreboard.create("scoreboard", self)
+
+    def connect_phase(self) -> None:
+        self.agent.monitor.ap.connect(self.taps.analysis_export)
+        self.taps.ap.connect(self.scoreboard.analysis_export)
+        self.scoreboard.reference = self.reference
+        self.scoreboard.monitor = self.taps
+
+    async def reset(self) -> None:
+        """Reset the chip and everything that follows its state."""
+        await self.agent.driver.reset()
+        self.scoreboard.reset()

@@ -1,0 +1,200 @@
+"""The tests that cocotb runs; ``etchproof.sim.run.simulate`` names one by its class."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from typing import Any
+
+import cocotb
+import numpy as np
+import pyuvm
+from cocotb.triggers import Timer
+from pyuvm import ConfigDB, uvm_test
+
+from etchproof.compare import COMPARISON_FILE, Comparison
+from etchproof.sim.child import run_config, run_dir
+from etchproof.sim.progress import ProgressWriter
+from etchproof.uvm import TokenResult
+from verif.agent import CLOCK_NS
+from verif.env import ChipEnv
+from verif.reference import Status
+from verif.sequences import GreedySequence, RawSequence, StreamSequence, random_stalls
+
+TOKEN_TIMEOUT_CYCLES = 20_000_000
+
+
+class ChipTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
+    """Base: builds golden and environment, resets, runs ``stimulus``, writes the comparison and fails unless it is clean.
+
+    Every random choice of a subclass is drawn from ``self.rng``, seeded by the run's seed.
+    """
+
+    def build_phase(self) -> None:
+        self.started = time.perf_counter()
+        self.config: dict[str, Any] = run_config()
+        self.rng = np.random.default_rng(cocotb.RANDOM_SEED)
+        self.progress = ProgressWriter(run_dir())
+        self.golden = self.make_golden()
+        ConfigDB().set(None, "*", "GOLDEN", self.golden)
+        ConfigDB().set(None, "*", "TOKEN_TIMEOUT_CYCLES", self.config.get("timeout_cycles", TOKEN_TIMEOUT_CYCLES))
+        self.env = ChipEnv.create("env", self)
+
+    def make_golden(self) -> Any:
+        """The golden model of the run's quantized model, by the factory that the project names."""
+        from pathlib import Path
+
+        from etchproof.quantize import load_quantized
+
+        module, _, attribute = self.config["golden"].partition(":")
+        return getattr(importlib.import_module(module), attribute)(load_quantized(Path(self.config["quantized"])))
+
+    async def stimulus(self) -> None:
+        """What the test does; overridden."""
+        raise NotImplementedError
+
+    async def run_phase(self) -> None:
+        self.raise_objection()
+        scoreboard = self.env.scoreboard
+        if self.config.get("dump_taps"):
+            scoreboard.dump = []
+        await self.env.reset()
+        try:
+            self.check_images()
+            await self.stimulus()
+        finally:
+            comparison = scoreboard.finish(time.perf_counter() - self.started)
+            (run_dir() / COMPARISON_FILE).write_text(comparison.model_dump_json(indent=1), encoding="utf-8")
+            if scoreboard.dump is not None:
+                self.dump_taps(scoreboard.dump)
+            self.progress.close()
+        self.verdict(comparison)
+        self.drop_objection()
+
+    def check_images(self) -> None:
+        """The chip loaded exactly the images of the run."""
+        loaded = self.env.taps.sink.check_images()
+        planned = self.config.get("images", loaded)
+        assert loaded == planned, f"image_count: the chip loaded {loaded} ROM images of {planned}"
+
+    def dump_taps(self, dump: list[Any]) -> None:
+        """Every tap as chip and golden have it: arrays ``{chip,golden}.sequence.layer.tap``, tokens end to end."""
+        arrays: dict[str, list[Any]] = {}
+        for sequence, (layer, tap), chip, golden in dump:
+            arrays.setdefault(f"chip.{sequence}.{layer}.{tap}", []).extend(chip)
+            arrays.setdefault(f"golden.{sequence}.{layer}.{tap}", []).extend(golden)
+        flat = {name: np.concatenate([np.ravel(part) for part in parts]) for name, parts in arrays.items() if parts}
+        np.savez_compressed(self.config["dump_taps"], **flat)
+
+    def verdict(self, comparison: Comparison) -> None:
+        failures = comparison.failures
+        assert not failures, f"{failures[0].name}: {failures[0].message} ({len(failures)} failures)"
+        first = comparison.first_divergence
+        assert first is None, f"mismatch: layer {first.layer} {first.tap} element {first.element} of token {first.token}"
+
+    def expect(self, condition: bool, message: str) -> None:
+        """A check of the test's own, beside the scoreboard."""
+        if not condition:
+            self.env.scoreboard.comparator.fail("test_check", message)
+
+
+@pyuvm.test()
+class GreedyGeneration(ChipTest):
+    """Greedy text from each configured prompt; the chip's own argmax drives it."""
+
+    async def stimulus(self) -> None:
+        for index, planned in enumerate(self.config["sequences"]):
+
+            def report(result: TokenResult, generated: bool, index: int = index) -> None:
+                self.progress.write(
+                    event="token",
+                    sequence=index,
+                    position=result.position,
+                    token_in=result.token_in,
+                    token_out=result.token_out,
+                    generated=generated,
+                )
+
+            sequence = GreedySequence(planned["prompt"], planned["new_tokens"], planned.get("stop_tokens", ()), report)
+            await sequence.run()
+
+
+@pyuvm.test()
+class RandomTokens(ChipTest):
+    """Random tokens with random stalls on both handshakes."""
+
+    async def stimulus(self) -> None:
+        plan = self.golden.plan
+        tokens = self.rng.integers(plan.vocab_size, size=min(24, plan.context))
+        await StreamSequence(tokens.tolist(), random_stalls(self.rng)).run()
+
+
+@pyuvm.test()
+class BackToBack(ChipTest):
+    """Several sequences of random lengths without a pause or a reset; each must be as if it were alone."""
+
+    async def stimulus(self) -> None:
+        plan = self.golden.plan
+        for _ in range(4):
+            length = int(self.rng.integers(1, min(10, plan.context) + 1))
+            await StreamSequence(self.rng.integers(plan.vocab_size, size=length).tolist()).run()
+
+
+@pyuvm.test()
+class ResetMidSequence(ChipTest):
+    """Reset at random moments of a token's way through the chip, then a whole sequence that must be undisturbed."""
+
+    async def stimulus(self) -> None:
+        plan = self.golden.plan
+        opening = StreamSequence(self.rng.integers(plan.vocab_size, size=2).tolist())
+        await opening.run()
+        latency = max(result.cycles for result in opening.results if result is not None)
+        for _ in range(6):
+            sequence = StreamSequence(self.rng.integers(plan.vocab_size, size=2).tolist())
+            running = cocotb.start_soon(sequence.run())
+            await Timer(int(self.rng.integers(1, 2 * latency)) * CLOCK_NS, "ns")
+            await self.env.reset()
+            running.cancel()
+            raw = RawSequence([(0, False)])  # no sequence is open after a reset
+            await raw.run()
+            status = raw.results[0].status if raw.results[0] else None
+            self.expect(status == Status.NO_SEQUENCE, f"a token after reset got status {status}")
+        await StreamSequence(self.rng.integers(plan.vocab_size, size=min(8, plan.context)).tolist()).run()
+
+
+@pyuvm.test()
+class ContextLimit(ChipTest):
+    """Fill the context to its last position, one beyond, then a new sequence over the old rows."""
+
+    async def stimulus(self) -> None:
+        plan = self.golden.plan
+        full = StreamSequence(self.rng.integers(plan.vocab_size, size=plan.context + 2).tolist())
+        await full.run()
+        statuses = [result.status for result in full.results if result is not None]
+        expected = [Status.OK] * plan.context + [Status.CONTEXT_FULL] * 2
+        self.expect(statuses == expected, f"statuses at the end of the context: {statuses[-3:]}")
+        await StreamSequence(self.rng.integers(plan.vocab_size, size=min(6, plan.context)).tolist()).run()
+
+
+@pyuvm.test()
+class HostErrors(ChipTest):
+    """Every refusal of the host port, between tokens that must not notice."""
+
+    async def stimulus(self) -> None:
+        vocab = self.golden.plan.vocab_size
+        raw = RawSequence(
+            [
+                (0, False),  # nothing open
+                (vocab, True),  # just outside the vocabulary
+                (0, False),  # the refused token opened nothing
+                (1, True),
+                (2**32 - 1, False),
+                (2, False),  # continues at position 1
+                (vocab, True),  # refused: the open sequence stays
+                (3, False),  # continues at position 2
+            ]
+        )
+        await raw.run()
+        statuses = [result.status for result in raw.results if result is not None]
+        no, bad, ok = Status.NO_SEQUENCE, Status.BAD_TOKEN, Status.OK
+        self.expect(statuses == [no, bad, no, ok, bad, ok, bad, ok], f"statuses {statuses}")
