@@ -161,16 +161,23 @@ def load_image(images: ImageSet, image: StoredImage) -> npt.NDArray[Any]:
 
 
 def flip_bit(images: ImageSet, image: StoredImage, index: tuple[int, ...], bit: int, folder: Path) -> IndexedImage:
-    """Write a copy of an image with one bit of one element inverted, for the simulator alone.
+    """``flip_bits`` of a single bit."""
+    return flip_bits(images, image, [(index, bit)], folder)
+
+
+def flip_bits(
+    images: ImageSet, image: StoredImage, sites: Sequence[tuple[tuple[int, ...], int]], folder: Path
+) -> IndexedImage:
+    """Write a copy of an image with some bits inverted, for the simulator alone.
 
     Args:
-        index: the element, in the image's own shape.
-        bit: 0 is the lowest.
+        sites: (element, bit) pairs: the element in the image's own shape; bit 0 is the lowest.
         folder: where the copy goes.
     """
     data = load_image(images, image).copy()
     flat = data.reshape(-1).view(f"<u{data.dtype.itemsize}")
-    flat[int(np.ravel_multi_index(index, image.shape))] ^= 1 << bit
+    for index, bit in sites:
+        flat[int(np.ravel_multi_index(index, image.shape))] ^= flat.dtype.type(1 << bit)
     path = folder / f"layer{image.layer}.{image.name}.injected.bin"
     path.write_bytes(data.tobytes())
     return IndexedImage(image.layer, image.name, image.size_bytes, path)

@@ -117,11 +117,10 @@ def quantize_cached(
     Raises:
         InputError: as ``quantize_model``, or the cache cannot be written.
     """
-    key = f"{checkpoint.sha256[:24]}-{recipe.sha256[:24]}-v{QUANTIZER_VERSION}"
-    entry = cache_dir / key
+    entry = cached_folder(checkpoint, recipe, cache_dir)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(cache_dir / f"{key}.lock"):
+        with filelock.FileLock(cache_dir / f"{entry.name}.lock"):
             model = _cached(entry, checkpoint, recipe)
             if model is None:
                 model = quantize_model(checkpoint, recipe, progress=progress)
@@ -129,6 +128,11 @@ def quantize_cached(
             return model
     except OSError as error:
         raise InputError(f"cannot be used: {error.strerror or error}", source=cache_dir) from error
+
+
+def cached_folder(checkpoint: Checkpoint, recipe: Recipe, cache_dir: Path) -> Path:
+    """Where ``quantize_cached`` keeps that model, for ``load_quantized``."""
+    return cache_dir / f"{checkpoint.sha256[:24]}-{recipe.sha256[:24]}-v{QUANTIZER_VERSION}"
 
 
 def _cached(entry: Path, checkpoint: Checkpoint, recipe: Recipe) -> QuantizedModel | None:
