@@ -43,6 +43,7 @@ module ep_linear
   localparam int unsigned Depth = Blocks * Chunks;
   localparam int unsigned AddrW = (Depth > 1) ? $clog2(Depth) : 1;
   localparam int unsigned BlockW = (Blocks > 1) ? $clog2(Blocks) : 1;
+  localparam int unsigned OutIndexW = (OutBlocks > 1) ? $clog2(OutBlocks) : 1;  // the output may be padded
   localparam int unsigned ChunkW = (Chunks > 1) ? $clog2(Chunks) : 1;
   localparam bit Fine = GroupSize <= TileInputs;  // several groups in a word
   localparam int unsigned WordGroups = Fine ? TileInputs / GroupSize : 1;
@@ -249,7 +250,7 @@ module ep_linear
   endfunction
 
   always_ff @(posedge clk_i) begin
-    if (out_valid_q) y_o[out_block_q] <= rounded(acc_q);
+    if (out_valid_q) y_o[OutIndexW'(out_block_q)] <= rounded(acc_q);
   end
 
   always_ff @(posedge clk_i or negedge rst_ni) begin

@@ -28,6 +28,7 @@ module ep_rmsnorm
 );
 
   localparam int unsigned BlockW = (Blocks > 1) ? $clog2(Blocks) : 1;
+  localparam int unsigned OutIndexW = (OutBlocks > 1) ? $clog2(OutBlocks) : 1;  // the output may be padded
 
   typedef logic signed [ActW-1:0] y_t[Lanes];
 
@@ -154,7 +155,7 @@ module ep_rmsnorm
         y_q <= 64'(ep_tables_pkg::RSQRT[8'(seed_mantissa[31:24]-8'd64)]) << 14;
       end
       Refine0, Refine1: y_q <= refined;
-      Scale: y_o[block_q] <= block_scaled(block_q);
+      Scale: y_o[OutIndexW'(block_q)] <= block_scaled(block_q);
       default: ;
     endcase
   end

@@ -23,6 +23,7 @@ module ep_swiglu
 );
 
   localparam int unsigned BlockW = (Blocks > 1) ? $clog2(Blocks) : 1;
+  localparam int unsigned OutIndexW = (VecBlocks > 1) ? $clog2(VecBlocks) : 1;  // the output may be padded
 
   typedef logic signed [ActW-1:0] block_t[Lanes];
 
@@ -43,7 +44,7 @@ module ep_swiglu
   function automatic block_t activated(input logic [BlockW-1:0] block);
     for (int unsigned i = 0; i < Lanes; i++) begin
       wide_t product;
-      product = 64'(gate_i[block][i]) * sigmoid(gate_i[block][i]) * 64'(up_i[block][i]);
+      product = 64'(gate_i[OutIndexW'(block)][i]) * sigmoid(gate_i[OutIndexW'(block)][i]) * 64'(up_i[OutIndexW'(block)][i]);
       activated[i] = ActW'(saturate(round_shift(product, shift_i), ActW));
     end
   endfunction
@@ -62,7 +63,7 @@ module ep_swiglu
   end
 
   always_ff @(posedge clk_i) begin
-    if (busy_o) y_o[block_q] <= activated(block_q);
+    if (busy_o) y_o[OutIndexW'(block_q)] <= activated(block_q);
   end
 
 endmodule

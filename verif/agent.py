@@ -68,12 +68,15 @@ class TokenDriver(uvm_driver):  # type: ignore[misc]
     def build_phase(self) -> None:
         self.dut = cocotb.top
         self.timeout_cycles: int = ConfigDB().get(self, "", "TOKEN_TIMEOUT_CYCLES")
-        self._reset = Event()
+        self._reset = Event()  # set while the chip is in reset
+        self._running = Event()  # set while it is not
+        self._running.set()
         self._request = 0
 
     async def reset(self) -> None:
         """Reset the chip; a token in flight is cut off."""
         dut = self.dut
+        self._running.clear()
         self._reset.set()
         dut.rst_n.value = 0
         dut.req.value = 0
@@ -82,6 +85,7 @@ class TokenDriver(uvm_driver):  # type: ignore[misc]
         dut.rst_n.value = 1
         await Timer(CLOCK_NS, "ns")
         self._reset.clear()
+        self._running.set()
 
     async def run_phase(self) -> None:
         while True:
@@ -91,6 +95,7 @@ class TokenDriver(uvm_driver):  # type: ignore[misc]
 
     async def _drive(self, item: TokenItem) -> None:
         dut = self.dut
+        await self._running.wait()
         dut.req_token.value = item.token
         dut.req_first.value = int(item.first)
         dut.req_stall.value = item.request_stall

@@ -80,7 +80,7 @@ class GreedySequence(TokenSequence):
 
 
 class StreamSequence(TokenSequence):
-    """Given tokens as one sequence, whatever the chip answers."""
+    """Given tokens as one sequence, whatever the chip answers; a reset ends it."""
 
     def __init__(self, tokens: Sequence[int], stalls: Callable[[], int] | None = None) -> None:
         super().__init__("stream", stalls)
@@ -90,6 +90,8 @@ class StreamSequence(TokenSequence):
     async def body(self) -> None:
         for index, token in enumerate(self.tokens):
             self.results.append(await self.send(token, first=index == 0))
+            if self.results[-1] is None:
+                return
 
 
 class RawSequence(TokenSequence):

@@ -154,7 +154,7 @@ class ResetMidSequence(ChipTest):
             running = cocotb.start_soon(sequence.run())
             await Timer(int(self.rng.integers(1, 2 * latency)) * CLOCK_NS, "ns")
             await self.env.reset()
-            running.cancel()
+            await running
             raw = RawSequence([(0, False)])  # no sequence is open after a reset
             await raw.run()
             status = raw.results[0].status if raw.results[0] else None

@@ -1,0 +1,98 @@
+"""One co-simulation of a checkpoint under a recipe, as small as the engine's parts allow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from etchproof.checkpoint import load_checkpoint
+from etchproof.compare import COMPARISON_FILE, Comparison
+from etchproof.images import ImageSet, write_images
+from etchproof.quantize import quantize_model, save_quantized
+from etchproof.quantized import QuantizedModel
+from etchproof.recipe import load_recipe
+from etchproof.render import render
+from etchproof.sim.build import Build, Kind, build
+from etchproof.sim.fabric import make_fabric
+from etchproof.sim.images import IndexedImage, write_images_index
+from etchproof.sim.run import SimOutcome, simulate
+from etchproof.tools import find_verilator
+from models import chip, fabric, rom
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A checkpoint's chip, built and with its images on disk."""
+
+    folder: Path
+    model: QuantizedModel
+    plan: chip.ChipPlan
+    images: ImageSet
+    build: Build
+
+
+def make_chip(
+    checkpoint: Path, recipe: Path | str, folder: Path, kind: Kind = "fast", *, hw: Path = ROOT / "hw"
+) -> Chip:
+    """Everything up to the simulation; ``hw`` may be a mutated copy."""
+    source = load_checkpoint(checkpoint)
+    model = quantize_model(source, load_recipe(str(recipe), ROOT / "models" / "recipes"))
+    save_quantized(model, folder / "quantized")
+    plan = chip.plan(model.config, model.recipe)
+    sources = folder / "fabric"
+    sources.mkdir(parents=True)
+    names = render(fabric.renderings(plan), templates=ROOT / "templates", hw=hw, out=sources)
+    built = build(make_fabric(sources, names, "ep_sim_top"), kind, verilator=find_verilator())
+    images = write_images(folder / "rom", rom.images(model, plan))
+    return Chip(folder, model, plan, images, built)
+
+
+def run(
+    chip_: Chip,
+    test: str,
+    *,
+    seed: int = 1,
+    module: str = "verif.tests",
+    replaced: Sequence[IndexedImage] = (),
+    config: Mapping[str, Any] | None = None,
+    python_path: Sequence[Path] = (),
+    timeout_s: float = 300,
+) -> tuple[SimOutcome, Comparison | None]:
+    """Run one test of the testbench; the comparison is None when the testbench left none."""
+    run_dir = chip_.folder / f"{test}-{seed}"
+    index = chip_.folder / f"{test}-{seed}.images"
+    write_images_index(index, chip_.images.index(replaced))
+    outcome = simulate(
+        chip_.build,
+        run_dir=run_dir,
+        test_module=module,
+        test_case=test,
+        images_index=index,
+        config={
+            "golden": "models.golden:Golden",
+            "quantized": str(chip_.folder / "quantized"),
+            "images": len(chip_.images.images),
+            **(config or {}),
+        },
+        seed=seed,
+        timeout_s=timeout_s,
+        python_path=[*python_path, ROOT],
+    )
+    report = run_dir / COMPARISON_FILE
+    return outcome, Comparison.model_validate_json(report.read_text()) if report.exists() else None
+
+
+def assert_clean(outcome: SimOutcome, comparison: Comparison | None, chip_: Chip) -> Comparison:
+    """The run passed and compared every tap of every accepted token."""
+    assert outcome.status == "passed", outcome.failures
+    assert comparison is not None
+    accepted = sum(token.status == 0 for token in comparison.tokens)
+    assert accepted > 0
+    assert all(count.vectors == accepted for count in comparison.taps), "a tap was not compared for every token"
+    assert comparison.mismatches == 0
+    assert len(comparison.taps) == 17 * chip_.plan.n_layers + 4
+    return comparison
