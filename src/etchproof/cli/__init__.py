@@ -1,0 +1,78 @@
+"""The command line ``etchproof`` (docs/cli.md): parse, run, and one line on stderr when the answer is no."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+from typing import Final, NoReturn
+
+from etchproof.errors import EtchproofError, InputError
+
+EXIT_FAIL: Final = 1
+EXIT_INPUT: Final = 2
+EXIT_INTERNAL: Final = 3
+EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
+
+__all__ = ["EXIT_FAIL", "EXIT_INPUT", "EXIT_INTERNAL", "EXIT_INTERRUPTED", "main", "run"]
+
+
+def main() -> NoReturn:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status; every way to end is one of docs/cli.md's."""
+    from etchproof.cli.app import UsageError, parse
+
+    debug = False
+    _prepare_process()
+    try:
+        action, debug = parse(arguments)
+        return action()
+    except UsageError as error:
+        _complain(str(error))
+        return EXIT_INPUT
+    except KeyboardInterrupt:
+        if debug:
+            traceback.print_exc()
+        _complain("interrupted")
+        return EXIT_INTERRUPTED
+    except InputError as error:
+        if debug:
+            traceback.print_exc()
+        _complain(str(error))
+        return EXIT_INPUT
+    except EtchproofError as error:
+        if debug:
+            traceback.print_exc()
+        _complain(f"internal error: {error}")
+        return EXIT_INTERNAL
+    except Exception:
+        traceback.print_exc()
+        _complain("internal error: please report the lines above")
+        return EXIT_INTERNAL
+
+
+def _complain(line: str) -> None:
+    """One line, whatever it holds."""
+    shown = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in line)
+    print(f"etchproof: {shown}", file=sys.stderr)
+
+
+def _prepare_process() -> None:
+    """Signals end a command the orderly way, so that no child is left; output never fails on a character."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)

@@ -1,0 +1,231 @@
+"""What can be said on the command line. Each command only gathers options: what it does is imported when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+import typer
+
+from etchproof import __version__
+
+
+class Action(NamedTuple):
+    """A command with its options, ready to run."""
+
+    run: Callable[[], int]
+    debug: bool
+
+
+class UsageError(Exception):
+    """The words on the command line are not a command."""
+
+
+APP: Final = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="Prove that a chip with an etched language model computes exactly what its quantized model computes.",
+)
+
+_Model = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL_DIR", help="Checkpoint folder in Hugging Face form.", show_default=False),
+]
+_Recipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME|FILE",
+        help="Recipe: a name (`etchproof recipes`) or a .yaml file. The project has a default.",
+    ),
+]
+_Project = Annotated[
+    Path | None,
+    typer.Option(
+        "--project",
+        metavar="DIR",
+        help="The project. Default: the one around the current folder, else the reference chip.",
+    ),
+]
+_Context = Annotated[
+    int | None,
+    typer.Option("--context", metavar="N", help="Positions of the chip, in place of the recipe's."),
+]
+_Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
+
+
+def parse(arguments: Sequence[str]) -> Action:
+    """The command that the words ask for; help and version are printed at once.
+
+    Raises:
+        UsageError: there is no such command or option.
+    """
+    words = list(arguments) or ["--help"]
+    try:
+        chosen: Any = APP(args=words, prog_name="etchproof", standalone_mode=False)
+    except Exception as error:
+        # typer carries its own copy of click from some version on, and so its exceptions have no stable home.
+        describe = getattr(error, "format_message", None)
+        if describe is None:
+            raise
+        raise UsageError(f"{' '.join(describe().split())} (see etchproof --help)") from error
+    return chosen if isinstance(chosen, Action) else Action(lambda: int(chosen or 0), False)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"etchproof {__version__}")
+        raise typer.Exit
+
+
+@APP.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@APP.command()
+def cosim(
+    model: _Model,
+    recipe: _Recipe = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt", metavar="TEXT", help="What the chip continues. Default: the BOS token alone."
+        ),
+    ] = None,
+    prompt_ids: Annotated[
+        str | None,
+        typer.Option("--prompt-ids", metavar="1,2,3", help="The prompt as token ids; no BOS is added."),
+    ] = None,
+    tokens: Annotated[int, typer.Option("--tokens", metavar="N", min=1, help="Tokens to generate.")] = 32,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="Run folder, new or empty. Default: runs/TIME-MODEL-RECIPE."
+        ),
+    ] = None,
+    inject: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--inject",
+            metavar="SITE",
+            help="Invert a bit that only the simulator reads, as rom:model.layers.2.mlp.down_proj[17,5]^1. Repeatable.",
+        ),
+    ] = None,
+    dump_taps: Annotated[
+        Path | None,
+        typer.Option("--dump-taps", metavar="FILE.npz", help="Write every tap as chip and golden have it."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=1, max=2**31 - 1, help="Of everything random.")] = 1,
+    build: Annotated[
+        Literal["fast", "strict"],
+        typer.Option(
+            "--build", help="strict: assertions on, registers and unknowns start at random. Slower."
+        ),
+    ] = "fast",
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="S", help="Wall-clock limit of the simulation.")
+    ] = 600.0,
+    context: _Context = None,
+    project: _Project = None,
+    debug: _Debug = False,
+) -> Action:
+    """Simulate the chip and compare every operation result of every token with the golden model.
+
+    Exit status: 0 all equal, 1 verdict FAIL, 2 bad input or a missing tool.
+    """
+
+    def run() -> int:
+        from etchproof.cli.cosim import run_cosim
+
+        return run_cosim(
+            project=project,
+            model=model,
+            recipe=recipe,
+            prompt=prompt,
+            prompt_ids=prompt_ids,
+            tokens=tokens,
+            out=out,
+            inject=tuple(inject or ()),
+            dump_taps=dump_taps,
+            seed=seed,
+            kind=build,
+            timeout_s=timeout,
+            context=context,
+        )
+
+    return Action(run, debug)
+
+
+@APP.command()
+def quality(
+    model: _Model,
+    recipe: _Recipe = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.json", help="Also write the report as JSON.")
+    ] = None,
+    sequences: Annotated[int, typer.Option("--sequences", metavar="N", min=1, help="Texts to sample.")] = 16,
+    length: Annotated[
+        int, typer.Option("--length", metavar="N", min=2, help="Tokens of each, BOS included.")
+    ] = 200,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the sampled text.")] = 2,
+    context: _Context = None,
+    project: _Project = None,
+    debug: _Debug = False,
+) -> Action:
+    """Measure the golden model against the float model, on text that the float model writes."""
+
+    def run() -> int:
+        from etchproof.cli.quality import run_quality
+
+        return run_quality(
+            project=project,
+            model=model,
+            recipe=recipe,
+            out=out,
+            sequences=sequences,
+            length=length,
+            seed=seed,
+            context=context,
+        )
+
+    return Action(run, debug)
+
+
+@APP.command()
+def render(
+    model: _Model,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder, new or empty.", show_default=False)
+    ],
+    recipe: _Recipe = None,
+    context: _Context = None,
+    project: _Project = None,
+    debug: _Debug = False,
+) -> Action:
+    """Write the chip's SystemVerilog, and nothing else."""
+
+    def run() -> int:
+        from etchproof.cli.render import run_render
+
+        return run_render(project=project, model=model, recipe=recipe, out=out, context=context)
+
+    return Action(run, debug)
+
+
+@APP.command()
+def recipes(project: _Project = None, debug: _Debug = False) -> Action:
+    """List the project's recipes."""
+
+    def run() -> int:
+        from etchproof.cli.recipes import run_recipes
+
+        return run_recipes(project=project)
+
+    return Action(run, debug)

@@ -1,0 +1,150 @@
+"""The end of a run on the terminal: the table of what was compared, the totals, the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from etchproof.compare import TapCount
+from etchproof.cosim import Outcome
+from etchproof.result import RunResult
+from etchproof.taps import HEAD_TAPS, LAYER_TAPS, TAIL_TAPS
+
+EQUAL: Final = "."
+MISSING: Final = "none"
+_MAX_REASONS: Final = 8
+
+
+def print_report(console: Console, outcome: Outcome) -> None:
+    """Table, totals, verdict, and where to go from there."""
+    result = outcome.result
+    console.print(tap_table(result.taps, outcome.n_layers, result.tokens_fed, console.width))
+    for line in summary(result):
+        console.print(line, soft_wrap=True)
+    console.print()
+    for line in verdict(result):
+        console.print(line, soft_wrap=True)
+    console.print(f"run      {outcome.folder}", soft_wrap=True)
+    console.print(f"rerun    {result.rerun}", soft_wrap=True)
+
+
+def tap_table(taps: Sequence[TapCount], n_layers: int, tokens: int, width: int) -> Table:
+    """A row per operation, in dataflow order; a column per layer with its mismatches, as far as they fit.
+
+    Args:
+        tokens: that were fed; a tap with fewer vectors is incomplete.
+    """
+    counts = {(count.layer, count.tap): count for count in taps}
+    columns = [[_cell(counts.get((layer, tap)), tokens) for tap in LAYER_TAPS] for layer in range(n_layers)]
+    widths = [
+        max(len(f"{layer}"), *(len(cell.plain) for cell in column)) for layer, column in enumerate(columns)
+    ]
+    fits = 60 + sum(size + 2 for size in widths) <= width
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("operation")
+    for name in ("layers", "vectors", "elements", "mismatches"):
+        table.add_column(name, justify="right")
+    if fits:
+        for layer in range(n_layers):
+            table.add_column(f"{layer}", justify="right")
+    else:
+        table.add_column("layers that differ", overflow="ellipsis", no_wrap=True)
+    for tap in HEAD_TAPS:
+        table.add_row(*_row(tap, [counts.get((-1, tap))], tokens))
+    for row, tap in enumerate(LAYER_TAPS):
+        cells = [column[row] for column in columns]
+        if not fits:
+            cells = [Text(_layers([n for n, cell in enumerate(cells) if cell.plain != EQUAL]), style="red")]
+        table.add_row(*_row(tap, [counts.get((layer, tap)) for layer in range(n_layers)], tokens), *cells)
+    for tap in TAIL_TAPS:
+        table.add_row(*_row(tap, [counts.get((-1, tap))], tokens))
+    return table
+
+
+def summary(result: RunResult) -> list[Text]:
+    """What was compared, in numbers."""
+    sim = result.sim
+    generated = len(result.generated_tokens)
+    stopped = ", ended by a stop token" if result.stopped_by == "stop_token" else ""
+    return [
+        Text(
+            f"tokens   {len(result.prompt_tokens)} of the prompt, {generated} generated{stopped}; "
+            f"{sim.cycles:,} cycles, {sim.cycles_per_token:,.0f} per token"
+        ),
+        Text(
+            f"time     simulator {sim.wall_s:.2f} s: start {sim.startup_s:.2f}, simulation {sim.sim_s:.2f}, "
+            f"golden {sim.golden_s:.2f}, comparison {sim.compare_s:.2f}"
+        ),
+        Text(
+            f"compared {result.taps_compared:,} vectors, {result.elements_compared:,} elements; "
+            f"{result.mismatches:,} mismatches"
+        ),
+    ]
+
+
+def verdict(result: RunResult) -> list[Text]:
+    """The verdict and its reasons."""
+    what = f"{result.model.name} under {result.recipe.name}"
+    if result.verdict == "PASS":
+        return [
+            Text("PASS", style="bold green").append(
+                f"     {what}: the chip equals the golden model", style="not bold"
+            )
+        ]
+    lines = [Text("FAIL", style="bold red").append(f"     {what}", style="not bold default")]
+    if first := result.first_divergence:
+        where = f"layer {first.layer} {first.tap}" if first.layer >= 0 else first.tap
+        lines.append(
+            Text(
+                f"first    {where}, element {first.element} at position {first.token}: "
+                f"expected {first.expected}, got {first.got}"
+            )
+        )
+    for reason in result.reasons[:_MAX_REASONS]:
+        lines.append(Text(f"reason   {reason.name}: {_first_line(reason.message)}"))
+    if len(result.reasons) > _MAX_REASONS:
+        lines.append(Text(f"         and {len(result.reasons) - _MAX_REASONS} more in run.json"))
+    return lines
+
+
+def _row(tap: str, counts: Sequence[TapCount | None], tokens: int) -> list[Text]:
+    """The first columns of a row, summed over layers."""
+    found = [count for count in counts if count is not None]
+    vectors, elements = sum(count.vectors for count in found), sum(count.elements for count in found)
+    mismatches = sum(count.mismatches for count in found)
+    return [
+        Text(tap),
+        Text(f"{len(counts)}" if tap in LAYER_TAPS else ""),
+        Text(f"{vectors:,}", style="" if vectors == tokens * len(counts) and vectors else "bold red"),
+        Text(f"{elements:,}"),
+        Text(f"{mismatches:,}", style="bold red" if mismatches else ""),
+    ]
+
+
+def _cell(count: TapCount | None, tokens: int) -> Text:
+    """One tap of one layer."""
+    if count is None or count.vectors == 0:
+        return Text(MISSING, style="bold red")
+    if count.mismatches:
+        return Text(f"{count.mismatches}", style="bold red")
+    return Text(EQUAL, style="green") if count.vectors == tokens else Text("short", style="bold red")
+
+
+def _layers(numbers: Sequence[int]) -> str:
+    """1, 2, 3, 7 as "1-3 7"."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and spans[-1][1] == number - 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return " ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in spans)
+
+
+def _first_line(message: str) -> str:
+    return next((line.strip() for line in message.splitlines() if line.strip()), "")

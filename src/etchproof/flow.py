@@ -1,0 +1,161 @@
+"""The stages between a checkpoint and a simulator: import, plan, quantize, render, etch, inject.
+
+Each is a function from records to a record; ``etchproof.cosim`` puts them in a row. What a project brings (its plan,
+renderings, images, sites, golden model) is loaded through its ``etchproof.toml`` and never imported by name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import platformdirs
+
+from etchproof.checkpoint import Checkpoint, load_checkpoint
+from etchproof.errors import InputError
+from etchproof.images import ImageSet, flip_bits, write_images
+from etchproof.project import Project, load_object
+from etchproof.quantize import cached_folder, quantize_cached
+from etchproof.quantized import QuantizedModel
+from etchproof.recipe import Recipe, load_recipe
+from etchproof.render import render
+from etchproof.sim.build import CACHE_ENV
+from etchproof.sim.fabric import Fabric, make_fabric
+from etchproof.sim.images import IndexedImage
+
+ROM_SITE: Final = re.compile(r"rom:(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Design:
+    """A checkpoint under a recipe on a project's chip: what is known before any weight is quantized.
+
+    Attributes:
+        project: whose chip it is.
+        checkpoint: the model.
+        recipe: how it becomes integers.
+        plan: the project's own record of shapes and widths.
+    """
+
+    project: Project
+    checkpoint: Checkpoint
+    recipe: Recipe
+    plan: Any
+
+    @property
+    def context(self) -> int:
+        """Positions that the chip holds."""
+        return self.recipe.chip_context(self.checkpoint.config)
+
+
+@dataclass(frozen=True)
+class Injection:
+    """One bit of one ROM element that the simulator shall read inverted.
+
+    Attributes:
+        text: as the user named it, "rom:model.layers.2.mlp.down_proj[17,5]^1".
+        layer: of the image; -1 outside the decoder layers.
+        image: its name, "down_proj.codes".
+        index: the element, in the image's own shape.
+        bit: 0 is the lowest.
+    """
+
+    text: str
+    layer: int
+    image: str
+    index: tuple[int, ...]
+    bit: int
+
+
+def cache_folder() -> Path:
+    """What may be made again at any time: ``$ETCHPROOF_CACHE``, or the user's cache folder."""
+    named = os.environ.get(CACHE_ENV)
+    folder = Path(named) if named else platformdirs.user_cache_path("etchproof", appauthor=False)
+    return folder.absolute()
+
+
+def read_recipe(project: Project, name: str | None) -> Recipe:
+    """The recipe of that name or file; the project's default when None."""
+    return load_recipe(name or project.recipes.default, project.recipes_dir)
+
+
+def plan_design(project: Project, model_dir: Path, recipe: Recipe, context: int | None = None) -> Design:
+    """Import a checkpoint and plan the chip for it.
+
+    Args:
+        context: positions of the chip, in place of the recipe's.
+
+    Raises:
+        InputError: the checkpoint is bad, or checkpoint, recipe and chip do not fit together.
+    """
+    checkpoint = load_checkpoint(model_dir)
+    if context is not None:
+        longest = checkpoint.config.context
+        if not 1 <= context <= longest:
+            raise InputError(f"is {context}, expected 1 .. {longest}, the model's own", key="--context")
+        recipe = recipe.model_copy(update={"context": context})
+    plan = load_object(project, project.chip.plan, key="chip.plan")(checkpoint.config, recipe)
+    return Design(project, checkpoint, recipe, plan)
+
+
+def quantize_design(
+    design: Design, cache: Path, progress: Callable[[str], None] | None = None
+) -> tuple[QuantizedModel, Path]:
+    """The integers of a design and the folder that holds them, for ``etchproof.quantize.load_quantized``."""
+    folder = cache / "quantized"
+    model = quantize_cached(design.checkpoint, design.recipe, folder, progress=progress)
+    return model, cached_folder(design.checkpoint, design.recipe, folder)
+
+
+def make_golden(design: Design, model: QuantizedModel) -> Any:
+    """The project's golden model."""
+    return load_object(design.project, design.project.golden.factory, key="golden.factory")(model)
+
+
+def render_fabric(design: Design, out: Path) -> Fabric:
+    """Render the chip's SystemVerilog into ``out``, an empty folder; no weight goes into it."""
+    project = design.project
+    renderings = load_object(project, project.chip.renderings, key="chip.renderings")(design.plan)
+    names = render(renderings, templates=project.templates_dir, hw=project.hw_dir, out=out)
+    return make_fabric(out, names, project.chip.top)
+
+
+def etch(design: Design, model: QuantizedModel, out: Path) -> ImageSet:
+    """Write the chip's ROM images into ``out``."""
+    images = load_object(design.project, design.project.chip.images, key="chip.images")
+    return write_images(out, images(model, design.plan))
+
+
+def locate(design: Design, texts: Sequence[str]) -> tuple[Injection, ...]:
+    """Where on the chip the bits are that ``--inject`` names.
+
+    Raises:
+        InputError: a text names no bit of this chip, or two name the same bit.
+    """
+    site = load_object(design.project, design.project.chip.site, key="chip.site")
+    found: dict[tuple[Any, ...], Injection] = {}
+    for text in texts:
+        match = ROM_SITE.fullmatch(text)
+        if match is None:
+            raise InputError(
+                f"{text!r} is no site",
+                key="--inject",
+                hint="write rom:TENSOR[INDEX]^BIT, such as rom:lm_head[3,7]^0",
+            )
+        layer, image, index, bit = place = site(match[1], design.plan)
+        if place in found:
+            raise InputError(f"{text!r} and {found[place].text!r} are the same bit", key="--inject")
+        found[place] = Injection(text, layer, image, index, bit)
+    return tuple(found.values())
+
+
+def inject(images: ImageSet, injections: Sequence[Injection], folder: Path) -> list[IndexedImage]:
+    """Copies of the images that injections touch, with those bits inverted, in ``folder``."""
+    by_image: dict[tuple[int, str], list[tuple[tuple[int, ...], int]]] = {}
+    for injection in injections:
+        by_image.setdefault((injection.layer, injection.image), []).append((injection.index, injection.bit))
+    return [flip_bits(images, images.find(*key), sites, folder) for key, sites in by_image.items()]

@@ -1,0 +1,127 @@
+"""The record of a run, ``run.json`` (docs/run-json.md): what ran, what was compared, and the verdict.
+
+``schema_version`` is raised when a field changes its meaning or goes; fields may be added without.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from etchproof.compare import Divergence, TapCount
+
+RESULT_FILE: Final = "run.json"
+SCHEMA_VERSION: Final = 1
+
+Verdict = Literal["PASS", "FAIL"]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+
+VOLATILE: Final = (
+    "sim.wall_s",
+    "sim.tokens_per_s",
+    "sim.startup_s",
+    "sim.sim_s",
+    "sim.golden_s",
+    "sim.compare_s",
+    "sim.build_s",
+    "sim.build_cached",
+)
+"""Fields that differ between two runs of one command: times, and whether the simulator was there already."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Reason(_Record):
+    """Why the verdict is not PASS."""
+
+    name: str = Field(description="which check failed, one word")
+    message: str = Field(description="what it found")
+
+
+class ModelRecord(_Record):
+    """The checkpoint."""
+
+    name: str = Field(description="the folder's name")
+    path: str = Field(description="the folder, absolute")
+    sha256: Sha256 = Field(description="hash of config.json and the weight files")
+
+
+class RecipeRecord(_Record):
+    """The recipe."""
+
+    name: str
+    sha256: Sha256 = Field(description="hash of what it says, without its name and description")
+    context: Count = Field(description="positions that the chip holds")
+
+
+class SimRecord(_Record):
+    """How the simulation went."""
+
+    kind: Literal["fast", "strict"] = Field(description="how the simulator was built (--build)")
+    cycles: Count = Field(description="clock cycles from acceptance to response, all tokens together")
+    cycles_per_token: float = Field(ge=0, description="cycles / tokens fed")
+    wall_s: Seconds = Field(description="wall time of the simulator's process")
+    tokens_per_s: float = Field(ge=0, description="tokens fed / wall_s")
+    startup_s: Seconds = Field(description="part of wall_s before and after the test: process, imports")
+    sim_s: Seconds = Field(description="part of wall_s spent in the test outside golden and comparison")
+    golden_s: Seconds = Field(description="part of wall_s spent in the golden model")
+    compare_s: Seconds = Field(description="part of wall_s spent comparing")
+    build_s: Seconds = Field(description="what building the simulator took, when it was built")
+    build_cached: bool = Field(description="whether the simulator was built before this run")
+
+
+class RunResult(_Record):
+    """``run.json``. It exists only when a verdict was reached, and is written last."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    verdict: Verdict
+    reasons: tuple[Reason, ...] = Field(description="empty exactly when the verdict is PASS")
+    project: str = Field(description="name in etchproof.toml")
+    model: ModelRecord
+    recipe: RecipeRecord
+    fabric_sha256: Sha256 = Field(description="hash of the rendered SystemVerilog that ran")
+    rom_sha256: Sha256 = Field(
+        description="hash of the ROM images, injected faults left out (docs/rom-format.md)"
+    )
+    injected: tuple[str, ...] = Field(description="faults that only the simulator saw (--inject)")
+    tools: dict[str, str] = Field(description="version of each tool")
+    seed: int
+    prompt_tokens: tuple[int, ...]
+    prompt_text: str | None = Field(description="the prompt decoded; null without a tokenizer")
+    generated_tokens: tuple[int, ...] = Field(
+        description="what the chip chose, in order; a stop token included"
+    )
+    generated_text: str | None = Field(
+        description="the same decoded, as it continues the prompt; null without a tokenizer"
+    )
+    stopped_by: Literal["length", "stop_token"] | None = Field(
+        description="why generation ended; null when it did not come to its end"
+    )
+    tokens_fed: Count = Field(
+        description="positions computed: the prompt and all generated tokens but the last"
+    )
+    taps_compared: Count = Field(description="vectors compared: one for each tap of each token")
+    elements_compared: Count
+    mismatches: Count = Field(description="elements that differ")
+    first_divergence: Divergence | None = Field(
+        description="earliest token, then dataflow order, then index; null when nothing differs"
+    )
+    taps: tuple[TapCount, ...] = Field(description="the counts of each tap, in dataflow order")
+    sim: SimRecord
+    rerun: str = Field(description="the command that repeats this run, one line for a POSIX shell")
+
+    def to_json(self) -> str:
+        """The file's content."""
+        return self.model_dump_json(indent=1) + "\n"
+
+
+def json_schema() -> str:
+    """JSON Schema of ``run.json``, the content of docs/run.schema.json."""
+    schema: dict[str, Any] = RunResult.model_json_schema(mode="serialization")
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=1) + "\n"
