@@ -136,7 +136,7 @@ def cosim(request: CosimRequest, watcher: Watcher, rerun_command: Callable[[Sequ
         folder.write_result(result)
         log.info("verdict: %s", result.verdict)
         return Outcome(result, folder.path, config.n_layers)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         log.error("interrupted: no verdict")
         raise
     except InputError as error:
@@ -155,6 +155,8 @@ def _check(request: CosimRequest) -> _Job:
         check_out(request.out)
     if request.dump_taps is not None:
         _check_dump(request.dump_taps)
+    if not request.timeout_s > 0:  # NaN is not either
+        raise InputError(f"is {request.timeout_s}, expected more than 0 seconds", key="--timeout")
     recipe = flow.read_recipe(project, request.recipe)
     design = flow.plan_design(project, request.model_dir, recipe, request.context)
     checkpoint = design.checkpoint
@@ -234,7 +236,7 @@ def _run(job: _Job, folder: RunFolder, watcher: Watcher, rerun: str) -> RunResul
         images = flow.etch(design, model, rom)
         index = images.index(flow.inject(images, job.injections, rom))
         write_images_index(folder.path / IMAGES_INDEX, index)
-        faults = f", {len(job.injections)} bits inverted" if job.injections else ""
+        faults = f", {len(job.injections)} inverted for the simulator" if job.injections else ""
         say(
             f"{len(index)} images, {sum(i.size_bytes for i in index):,} bytes, rom {images.sha256[:12]}{faults}"
         )
@@ -276,8 +278,9 @@ def _simulate(
     with watcher.text(job.tokenizer, planned.prompt) as push:
 
         def on_progress(event: dict[str, Any]) -> None:
-            if event.get("event") == "token" and event.get("generated") is True:
-                push(int(event["token_out"]))
+            token = event.get("token_out")
+            if event.get("event") == "token" and event.get("generated") is True and isinstance(token, int):
+                push(token)
             elif "malformed" in event:
                 log.warning("malformed progress: %s", event["malformed"])
 

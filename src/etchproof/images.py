@@ -104,12 +104,12 @@ def write_images(folder: Path, images: Iterable[Image]) -> ImageSet:
             image.bits,
             f"{data.dtype.kind}{data.dtype.itemsize}",
             data.shape,
-            hashlib.sha256(raw).hexdigest(),
+            hashlib.sha256(raw.data).hexdigest(),
             raw.nbytes,
         )
         path = folder / f"{entry.sha256}.bin"
         if not path.exists() or path.stat().st_size != entry.size_bytes:
-            _write_atomically(path, memoryview(raw))
+            _write_atomically(path, raw.data)
         stored[image.layer, image.name] = entry
     result = ImageSet(folder, tuple(stored[key] for key in sorted(stored)))
     _write_atomically(folder / MANIFEST, memoryview(_manifest(result).encode()))
@@ -158,11 +158,6 @@ def load_image(images: ImageSet, image: StoredImage) -> npt.NDArray[Any]:
     if hashlib.sha256(raw).hexdigest() != image.sha256:
         raise InputError("content does not have the hash of its name", source=path, key=image.name)
     return np.frombuffer(raw, dtype=f"<{image.dtype}").reshape(image.shape)
-
-
-def flip_bit(images: ImageSet, image: StoredImage, index: tuple[int, ...], bit: int, folder: Path) -> IndexedImage:
-    """``flip_bits`` of a single bit."""
-    return flip_bits(images, image, [(index, bit)], folder)
 
 
 def flip_bits(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -118,7 +119,16 @@ class RunResult(_Record):
 
     def to_json(self) -> str:
         """The file's content."""
-        return self.model_dump_json(indent=1) + "\n"
+        return _NUMBERS.sub(_in_one_line, self.model_dump_json(indent=1)) + "\n"
+
+
+_NUMBERS: Final = re.compile(
+    r"\[\n(?: *-?\d+,\n)* *-?\d+\n *\]"
+)  # no string of JSON holds a line feed as it is
+
+
+def _in_one_line(numbers: re.Match[str]) -> str:
+    return re.sub(r"\n *", " ", numbers[0]).replace("[ ", "[").replace(" ]", "]")
 
 
 def json_schema() -> str:

@@ -72,9 +72,13 @@ def judge(
         reasons += [Reason(name=failure.name, message=failure.message) for failure in comparison.failures]
         reasons += _tokens(comparison, planned, context)
         reasons += _coverage(comparison, tap_plan(n_layers))
+    known = {reason.name for reason in reasons}
     for failure in outcome.failures:
+        first = next((line.strip() for line in failure.message.splitlines() if line.strip()), "")
+        if failure.name == "test_failed" and first.partition(":")[0] in known:
+            continue  # the testbench's own verdict, on what stands above
         test = f"{failure.test}: " if failure.test else ""
-        reasons.append(Reason(name=failure.name, message=f"{test}{failure.message}"))
+        reasons.append(Reason(name=failure.name, message=f"{test}{first}"))
     if not reasons and (outcome.status != "passed" or not outcome.passed):
         reasons.append(
             Reason(name="no_test_run", message=f"the simulation ended as {outcome.status!r} without a test")

@@ -6,23 +6,29 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from etchproof.cli.console import Progress, make_console
-from etchproof.cli.report import print_report
-from etchproof.cosim import CosimRequest, cosim
 from etchproof.errors import InputError
 from etchproof.project import find_project, load_project
+
+if TYPE_CHECKING:
+    from etchproof.cosim import CosimRequest
 
 
 def run_cosim(*, project: Path | None, prompt_ids: str | None, model: Path, **options: Any) -> int:
     """0 for PASS, 1 for FAIL."""
     found = load_project(project) if project else find_project()
-    request = CosimRequest(
-        project=found, model_dir=model, prompt_ids=_ids(prompt_ids, options["prompt"]), **options
-    )
+    ids = _ids(prompt_ids, options["prompt"])
     console = make_console()
-    outcome = cosim(request, Progress(console), lambda prompt: rerun_command(request, prompt))
+    progress = Progress(console)
+    with progress.stage("start") as say:
+        from etchproof.cli.report import print_report
+        from etchproof.cosim import CosimRequest, cosim
+
+        say(f"project {found.name}")
+    request = CosimRequest(project=found, model_dir=model, prompt_ids=ids, **options)
+    outcome = cosim(request, progress, lambda prompt: rerun_command(request, prompt))
     print_report(console, outcome)
     return 0 if outcome.result.verdict == "PASS" else 1
 

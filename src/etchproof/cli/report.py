@@ -24,6 +24,7 @@ def print_report(console: Console, outcome: Outcome) -> None:
     """Table, totals, verdict, and where to go from there."""
     result = outcome.result
     console.print(tap_table(result.taps, outcome.n_layers, result.tokens_fed, console.width))
+    console.print()
     for line in summary(result):
         console.print(line, soft_wrap=True)
     console.print()
@@ -45,7 +46,7 @@ def tap_table(taps: Sequence[TapCount], n_layers: int, tokens: int, width: int) 
         max(len(f"{layer}"), *(len(cell.plain) for cell in column)) for layer, column in enumerate(columns)
     ]
     fits = 60 + sum(size + 2 for size in widths) <= width
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
     table.add_column("operation")
     for name in ("layers", "vectors", "elements", "mismatches"):
         table.add_column(name, justify="right")
@@ -106,7 +107,7 @@ def verdict(result: RunResult) -> list[Text]:
             )
         )
     for reason in result.reasons[:_MAX_REASONS]:
-        lines.append(Text(f"reason   {reason.name}: {_first_line(reason.message)}"))
+        lines.append(Text(f"reason   {reason.name}: {reason.message}"))
     if len(result.reasons) > _MAX_REASONS:
         lines.append(Text(f"         and {len(result.reasons) - _MAX_REASONS} more in run.json"))
     return lines
@@ -144,7 +145,3 @@ def _layers(numbers: Sequence[int]) -> str:
         else:
             spans.append([number, number])
     return " ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in spans)
-
-
-def _first_line(message: str) -> str:
-    return next((line.strip() for line in message.splitlines() if line.strip()), "")
