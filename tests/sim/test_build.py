@@ -34,6 +34,7 @@ if [ -e "$FAKE_DIR/broken" ]; then echo "%Error: mini.sv:3:1: syntax error"; exi
 {
   echo "all:"
   echo "	if test -e verilated.o; then echo reused; fi"
+  echo "	@echo 'environment <\\$(CXXFLAGS)\\$(MAKEFLAGS)>'"
   echo "	touch verilated.o ep_sink.o"
   if [ -e "$FAKE_DIR/refused" ]; then echo "	echo mini.cpp: error: no; false"; fi
   if [ ! -e "$FAKE_DIR/empty" ]; then echo "	echo '#!/bin/sh' > $name; chmod +x $name"; fi
@@ -165,6 +166,18 @@ def test_what_no_design_changes_is_compiled_once(
     strict = build(other, "strict", verilator=tool, cache_dir=cache)
     said = ["\nreused\n" in each.log.read_text() for each in (first, second, strict)]
     assert said == [False, True, False]
+
+
+def test_flags_that_the_key_does_not_know_do_not_reach_the_build(
+    fake: Path, tool: Verilator, cache: Path, fabric: Fabric, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("CXXFLAGS", "-O0"), ("MAKEFLAGS", "k"), ("WAVES", "1")):
+        monkeypatch.setenv(name, value)
+    log = build(fabric, "fast", verilator=tool, cache_dir=cache).log.read_text()
+    assert "-O0" not in log
+    assert "<k" not in log
+    assert "environment <" in log
+    assert "--trace" not in log
 
 
 @pytest.mark.parametrize(

@@ -97,9 +97,9 @@ def test_an_error_in_rtl_fails_the_run(
 
 def test_the_limit_ends_a_run(run_mini: RunMini) -> None:
     events: list[dict[str, Any]] = []
-    outcome = run_mini("hang", timeout_s=0.7, on_progress=events.append)
+    outcome = run_mini("hang", timeout_s=2, on_progress=events.append)
     assert (outcome.status, names(outcome)[0]) == ("timeout", "timeout")
-    assert 0.7 <= outcome.wall_s < 3
+    assert 2 <= outcome.wall_s < 10
     assert_gone(events[0]["pid"])
 
 

@@ -142,7 +142,7 @@ def test_an_image_that_nobody_loads_fails_the_run(run_mini: RunMini, mini_images
 
 
 def test_an_image_loaded_by_two_roms_fails_the_run(run_mini: RunMini) -> None:
-    assert_failed(run_mini("unread_roms", plusargs=["+repeat"]), "image_repeated")
+    assert_failed(run_mini("unread_roms", plusargs=["+repeat=1"]), "image_repeated")
 
 
 def test_no_index_fails_the_run(run_mini: RunMini) -> None:

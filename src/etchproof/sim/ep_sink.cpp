@@ -1,6 +1,6 @@
 // The C++ side of a simulation: taps out of the chip into a ring of memory, ROM images into the chip.
 //
-// RTL calls ep_tap_write and ep_rom_load (DPI-C); Python calls the ep_sink_* functions through ctypes
+// RTL calls ep_tap_write_* and ep_rom_load_* (DPI-C); Python calls the ep_sink_* functions through ctypes
 // (src/etchproof/sim/sink.py), which is why the simulator is linked with -rdynamic. One thread, no locks.
 //
 // Every open array is read where Verilator keeps it: row-major, each element in the smallest of 1, 2, 4 or 8 bytes
@@ -206,15 +206,15 @@ __attribute__((constructor)) void die_with_parent() {
 extern "C" void ep_tap_write(int layer, int id, int pos, int count, const svOpenArrayHandle data) {
     if (!sink.enabled || !sink.error.empty()) return;
     const VerilatedDpiOpenVar* const array = static_cast<const VerilatedDpiOpenVar*>(data);
-    const std::string tap = "layer " + std::to_string(layer) + " id " + std::to_string(id);
+    const auto tap = [&] { return "layer " + std::to_string(layer) + " id " + std::to_string(id); };
     const int bits = array->entBits();
     if (bits != 8 && bits != 16 && bits != 32 && bits != 64) {
-        return fail("tap_width", tap + " has elements of " + std::to_string(bits) + " bits, not 8, 16, 32 or 64");
+        return fail("tap_width", tap() + " has elements of " + std::to_string(bits) + " bits, not 8, 16, 32 or 64");
     }
     const uint64_t element_bytes = static_cast<uint64_t>(bits) / 8;
     const uint64_t elements = array->totalSize() / element_bytes;
     if (count < 1 || static_cast<uint64_t>(count) > elements) {
-        return fail("tap_count", tap + " has a count of " + std::to_string(count) + ", expected 1 .. "
+        return fail("tap_count", tap() + " has a count of " + std::to_string(count) + ", expected 1 .. "
                                      + std::to_string(elements));
     }
     if (!ensure_ring()) return;
@@ -222,7 +222,7 @@ extern "C" void ep_tap_write(int layer, int id, int pos, int count, const svOpen
     const uint64_t bytes = sizeof(Header) + (payload + 7) / 8 * 8;
     uint8_t* const to = reserve(bytes);
     if (!to) {
-        return fail("ring_overflow", tap + " needs " + std::to_string(bytes) + " bytes, "
+        return fail("ring_overflow", tap() + " needs " + std::to_string(bytes) + " bytes, "
                                          + std::to_string(sink.head - sink.tail) + " of "
                                          + std::to_string(sink.capacity) + " are not released");
     }
@@ -279,6 +279,24 @@ extern "C" void ep_rom_load(int layer, const char* name, const svOpenArrayHandle
     // What lies outside the layers (tables) may be held by several of them.
     if (++image.loads > 1 && layer >= 0) fail("image_repeated", key + " is loaded by two ROMs");
 }
+
+// The standard wants one type of argument for each C name (IEEE 1800-2017, 35.5.4), so every element width, and for
+// ROMs every number of dimensions and signedness, has a name of its own: ep_tap_write_16, ep_rom_load_6_3 (6 bits,
+// 3 dimensions), ep_rom_load_s6_3 (the same, for a ROM of signed elements).
+#define EP_TAP(bits) \
+    extern "C" void ep_tap_write_##bits(int, int, int, int, const svOpenArrayHandle) \
+        __attribute__((alias("ep_tap_write")));
+#define EP_ROM_OF(bits, dims) \
+    extern "C" void ep_rom_load_##bits##_##dims(int, const char*, const svOpenArrayHandle) \
+        __attribute__((alias("ep_rom_load")));
+#define EP_ROM(bits) \
+    EP_ROM_OF(bits, 1) EP_ROM_OF(bits, 2) EP_ROM_OF(bits, 3) \
+    EP_ROM_OF(s##bits, 1) EP_ROM_OF(s##bits, 2) EP_ROM_OF(s##bits, 3)
+EP_TAP(8) EP_TAP(16) EP_TAP(32) EP_TAP(64)
+EP_ROM(1) EP_ROM(2) EP_ROM(3) EP_ROM(4) EP_ROM(5) EP_ROM(6) EP_ROM(7) EP_ROM(8) EP_ROM(9) EP_ROM(10) EP_ROM(11)
+EP_ROM(12) EP_ROM(13) EP_ROM(14) EP_ROM(15) EP_ROM(16) EP_ROM(17) EP_ROM(18) EP_ROM(19) EP_ROM(20) EP_ROM(21)
+EP_ROM(22) EP_ROM(23) EP_ROM(24) EP_ROM(25) EP_ROM(26) EP_ROM(27) EP_ROM(28) EP_ROM(29) EP_ROM(30) EP_ROM(31)
+EP_ROM(32) EP_ROM(64)
 
 // From Python ---------------------------------------------------------------------------------------------------
 

