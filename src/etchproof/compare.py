@@ -112,9 +112,9 @@ class Comparator:
         self.failure_count = 0
 
     def fail(self, name: str, message: str) -> None:
-        """Record a named failure; the first ``MAX_FAILURES`` are kept, all are counted."""
+        """Record a named failure; the first ``MAX_FAILURES`` and the first of each name are kept, all are counted."""
         self.failure_count += 1
-        if len(self.failures) < MAX_FAILURES:
+        if len(self.failures) < MAX_FAILURES or name not in {failure.name for failure in self.failures}:
             self.failures.append(NamedFailure(name=name, message=message))
 
     def compare(

@@ -59,12 +59,14 @@ def run(
     module: str = "verif.tests",
     replaced: Sequence[IndexedImage] = (),
     config: Mapping[str, Any] | None = None,
+    plusargs: Sequence[str] = (),
     python_path: Sequence[Path] = (),
     timeout_s: float = 300,
 ) -> tuple[SimOutcome, Comparison | None]:
     """Run one test of the testbench; the comparison is None when the testbench left none."""
-    run_dir = chip_.folder / f"{test}-{seed}"
-    index = chip_.folder / f"{test}-{seed}.images"
+    label = "".join([f"{test}-{seed}", *plusargs])
+    run_dir = chip_.folder / label
+    index = chip_.folder / f"{label}.images"
     write_images_index(index, chip_.images.index(replaced))
     outcome = simulate(
         chip_.build,
@@ -80,6 +82,7 @@ def run(
         },
         seed=seed,
         timeout_s=timeout_s,
+        plusargs=plusargs,
         python_path=[*python_path, ROOT],
     )
     report = run_dir / COMPARISON_FILE

@@ -1,0 +1,182 @@
+"""Every failure of "fail closed" planted once and seen caught, by its name.
+
+One build of a tiny chip serves most of them: its taps, host port and embedding misbehave when a plusarg says so.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from etchproof.checkpoint import write_synthetic
+from tests.chip.harness import ROOT, Chip, assert_clean, make_chip, run
+from tests.chip.test_shapes import W6, config
+
+pytestmark = pytest.mark.sim
+
+TAP_CALL = "ep_tap_write(int'(layer_i), int'(Id), int'(pos_i), int'(count_i), data_i);"
+FAULTY_TAP_CALL = """begin
+        if (!dropped) ep_tap_write(layer, id, pos, count, data_i);
+        if (at_fault && $test$plusargs("fault_twice") != 0) ep_tap_write(layer, id, pos, count, data_i);
+      end"""
+TAP_FAULTS = """
+  bit at_fault, dropped;
+  int layer, id, pos, count, written;
+
+  initial at_fault = Id == 2;
+
+  always_ff @(posedge clk_i) if (valid_i) written <= written + 1;
+
+  always_comb begin
+    layer = (at_fault && $test$plusargs("fault_layer") != 0) ? 77 : int'(layer_i);
+    id = (at_fault && $test$plusargs("fault_id") != 0) ? 999 : int'(Id);
+    pos = int'(pos_i) + int'(at_fault && $test$plusargs("fault_pos") != 0);
+    count = int'(count_i) - int'(at_fault && $test$plusargs("fault_count") != 0);
+    dropped = $test$plusargs("drop_all") != 0 ||
+        (at_fault && $test$plusargs("fault_drop_one") != 0 && written == 3);
+  end
+
+  // An open array"""
+
+
+def mutate(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1, f"{path.name} no longer holds {old!r} once"
+    path.write_text(text.replace(old, new))
+
+
+def faulty_hw(folder: Path) -> Path:
+    """A copy of hw/ whose faults sleep until a plusarg wakes one."""
+    hw = folder / "hw"
+    shutil.copytree(ROOT / "hw", hw)
+    tap = hw / "sim" / "ep_tap.sv"
+    text = tap.read_text()
+    assert TAP_CALL in text
+    tap.write_text(text.replace(TAP_CALL, FAULTY_TAP_CALL))
+    mutate(tap, "  // An open array", TAP_FAULTS)
+    mutate(
+        hw / "ep_host_port.sv",
+        "assign rsp_valid_o = state_q == Respond;",
+        """bit mute, wrong_status, wrong_token;
+  initial begin
+    mute = $test$plusargs("mute") != 0;
+    if ($test$plusargs("fatal") != 0) #100 $fatal(1, "planted");
+    if ($test$plusargs("error") != 0) #100 $error("planted");
+    if ($test$plusargs("finish") != 0) #1000 $finish;
+  end
+  assign rsp_valid_o = state_q == Respond && !mute;""",
+    )
+    mutate(
+        hw / "ep_host_port.sv",
+        "rsp_token_o <= result_token_i;",
+        'rsp_token_o <= result_token_i ^ 32\'($test$plusargs("other_token") != 0);',
+    )
+    mutate(hw / "ep_host_port.sv", "rsp_pos_o <= pos;", 'rsp_pos_o <= pos + 32\'($test$plusargs("other_pos") != 0);')
+    embedding = hw / "ep_embedding.sv"
+    mutate(embedding, "  assign valid_o = busy_o;", "  logic [31:0] never_written;\n  assign valid_o = busy_o;")
+    mutate(
+        embedding,
+        "data_o[i] = 32'(saturate(round_shift(64'(codes[token][block_q][i]) * scale, shift_i), 32));",
+        """data_o[i] = 32'(saturate(round_shift(64'(codes[token][block_q][i]) * scale, shift_i), 32));
+      if ($test$plusargs("uninitialized") != 0) data_o[i] = data_o[i] ^ never_written;""",
+    )
+    return hw
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Chip:
+    folder = tmp_path_factory.mktemp("faulty")
+    write_synthetic(folder / "checkpoint", config(hidden_size=16, intermediate_size=20), seed=3)
+    (folder / "recipe.yaml").write_text(W6)
+    return make_chip(folder / "checkpoint", folder / "recipe.yaml", folder / "chip", "strict", hw=faulty_hw(folder))
+
+
+STREAM = {"sequences": [{"prompt": [1, 5, 9, 13, 17], "new_tokens": 3}]}
+
+
+def test_sleeping_faults_change_nothing(faulty: Chip) -> None:
+    assert_clean(*run(faulty, "GreedyGeneration", config=STREAM), faulty)
+
+
+@pytest.mark.parametrize(
+    ("fault", "name"),
+    [
+        ("drop_all", "nothing_compared"),
+        ("fault_drop_one", "missing_tap"),
+        ("fault_id", "unknown_tap"),
+        ("fault_layer", "unknown_tap"),
+        ("fault_count", "tap_size"),
+        ("fault_pos", "stray_tap"),
+        ("fault_twice", "duplicate_tap"),
+        ("mute", "timeout"),
+        ("fatal", "planted"),
+        ("error", "planted"),
+        ("finish", "ended prematurely"),
+        ("other_token", "response_token"),
+        ("other_pos", "status"),
+        ("uninitialized", "mismatch"),
+    ],
+)
+def test_planted_fault(faulty: Chip, fault: str, name: str) -> None:
+    outcome, comparison = run(
+        faulty, "GreedyGeneration", config=STREAM | {"timeout_cycles": 20_000}, plusargs=[f"+{fault}"], timeout_s=60
+    )
+    assert outcome.status in ("failed", "crashed")
+    said = [f"{failure.name} {failure.message}" for failure in outcome.failures]
+    said += [failure.name for failure in comparison.failures] if comparison else []
+    assert any(name in line for line in said), said
+    if fault == "uninitialized":
+        assert comparison is not None and comparison.mismatches > 0
+        assert comparison.first_divergence is not None and comparison.first_divergence.tap == "embedding"
+
+
+def test_nothing_sent(faulty: Chip) -> None:
+    outcome, comparison = run(faulty, "GreedyGeneration", config={"sequences": []})
+    assert outcome.status == "failed"
+    assert comparison is not None and [f.name for f in comparison.failures] == ["nothing_compared"]
+
+
+def test_missing_image(faulty: Chip) -> None:
+    image = faulty.images.find(0, "k_proj.scales")
+    path = faulty.images.path(image)
+    path.rename(path.with_suffix(".away"))
+    try:
+        outcome, comparison = run(faulty, "GreedyGeneration", config=STREAM)
+    finally:
+        path.with_suffix(".away").rename(path)
+    assert outcome.status in ("failed", "crashed")
+    assert any("k_proj.scales" in failure.message for failure in outcome.failures), outcome.failures
+    assert comparison is None or comparison.elements == 0
+
+
+def test_image_of_another_size(faulty: Chip) -> None:
+    path = faulty.images.path(faulty.images.find(0, "k_proj.scales"))
+    content = path.read_bytes()
+    path.write_bytes(content[:-2])
+    try:
+        outcome, _ = run(faulty, "GreedyGeneration", config=STREAM)
+    finally:
+        path.write_bytes(content)
+    assert any("k_proj.scales" in failure.message for failure in outcome.failures), outcome.failures
+
+
+def test_image_count(faulty: Chip) -> None:
+    outcome, _ = run(faulty, "GreedyGeneration", config=STREAM | {"images": 999})
+    assert any("image_count" in failure.message for failure in outcome.failures), outcome.failures
+
+
+def test_swapped_checker(faulty: Chip, tmp_path: Path) -> None:
+    """The reported values are the golden's as expected and the chip's as got, not the other way round."""
+    (tmp_path / "other.py").write_text(
+        "from models.golden import Golden\n\n\nclass Other(Golden):\n"
+        "    def _embed(self, tokens):\n        return super()._embed(tokens) + 1\n"
+    )
+    outcome, comparison = run(
+        faulty, "GreedyGeneration", config=STREAM | {"golden": "other:Other"}, python_path=[tmp_path]
+    )
+    assert outcome.status == "failed"
+    assert comparison is not None and comparison.first_divergence is not None
+    first = comparison.first_divergence
+    assert (first.layer, first.tap, first.token, first.expected - first.got) == (-1, "embedding", 0, 1)
