@@ -62,6 +62,7 @@ module ep_attention
   logic [PosW-1:0] t_q;
   logic [HeadW-1:0] head_q;
   logic last_t;
+  logic divide_busy;  // a head is in the stages behind Divide
   score_t max_q;
   score_t sum_q;
   acc_t acc_q;
@@ -107,7 +108,9 @@ module ep_attention
 
   function automatic weight_t weight(input logic [PosW-1:0] t);
     for (int unsigned h = 0; h < Heads; h++) begin
-      weight[h] = exp2n(64'(round_shift((max_q[h] - scores_o[t][h]) * 64'(Scale), softmax_shift_i)));
+      wide_t below;
+      below = max_q[h] - scores_o[t][h];
+      weight[h] = exp2n(64'(round_shift(below * 64'(Scale), softmax_shift_i)));
     end
   endfunction
 
@@ -173,7 +176,7 @@ module ep_attention
   end
 
   // Section 8: three stages behind Divide, one head per cycle.
-  logic seed_valid_q, refine_valid_q, scale_valid_q, divide_busy;
+  logic seed_valid_q, refine_valid_q, scale_valid_q;
   logic [HeadW-1:0] seed_head_q, refine_head_q, scale_head_q;
   logic [31:0] seed_mantissa_q, refine_mantissa_q;
   logic [63:0] seed_y_q, refine_y_q, scale_y_q;
@@ -186,7 +189,8 @@ module ep_attention
     return (y * ((64'd2 << 28) - ((64'(mantissa) * y) >> 32))) >> 28;
   endfunction
 
-  function automatic head_t divided(input logic [HeadW-1:0] head, input logic [63:0] y, input logic [6:0] length);
+  function automatic head_t divided(input logic [HeadW-1:0] head, input logic [63:0] y,
+                                    input logic [6:0] length);
     for (int unsigned d = 0; d < HeadDim; d++) begin
       wide_t reduced;
       reduced = round_shift(acc_q[head][d], 6'(length - 7'd18));
@@ -206,18 +210,19 @@ module ep_attention
     end
   end
 
-  logic [63:0] mantissa;
+  logic [31:0] mantissa;  // M of section 8.1
   logic [6:0] length;
 
   always_comb begin
-    length   = bit_length(sum_q[head_q]);
-    mantissa = (length <= 7'd32) ? 64'(sum_q[head_q]) << (7'd32 - length) : 64'(sum_q[head_q]) >> (length - 7'd32);
+    length = bit_length(sum_q[head_q]);
+    if (length <= 7'd32) mantissa = 32'(sum_q[head_q] << (7'd32 - length));
+    else mantissa = 32'(sum_q[head_q] >> (length - 7'd32));
   end
 
   always_ff @(posedge clk_i) begin
     if (state_q == Divide) begin
       seed_head_q <= head_q;
-      seed_mantissa_q <= 32'(mantissa);
+      seed_mantissa_q <= mantissa;
       seed_length_q <= length;
       seed_y_q <= 64'(ep_tables_pkg::RECIP[mantissa[30:24]]) << 14;
     end

@@ -16,7 +16,7 @@ module ep_embedding
   input  logic               clk_i,
   input  logic               rst_ni,
 `ifndef SYNTHESIS
-  input  logic               load_i,                 // simulation only: a rising edge loads the images
+  input  logic               load_i,                 // a rising edge loads the images
 `endif
   input  logic               start_i,
   output logic               busy_o,
@@ -38,27 +38,28 @@ module ep_embedding
   logic [15:0] scales[1<<TokenW][Groups];
 
 `ifndef SYNTHESIS
-  import "DPI-C" ep_rom_load = function void load_codes(
-    input int layer,
-    input string name,
-    inout logic [Bits-1:0] data[][][]
-  );
-  import "DPI-C" ep_rom_load = function void load_scales(
-    input int layer,
-    input string name,
-    inout logic [15:0] data[][]
-  );
-
-  always @(posedge load_i) begin
-    load_codes(-1, "embed_tokens.codes", codes);
-    load_scales(-1, "embed_tokens.scales", scales);
+  if (Bits == 3) begin : gen_codes_3
+    always @(posedge load_i) ep_rom_pkg::load_codes_3(-1, "embed_tokens.codes", codes);
+  end else if (Bits == 4) begin : gen_codes_4
+    always @(posedge load_i) ep_rom_pkg::load_codes_4(-1, "embed_tokens.codes", codes);
+  end else if (Bits == 6) begin : gen_codes_6
+    always @(posedge load_i) ep_rom_pkg::load_codes_6(-1, "embed_tokens.codes", codes);
+  end else if (Bits == 8) begin : gen_codes_8
+    always @(posedge load_i) ep_rom_pkg::load_codes_8(-1, "embed_tokens.codes", codes);
+  end else begin : gen_bad_bits
+    $fatal(1, "Bits is %0d, expected 3, 4, 6 or 8", Bits);
   end
+
+  always @(posedge load_i) ep_rom_pkg::load_row_scales(-1, "embed_tokens.scales", scales);
 `endif
 
   logic [BlockW-1:0] block_q;
   logic [TokenW-1:0] token;
 
-  assign token   = TokenW'(token_i);
+  logic unused_token;
+
+  assign token   = token_i[TokenW-1:0];
+  assign unused_token = ^token_i[31:TokenW];  // 0: see ep_host_port
   assign valid_o = busy_o;
 
   always_comb begin

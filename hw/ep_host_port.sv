@@ -20,7 +20,7 @@ module ep_host_port
   output logic           rsp_valid_o,
   input  logic           rsp_ready_i,
   output logic    [31:0] rsp_token_o,   // the greedy next token; 0 unless the status is OK
-  output logic    [31:0] rsp_pos_o,     // the position that the token took; the number of tokens held on an error
+  output logic    [31:0] rsp_pos_o,     // position that the token took; on an error, tokens held
   output status_e        rsp_status_o,
   // Pipeline.
   output logic           start_o,       // embed token_o at pos_o

@@ -8,11 +8,13 @@
 module ep_linear
   import ep_pkg::*;
 #(
-  parameter              Name       = "linear",  // images NAME.codes, NAME.scales, NAME.bias
+`ifndef SYNTHESIS
+  parameter string       Name       = "linear",  // images NAME.codes, NAME.scales, NAME.bias
+`endif
   parameter int unsigned Rows       = 16,        // outputs
   parameter int unsigned Cols       = 64,        // inputs
   parameter int unsigned Bits       = 6,         // bits of a code
-  parameter int unsigned GroupSize  = 16,        // inputs that share a scale; a power-of-two part or multiple of TileInputs
+  parameter int unsigned GroupSize  = 16,        // inputs that share a scale
   parameter int unsigned TileRows   = 16,        // rows per word: the lanes of every vector
   parameter int unsigned TileInputs = 64,        // inputs per word
   parameter int unsigned ActW       = 16,        // bits of an input
@@ -28,9 +30,9 @@ module ep_linear
   input  logic                   clk_i,
   input  logic                   rst_ni,
 `ifndef SYNTHESIS
-  input  logic                   load_i,                        // simulation only: a rising edge loads the images
+  input  logic                   load_i,   // a rising edge loads the images
+  input  logic signed [    31:0] layer_i,  // which layer's images; -1 outside the layers
 `endif
-  input  logic signed [    31:0] layer_i,                       // which layer's images
   input  logic                   start_i,
   output logic                   busy_o,
   input  logic        [     5:0] shift_i,
@@ -43,7 +45,8 @@ module ep_linear
   localparam int unsigned Depth = Blocks * Chunks;
   localparam int unsigned AddrW = (Depth > 1) ? $clog2(Depth) : 1;
   localparam int unsigned BlockW = (Blocks > 1) ? $clog2(Blocks) : 1;
-  localparam int unsigned OutIndexW = (OutBlocks > 1) ? $clog2(OutBlocks) : 1;  // the output may be padded
+  // The output may have more blocks than the rows: padding.
+  localparam int unsigned OutIndexW = (OutBlocks > 1) ? $clog2(OutBlocks) : 1;
   localparam int unsigned ChunkW = (Chunks > 1) ? $clog2(Chunks) : 1;
   localparam bit Fine = GroupSize <= TileInputs;  // several groups in a word
   localparam int unsigned WordGroups = Fine ? TileInputs / GroupSize : 1;
@@ -64,26 +67,21 @@ module ep_linear
   logic signed [31:0] bias[1<<BlockW][TileRows];
 
 `ifndef SYNTHESIS
-  import "DPI-C" ep_rom_load = function void load_codes(
-    input int layer,
-    input string name,
-    inout logic [Bits-1:0] data[][][]
-  );
-  import "DPI-C" ep_rom_load = function void load_scales(
-    input int layer,
-    input string name,
-    inout logic [15:0] data[][][]
-  );
-  import "DPI-C" ep_rom_load = function void load_bias(
-    input int layer,
-    input string name,
-    inout logic signed [31:0] data[][]
-  );
+  if (Bits == 3) begin : gen_codes_3
+    always @(posedge load_i) ep_rom_pkg::load_codes_3(layer_i, {Name, ".codes"}, codes);
+  end else if (Bits == 4) begin : gen_codes_4
+    always @(posedge load_i) ep_rom_pkg::load_codes_4(layer_i, {Name, ".codes"}, codes);
+  end else if (Bits == 6) begin : gen_codes_6
+    always @(posedge load_i) ep_rom_pkg::load_codes_6(layer_i, {Name, ".codes"}, codes);
+  end else if (Bits == 8) begin : gen_codes_8
+    always @(posedge load_i) ep_rom_pkg::load_codes_8(layer_i, {Name, ".codes"}, codes);
+  end else begin : gen_bad_bits
+    $fatal(1, "Bits is %0d, expected 3, 4, 6 or 8", Bits);
+  end
 
   always @(posedge load_i) begin
-    load_codes(layer_i, {Name, ".codes"}, codes);
-    load_scales(layer_i, {Name, ".scales"}, scales);
-    if (HasBias) load_bias(layer_i, {Name, ".bias"}, bias);
+    ep_rom_pkg::load_scales(layer_i, {Name, ".scales"}, scales);
+    if (HasBias) ep_rom_pkg::load_bias(layer_i, {Name, ".bias"}, bias);
   end
 `endif
 
@@ -190,7 +188,8 @@ module ep_linear
   end else begin : gen_coarse
     part_t part_q;
 
-    function automatic part_t dot(input part_t part, input logic first, input logic [AddrW-1:0] addr);
+    function automatic part_t dot(input part_t part, input logic first,
+                                  input logic [AddrW-1:0] addr);
       for (int unsigned r = 0; r < TileRows; r++) begin
         logic signed [PartW-1:0] sum;
         sum = first ? '0 : part[r];
@@ -201,7 +200,8 @@ module ep_linear
       end
     endfunction
 
-    function automatic acc_t scaled(input acc_t acc, input part_t part, input logic [ScaleAddrW-1:0] addr);
+    function automatic acc_t scaled(input acc_t acc, input part_t part,
+                                    input logic [ScaleAddrW-1:0] addr);
       for (int unsigned r = 0; r < TileRows; r++) begin
         scaled[r] = acc[r] + AccW'(part[r]) * AccW'(signed'({1'b0, scales[addr][0][r]}));
       end

@@ -4,10 +4,10 @@ package ep_pkg;
 
   // Status of a response on the host port.
   typedef enum logic [3:0] {
-    STATUS_OK              = 4'd0,
-    STATUS_BAD_TOKEN       = 4'd1,  // token id is not in the vocabulary
-    STATUS_CONTEXT_FULL    = 4'd2,  // the sequence already holds the last position
-    STATUS_NO_SEQUENCE     = 4'd3   // a token that is not the first, with no sequence open
+    STATUS_OK           = 4'd0,
+    STATUS_BAD_TOKEN    = 4'd1,  // token id is not in the vocabulary
+    STATUS_CONTEXT_FULL = 4'd2,  // the sequence already holds the last position
+    STATUS_NO_SEQUENCE  = 4'd3   // a token that is not the first, with no sequence open
   } status_e;
 
   typedef logic signed [63:0] wide_t;

@@ -7,7 +7,9 @@
 module ep_rmsnorm
   import ep_pkg::*;
 #(
-  parameter              Name      = "norm",     // image NAME.gains
+`ifndef SYNTHESIS
+  parameter string       Name      = "norm",     // image NAME.gains
+`endif
   parameter int unsigned Blocks    = 4,          // blocks of r_i
   parameter int unsigned Lanes     = 16,
   parameter int unsigned ActW      = 16,         // bits of an output
@@ -17,9 +19,9 @@ module ep_rmsnorm
   input  logic                   clk_i,
   input  logic                   rst_ni,
 `ifndef SYNTHESIS
-  input  logic                   load_i,                  // simulation only: a rising edge loads the image
+  input  logic                   load_i,   // a rising edge loads the image
+  input  logic signed [    31:0] layer_i,  // which layer's image; -1 outside the layers
 `endif
-  input  logic signed [    31:0] layer_i,                 // which layer's image
   input  logic                   start_i,
   output logic                   busy_o,
   input  logic        [     5:0] shift_i,
@@ -28,20 +30,15 @@ module ep_rmsnorm
 );
 
   localparam int unsigned BlockW = (Blocks > 1) ? $clog2(Blocks) : 1;
-  localparam int unsigned OutIndexW = (OutBlocks > 1) ? $clog2(OutBlocks) : 1;  // the output may be padded
+  // The output may have more blocks than the vector: padding.
+  localparam int unsigned OutIndexW = (OutBlocks > 1) ? $clog2(OutBlocks) : 1;
 
   typedef logic signed [ActW-1:0] y_t[Lanes];
 
   logic signed [15:0] gains[1<<BlockW][Lanes];
 
 `ifndef SYNTHESIS
-  import "DPI-C" ep_rom_load = function void load_gains(
-    input int layer,
-    input string name,
-    inout logic signed [15:0] data[][]
-  );
-
-  always @(posedge load_i) load_gains(layer_i, {Name, ".gains"}, gains);
+  always @(posedge load_i) ep_rom_pkg::load_table(layer_i, {Name, ".gains"}, gains);
 `endif
 
   typedef enum logic [2:0] {
@@ -101,7 +98,8 @@ module ep_rmsnorm
   endfunction
 
   // Section 3.1.
-  logic [63:0] v, seed_mantissa, refined;
+  logic [63:0] v, refined;
+  logic [31:0] seed_mantissa;  // M
   logic [6:0] even_length;
 
   always_comb begin
@@ -110,7 +108,8 @@ module ep_rmsnorm
     if (v == 64'd0) v = 64'd1;
     length = bit_length(v);
     even_length = length + 7'(length[0]);
-    seed_mantissa = (even_length <= 7'd32) ? v << (7'd32 - even_length) : v >> (even_length - 7'd32);
+    if (even_length <= 7'd32) seed_mantissa = 32'(v << (7'd32 - even_length));
+    else seed_mantissa = 32'(v >> (even_length - 7'd32));
   end
 
   always_comb begin
@@ -150,7 +149,7 @@ module ep_rmsnorm
       Largest: if (block_largest(block_q) > largest_q) largest_q <= block_largest(block_q);
       Squares: sum_q <= sum_q + block_squares(block_q);
       Seed: begin
-        mantissa_q <= 32'(seed_mantissa);
+        mantissa_q <= seed_mantissa;
         half_n_q <= 6'(even_length >> 1);
         y_q <= 64'(ep_tables_pkg::RSQRT[8'(seed_mantissa[31:24]-8'd64)]) << 14;
       end

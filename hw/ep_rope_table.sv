@@ -6,7 +6,7 @@ module ep_rope_table #(
   parameter int unsigned Pairs   = 4     // head_dim / 2
 ) (
 `ifndef SYNTHESIS
-  input  logic               load_i,        // simulation only: a rising edge loads the images
+  input  logic               load_i,        // a rising edge loads the images
 `endif
   input  logic        [31:0] pos_i,
   output logic signed [15:0] cos_o [Pairs],
@@ -19,19 +19,18 @@ module ep_rope_table #(
   logic signed [15:0] sin_rom[1<<PosW][Pairs];
 
 `ifndef SYNTHESIS
-  import "DPI-C" ep_rom_load = function void load_table(
-    input int layer,
-    input string name,
-    inout logic signed [15:0] data[][]
-  );
-
   always @(posedge load_i) begin
-    load_table(-1, "rope.cos", cos_rom);
-    load_table(-1, "rope.sin", sin_rom);
+    ep_rom_pkg::load_table(-1, "rope.cos", cos_rom);
+    ep_rom_pkg::load_table(-1, "rope.sin", sin_rom);
   end
 `endif
 
-  assign cos_o = cos_rom[PosW'(pos_i)];
-  assign sin_o = sin_rom[PosW'(pos_i)];
+  logic [PosW-1:0] pos;
+  logic unused_pos;
+
+  assign pos = pos_i[PosW-1:0];
+  assign unused_pos = ^pos_i[31:PosW];  // 0: see ep_host_port
+  assign cos_o = cos_rom[pos];
+  assign sin_o = sin_rom[pos];
 
 endmodule

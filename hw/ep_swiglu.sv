@@ -23,7 +23,8 @@ module ep_swiglu
 );
 
   localparam int unsigned BlockW = (Blocks > 1) ? $clog2(Blocks) : 1;
-  localparam int unsigned OutIndexW = (VecBlocks > 1) ? $clog2(VecBlocks) : 1;  // the output may be padded
+  // The ports may have more blocks than the vector: padding.
+  localparam int unsigned OutIndexW = (VecBlocks > 1) ? $clog2(VecBlocks) : 1;
 
   typedef logic signed [ActW-1:0] block_t[Lanes];
 
@@ -43,8 +44,11 @@ module ep_swiglu
 
   function automatic block_t activated(input logic [BlockW-1:0] block);
     for (int unsigned i = 0; i < Lanes; i++) begin
+      logic signed [ActW-1:0] gate, up;
       wide_t product;
-      product = 64'(gate_i[OutIndexW'(block)][i]) * sigmoid(gate_i[OutIndexW'(block)][i]) * 64'(up_i[OutIndexW'(block)][i]);
+      gate = gate_i[OutIndexW'(block)][i];
+      up = up_i[OutIndexW'(block)][i];
+      product = 64'(gate) * sigmoid(gate) * 64'(up);
       activated[i] = ActW'(saturate(round_shift(product, shift_i), ActW));
     end
   endfunction

@@ -18,35 +18,35 @@
 // Assertions (strict build): the chip holds rsp_valid_i and its payload until ready; req_i is 0 in reset.
 
 module ep_host_bfm (
-    input  logic        clk_i,
-    input  logic        rst_ni,
-    // Python, to the chip
-    input  logic        req_i,          // a toggle sends one token
-    input  logic [31:0] req_token_i,    // token id
-    input  logic        req_first_i,    // first token of a sequence
-    input  logic [15:0] req_stall_i,    // cycles to wait before tok_valid_o
-    output logic        ack_o,          // toggles when the chip takes the token
-    output logic [31:0] ack_cycle_o,    // cycle_o of that edge
-    // Python, from the chip
-    input  logic [15:0] rsp_stall_i,    // cycles to hold rsp_ready_o low once rsp_valid_i is seen
-    output logic        rsp_o,          // toggles when a response was taken
-    output logic [31:0] rsp_token_o,    // next token id
-    output logic [31:0] rsp_pos_o,      // position of the token that was answered
-    output logic [ 3:0] rsp_status_o,   // the chip's status code
-    output logic [31:0] rsp_cycles_o,   // cycles from acceptance to rsp_valid_i
-    output logic [31:0] rsp_cycle_o,    // cycle_o of the first edge with rsp_valid_i
-    output logic [31:0] cycle_o,        // edges since reset
-    output logic [31:0] busy_cycles_o,  // of these, with a token accepted and not answered
-    // Chip
-    output logic        tok_valid_o,
-    input  logic        tok_ready_i,
-    output logic [31:0] tok_id_o,
-    output logic        tok_first_o,
-    input  logic        rsp_valid_i,
-    output logic        rsp_ready_o,
-    input  logic [31:0] rsp_token_i,
-    input  logic [31:0] rsp_pos_i,
-    input  logic [ 3:0] rsp_status_i
+  input  logic        clk_i,
+  input  logic        rst_ni,
+  // Python, to the chip
+  input  logic        req_i,          // a toggle sends one token
+  input  logic [31:0] req_token_i,    // token id
+  input  logic        req_first_i,    // first token of a sequence
+  input  logic [15:0] req_stall_i,    // cycles to wait before tok_valid_o
+  output logic        ack_o,          // toggles when the chip takes the token
+  output logic [31:0] ack_cycle_o,    // cycle_o of that edge
+  // Python, from the chip
+  input  logic [15:0] rsp_stall_i,    // cycles to hold rsp_ready_o low once rsp_valid_i is seen
+  output logic        rsp_o,          // toggles when a response was taken
+  output logic [31:0] rsp_token_o,    // next token id
+  output logic [31:0] rsp_pos_o,      // position of the token that was answered
+  output logic [ 3:0] rsp_status_o,   // the chip's status code
+  output logic [31:0] rsp_cycles_o,   // cycles from acceptance to rsp_valid_i
+  output logic [31:0] rsp_cycle_o,    // cycle_o of the first edge with rsp_valid_i
+  output logic [31:0] cycle_o,        // edges since reset
+  output logic [31:0] busy_cycles_o,  // of these, with a token accepted and not answered
+  // Chip
+  output logic        tok_valid_o,
+  input  logic        tok_ready_i,
+  output logic [31:0] tok_id_o,
+  output logic        tok_first_o,
+  input  logic        rsp_valid_i,
+  output logic        rsp_ready_o,
+  input  logic [31:0] rsp_token_i,
+  input  logic [31:0] rsp_pos_i,
+  input  logic [ 3:0] rsp_status_i
 );
 
   logic [31:0] cycle_q;
