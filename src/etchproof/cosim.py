@@ -162,7 +162,7 @@ def _check(request: CosimRequest) -> _Job:
     checkpoint = design.checkpoint
     tokenizer = _tokenizer(checkpoint, needed=bool(request.prompt))
     prompt = _prompt(request, checkpoint, tokenizer)
-    _check_length(len(prompt), request.tokens, design.context)
+    _check_length(len(prompt), request, design.context)
     injections = flow.locate(design, request.inject)
     planned = Generation(prompt, request.tokens, checkpoint.config.eos_token_ids)
     return _Job(request, design, tokenizer, planned, injections, tool_versions())
@@ -207,10 +207,12 @@ def _prompt(request: CosimRequest, checkpoint: Checkpoint, tokenizer: Tokenizer 
     return ids
 
 
-def _check_length(prompt: int, new: int, context: int) -> None:
+def _check_length(prompt: int, request: CosimRequest, context: int) -> None:
     """The last generated token is not fed, so it takes no position."""
+    new = request.tokens
     if prompt > context:
-        raise InputError(f"has {prompt} tokens, the chip's context holds {context}", key="--prompt")
+        key = "--prompt" if request.prompt_ids is None else "--prompt-ids"
+        raise InputError(f"has {prompt} tokens, the chip's context holds {context}", key=key)
     if prompt + new - 1 > context:
         raise InputError(
             f"is {new}: with the prompt's {prompt} tokens that takes {prompt + new - 1} positions, the chip's context "

@@ -172,8 +172,14 @@ def quality(
     ] = None,
     sequences: Annotated[int, typer.Option("--sequences", metavar="N", min=1, help="Texts to sample.")] = 16,
     length: Annotated[
-        int, typer.Option("--length", metavar="N", min=2, help="Tokens of each, BOS included.")
-    ] = 200,
+        int | None,
+        typer.Option(
+            "--length",
+            metavar="N",
+            min=2,
+            help="Tokens of each, BOS included. Default: 200, or the chip's context.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the sampled text.")] = 2,
     context: _Context = None,
     project: _Project = None,

@@ -18,6 +18,9 @@ from etchproof.quality import QualityReport, TapQuality, measure
 from etchproof.quantize import sample_text
 from etchproof.reference import FloatModel
 
+LENGTH: Final = 200
+"""Tokens of each text, where the chip's context holds them."""
+
 _WORST: Final = 6
 
 
@@ -28,7 +31,7 @@ def run_quality(
     recipe: str | None,
     out: Path | None,
     sequences: int,
-    length: int,
+    length: int | None,
     seed: int,
     context: int | None,
 ) -> int:
@@ -40,6 +43,8 @@ def run_quality(
     progress = Progress(console)
     with progress.stage("import") as say:
         design = flow.plan_design(found, model, flow.read_recipe(found, recipe), context)
+        if length is None:
+            length = min(LENGTH, design.context)
         if length > design.context:
             raise InputError(f"is {length}, the chip's context holds {design.context}", key="--length")
         say(design.checkpoint.name)
@@ -49,11 +54,12 @@ def run_quality(
     with progress.stage("sample") as say:
         text = sample_text(design.checkpoint, sequences, length, seed)
         say(f"{sequences} x {length} tokens of the float model's own, seed {seed}")
-    with progress.stage("measure"):
+    with progress.stage("measure") as say:
         checkpoint = design.checkpoint
         report = measure(
             FloatModel(checkpoint.config, checkpoint.tensor), flow.make_golden(design, quantized), text
         )
+        say(f"{report.tokens:,} positions, {len(report.taps)} taps")
     if out is not None:
         out.write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
     print_quality(console, report)
@@ -77,7 +83,7 @@ def print_quality(console: Console, report: QualityReport) -> None:
         (tap for tap in report.taps if tap.sqnr_db is not None), key=lambda tap: tap.sqnr_db or 0.0
     )
     biased = sorted(report.taps, key=lambda tap: -abs(tap.bias))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in ("lowest SQNR", "dB", "largest bias", "std. errors"):
         table.add_column(heading, justify="left" if heading[0] == "l" else "right")
     for low, high in zip(noisy[:_WORST], biased[:_WORST], strict=False):
