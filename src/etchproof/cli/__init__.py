@@ -21,6 +21,7 @@ __all__ = ["EXIT_FAIL", "EXIT_INPUT", "EXIT_INTERNAL", "EXIT_INTERRUPTED", "main
 
 def main() -> NoReturn:
     """The console script."""
+    _prepare_process()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -29,7 +30,6 @@ def run(arguments: Sequence[str]) -> int:
     from etchproof.cli.app import UsageError, parse
 
     debug = False
-    _prepare_process()
     try:
         action, debug = parse(arguments)
         return action()

@@ -1,0 +1,82 @@
+"""The command as a user calls it, and one run of it that many tests look at."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from etchproof.result import RunResult
+from etchproof.sim.build import CACHE_ENV
+
+PROMPT = "Once upon a time"
+TOKENS = 12
+LIMIT_S = 400  # of a command: the first one builds the simulator
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+    out: Path
+    """Its run folder, where the command was given one."""
+
+    @property
+    def result(self) -> RunResult:
+        """``run.json``, validated."""
+        return RunResult.model_validate_json((self.out / "run.json").read_bytes(), strict=True)
+
+
+Cosim = Callable[..., Done]
+
+
+@pytest.fixture(scope="session")
+def cli_env(repo_root: Path) -> dict[str, str]:
+    """The environment of commands: simulators are kept between sessions, `make clean` empties them."""
+    cache = os.environ.get(CACHE_ENV) or str(repo_root / "build" / "sim-cache")
+    inherited = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "COLUMNS")}
+    folders = [
+        str(Path(part).absolute()) for part in inherited.get("PYTHONPATH", "").split(os.pathsep) if part
+    ]
+    return {**inherited, CACHE_ENV: cache, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(folders)}
+
+
+def command(*words: str | Path) -> list[str]:
+    """The command line of ``etchproof``."""
+    return [sys.executable, "-m", "etchproof", *map(str, words)]
+
+
+@pytest.fixture(scope="session")
+def cosim(cli_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Cosim:
+    """``etchproof cosim`` of a few tokens in a folder of its own: arguments are further words, keywords are paths."""
+
+    def run(*words: str | Path, model: Path = tiny_checkpoint, prompt: str | None = PROMPT) -> Done:
+        folder = tmp_path_factory.mktemp("cosim")
+        prompted = ["--prompt", prompt] if prompt is not None else []
+        done = subprocess.run(
+            command("cosim", model, *prompted, "--tokens", f"{TOKENS}", "--out", folder / "out", *words),
+            cwd=folder,
+            env=cli_env,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr, folder / "out")
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def passed(cosim: Cosim, tmp_path_factory: pytest.TempPathFactory) -> tuple[Done, Path]:
+    """A run that passes, and the taps that it dumped."""
+    dump = tmp_path_factory.mktemp("dump") / "taps.npz"
+    return cosim("--dump-taps", dump), dump

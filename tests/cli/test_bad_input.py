@@ -1,0 +1,235 @@
+"""Bad input: exit status 2, one line on stderr that says what and where, and nothing written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from etchproof import cli
+from etchproof.tools import VERILATOR_ENV
+from tests.cli.conftest import command
+
+Cli = Callable[..., str]
+
+
+@pytest.fixture
+def refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    cli_env: dict[str, str],
+) -> Cli:
+    """A command that must be refused, run in this process; returns its line."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    for name, value in cli_env.items():
+        monkeypatch.setenv(name, value)
+
+    def run(*words: str | Path) -> str:
+        assert cli.run([str(word) for word in words]) == 2
+        captured = capfd.readouterr()
+        lines = captured.err.splitlines()
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("etchproof: ")
+        assert "Traceback" not in captured.out
+        assert list(work.iterdir()) == []
+        return lines[0].removeprefix("etchproof: ")
+
+    return run
+
+
+@pytest.fixture
+def model(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """A copy of the shipped checkpoint, to spoil."""
+    return Path(shutil.copytree(tiny_checkpoint, tmp_path / "model"))
+
+
+def test_as_a_process(tmp_path: Path, cli_env: dict[str, str]) -> None:
+    done = subprocess.run(
+        command("cosim", "nowhere"), cwd=tmp_path, env=cli_env, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (2, "etchproof: nowhere: checkpoint folder not found\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_the_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["cosim", "nowhere", "--debug"]) == 2
+    captured = capfd.readouterr()
+    assert "Traceback" in captured.err
+    assert captured.err.splitlines()[-1] == "etchproof: nowhere: checkpoint folder not found"
+
+
+@pytest.mark.parametrize("size", [0, 5, 3000, -1])
+def test_truncated_weights(refused: Cli, model: Path, size: int) -> None:
+    weights = model / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:size])
+    assert refused("cosim", model).startswith(f"{weights}: ")
+
+
+def test_corrupt_weights(refused: Cli, model: Path) -> None:
+    weights = model / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[20:40] = b"\xff" * 20
+    weights.write_bytes(content)
+    assert refused("cosim", model).startswith(f"{weights}: ")
+
+
+def test_wrong_shape(refused: Cli, model: Path) -> None:
+    weights = model / "model.safetensors"
+    tensors = load_file(weights)
+    name = "model.layers.1.mlp.up_proj.weight"
+    tensors[name] = tensors[name][:-1].contiguous()
+    save_file(tensors, weights)
+    line = refused("cosim", model)
+    assert str(weights) in line
+    assert name in line
+    assert "131" in line
+    assert "132" in line
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_absent_file(refused: Cli, model: Path, name: str) -> None:
+    (model / name).unlink()
+    assert refused("cosim", model).startswith(f"{model}")
+
+
+def test_absent_tokenizer(refused: Cli, model: Path) -> None:
+    (model / "tokenizer.json").unlink()
+    line = refused("cosim", model, "--prompt", "Once")
+    assert line == f"{model / 'tokenizer.json'}: file not found (give the prompt as --prompt-ids)"
+
+
+def test_unknown_model_type(refused: Cli, model: Path) -> None:
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    (model / "config.json").write_text(json.dumps({**config, "model_type": "gpt2"}), encoding="utf-8")
+    line = refused("cosim", model)
+    assert line.startswith(f"{model / 'config.json'}: model_type: ")
+    assert "gpt2" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('matrices:\n - {match: "*", bits: 5, group_size: 16}', "matrices[0].bits"),
+        ('matrices:\n - {match: "lm_head", bits: 6, group_size: 16}', "matrices"),
+        ('matrices:\n - {match: "*", bits: 6, group_size: 128}\ntile: {rows: 32, inputs: 16}', "tile.rows"),
+        ('matrices:\n - {match: "*", bits: 6, group_size: 16}\ncolour: 3', "colour"),
+        ("matrices: [", "is not valid YAML"),
+    ],
+)
+def test_impossible_recipe(refused: Cli, model: Path, tmp_path: Path, text: str, key: str) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(text, encoding="utf-8")
+    line = refused("cosim", model, "--recipe", recipe)
+    assert "mine" in line
+    assert key in line
+
+
+def test_unknown_recipe_lists_the_known(refused: Cli, model: Path) -> None:
+    assert "recipe 'w5a16' is not known (known are w3w6a16, w4a16, w6a16" in refused(
+        "cosim", model, "--recipe", "w5a16"
+    )
+
+
+def test_prompt_longer_than_the_context(refused: Cli, model: Path) -> None:
+    line = refused("cosim", model, "--prompt-ids", ",".join(["5"] * 257))
+    assert line == "--prompt-ids: has 257 tokens, the chip's context holds 256"
+    line = refused("cosim", model, "--prompt", "Once upon a time " * 200)
+    assert line.startswith("--prompt: has ")
+
+
+def test_more_tokens_than_the_context(refused: Cli, model: Path) -> None:
+    line = refused("cosim", model, "--prompt-ids", "1,2,3", "--tokens", "255")
+    assert line.startswith("--tokens: is 255: with the prompt's 3 tokens that takes 257 positions")
+    assert line.endswith("holds 256 (at most 254 fit)")
+    assert "at most 254 fit" in line
+    assert "context holds 8" in refused("cosim", model, "--context", "8", "--tokens", "9")
+
+
+def test_folder_that_is_not_empty(refused: Cli, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine").touch()
+    assert refused("cosim", model, "--out", out).startswith(f"{out}: --out: is not an empty folder")
+    assert refused("cosim", model, "--out", out / "mine").startswith(f"{out / 'mine'}: --out: ")
+    assert [path.name for path in out.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("site", "problem"),
+    [
+        ("rom:model.layers.9.mlp.down_proj[17,5]^1", "layer 9 of 3"),
+        ("rom:model.layers.2.mlp.down_proj[48,5]^1", "element is outside [48,132]"),
+        ("rom:model.layers.2.mlp.down_proj[17,5]^6", "bit 6 of 6"),
+        ("rom:model.layers.2.mlp.down_proj[17]^1", "1 indices, expected 2"),
+        ("rom:model.layers.2.mlp.mid_proj[17,5]^1", "no such tensor"),
+        ("rom:lm_head", "is no site"),
+        ("ram:lm_head[0,0]^0", "is no site"),
+        ("", "is no site"),
+    ],
+)
+def test_site_that_is_not_on_the_chip(refused: Cli, model: Path, site: str, problem: str) -> None:
+    line = refused("cosim", model, "--inject", site)
+    assert line.startswith("--inject")
+    assert problem in line
+
+
+def test_one_site_twice(refused: Cli, model: Path) -> None:
+    assert "are the same bit" in refused(
+        "cosim", model, "--inject", "rom:lm_head[0,0]^0", "--inject", "rom:lm_head[0,0]^0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ([], "Missing argument 'MODEL_DIR'"),
+        (["models", "more"], "more"),
+        (["models", "--nope"], "--nope"),
+        (["models", "--tokens", "0"], "--tokens"),
+        (["models", "--tokens", "many"], "--tokens"),
+        (["models", "--build", "slow"], "--build"),
+        (["models", "--seed", "0"], "--seed"),
+        (["models", "--prompt-ids", "1,,2"], "--prompt-ids: is '1,,2', expected token ids like 1,2,3"),
+        (["models", "--prompt-ids", "1", "--prompt", "a"], "--prompt-ids: stands beside --prompt"),
+        (["models", "--timeout", "0"], "--timeout: is 0.0"),
+        (["models", "--timeout", "nan"], "--timeout: is nan"),
+        (["models", "--dump-taps", "taps.txt"], "--dump-taps: 'taps.txt' does not end in .npz"),
+        (["models", "--dump-taps", "nowhere/taps.npz"], "--dump-taps: "),
+        (["models", "--project", "nowhere"], "cannot be read"),
+    ],
+)
+def test_usage(refused: Cli, words: list[str], problem: str) -> None:
+    assert problem in refused("cosim", *words)
+
+
+def test_unknown_command(refused: Cli) -> None:
+    assert "No such command 'frob'" in refused("frob")
+
+
+def test_ids_and_context_out_of_range(refused: Cli, model: Path) -> None:
+    assert (
+        refused("cosim", model, "--prompt-ids", "1,397")
+        == "--prompt-ids: 397 is outside the vocabulary of 397"
+    )
+    assert refused("cosim", model, "--context", "257").startswith("--context: is 257, expected 1 .. 256")
+    assert refused("quality", model, "--length", "300").startswith("--length: is 300")
+
+
+def test_missing_tool(refused: Cli, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VERILATOR_ENV, "/nowhere/verilator")
+    assert refused("cosim", model).startswith(
+        f"{VERILATOR_ENV}: '/nowhere/verilator' is not an executable file"
+    )
+
+
+def test_line_stays_one_line(refused: Cli, tmp_path: Path) -> None:
+    assert "\\x1b" in refused("cosim", "no\x1b[31m\nwhere")
