@@ -106,7 +106,9 @@ class ChipPlan:
     softmax_scale: int
     softmax_kappa: int
     embedding: MatrixFormat
-    layer_kinds: tuple[tuple[LinearPlan, ...], ...]  # distinct layers; each the linears of taps.LINEARS, in order
+    layer_kinds: tuple[
+        tuple[LinearPlan, ...], ...
+    ]  # distinct layers; each the linears of taps.LINEARS, in order
     layers: tuple[int, ...]  # kind of each layer
     lm_head: LinearPlan
 

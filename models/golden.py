@@ -52,15 +52,20 @@ class Layer:
         self._params = params.layer_params(model, index)
         self._linears = {
             name: Linear(
-                quantized.linears[name], self._params[f"{name}.shift"], plan.linears(index)[name].out_bits, plan.act_bits
+                quantized.linears[name],
+                self._params[f"{name}.shift"],
+                plan.linears(index)[name].out_bits,
+                plan.act_bits,
             )
             for name in LINEARS
         }
         self._attn_gains = torch.from_numpy(quantized.attn_norm.values.astype("int64"))
         self._mlp_gains = torch.from_numpy(quantized.mlp_norm.values.astype("int64"))
 
-    def __call__(self, r: Tensor, cos: Tensor, sin: Tensor, cache: Tensor, observe: Callable[[str, Tensor], None]) -> Tensor:
-        """r (T, H) -> (T, H); cache (2, S, N_kv, D) holds keys and values of rows 0 .. S-1, the last T to be written."""
+    def __call__(
+        self, r: Tensor, cos: Tensor, sin: Tensor, cache: Tensor, observe: Callable[[str, Tensor], None]
+    ) -> Tensor:
+        """r (T, H) -> (T, H); cache (2, S, N_kv, D): keys and values of rows 0 .. S-1, the last T to be written."""
         plan, shift = self._plan, self._params
         count, length = r.shape[0], cache.shape[1]
         act, groups = plan.act_bits, plan.n_heads // plan.n_kv_heads
@@ -74,7 +79,9 @@ class Layer:
             observe(name, value)
             return value
 
-        x = tap("attn_norm", ops.rms_norm(r, self._attn_gains, plan.norm_epsilon, shift["attn_norm.shift"], act))
+        x = tap(
+            "attn_norm", ops.rms_norm(r, self._attn_gains, plan.norm_epsilon, shift["attn_norm.shift"], act)
+        )
         q = linear("q_proj", x).view(count, plan.n_heads, plan.head_dim)
         k = linear("k_proj", x).view(count, plan.n_kv_heads, plan.head_dim)
         v = linear("v_proj", x).view(count, plan.n_kv_heads, plan.head_dim)
@@ -89,11 +96,15 @@ class Layer:
         grouped = q.view(count, plan.n_kv_heads, groups, plan.head_dim).transpose(0, 1).flatten(1, 2)
         product = 1 << (act - 1 + plan.kv_bits - 1)
         scores = ops.exact_matmul(grouped, keys.transpose(1, 2), product * plan.head_dim)
-        scores = scores.view(plan.n_kv_heads, count, groups, length).transpose(0, 1).flatten(1, 2)  # (T, N, S)
+        scores = (
+            scores.view(plan.n_kv_heads, count, groups, length).transpose(0, 1).flatten(1, 2)
+        )  # (T, N, S)
         rows = torch.arange(length - count, length)
         visible = (torch.arange(length) <= rows[:, None])[:, None]  # (T, 1, S)
         tap("scores", scores)
-        weights = tap("softmax", ops.softmax_weights(scores, visible, plan.softmax_scale, shift["softmax.shift"]))
+        weights = tap(
+            "softmax", ops.softmax_weights(scores, visible, plan.softmax_scale, shift["softmax.shift"])
+        )
         grouped = weights.view(count, plan.n_kv_heads, groups, length).transpose(0, 1).flatten(1, 2)
         acc = ops.exact_matmul(grouped, values, length << (20 + plan.kv_bits - 1))  # (N_kv, T * groups, D)
         acc = acc.view(plan.n_kv_heads, count, groups, plan.head_dim).transpose(0, 1).flatten(1, 2)
@@ -162,9 +173,17 @@ class Golden:
         seen(-1, "embedding", r)
         for index, layer in enumerate(self._layers):
             rows = cache.rows[index][:, :end]
-            r = layer(r, self._cos[start:end], self._sin[start:end], rows, lambda tap, value, index=index: seen(index, tap, value))  # type: ignore[misc]
+            r = layer(
+                r,
+                self._cos[start:end],
+                self._sin[start:end],
+                rows,
+                lambda tap, value, index=index: seen(index, tap, value),
+            )  # type: ignore[misc]
         cache.length = end
-        x = ops.rms_norm(r, self._gains, self.plan.norm_epsilon, self._params["final_norm.shift"], self.plan.act_bits)
+        x = ops.rms_norm(
+            r, self._gains, self.plan.norm_epsilon, self._params["final_norm.shift"], self.plan.act_bits
+        )
         seen(-1, "final_norm", x)
         logits = self._head(x)
         seen(-1, "logits", logits)

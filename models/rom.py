@@ -71,7 +71,9 @@ def _linear(layer: int, matrix: QuantizedMatrix, plan: LinearPlan) -> Iterator[I
         scales = _tiled(matrix.scales, rows, 1, blocks, plan.scale_depth // blocks)
     yield Image(layer, f"{plan.name}.scales", chip.SCALE_BITS, scales)
     if matrix.bias is not None:
-        yield Image(layer, f"{plan.name}.bias", 32, _padded(matrix.bias, (blocks * rows,)).reshape(blocks, rows))
+        yield Image(
+            layer, f"{plan.name}.bias", 32, _padded(matrix.bias, (blocks * rows,)).reshape(blocks, rows)
+        )
 
 
 def _gains(layer: int, name: str, values: npt.NDArray[np.int16], plan: ChipPlan) -> Image:
@@ -101,7 +103,9 @@ def site(text: str, plan: ChipPlan) -> tuple[int, str, tuple[int, ...], int]:
     match = _SITE.match(text)
     if match is None:
         raise InputError(
-            f"{text!r} is no site", key="--inject", hint="write rom:TENSOR[INDEX]^BIT, such as rom:lm_head[3,7]^0"
+            f"{text!r} is no site",
+            key="--inject",
+            hint="write rom:TENSOR[INDEX]^BIT, such as rom:lm_head[3,7]^0",
         )
     tensor, bit = match["tensor"], int(match["bit"])
     index = tuple(int(part) for part in match["index"].split(","))
@@ -109,7 +113,9 @@ def site(text: str, plan: ChipPlan) -> tuple[int, str, tuple[int, ...], int]:
     if inner := _LAYER.match(tensor):
         layer, module = int(inner[1]), inner[2]
         if layer >= plan.n_layers:
-            raise InputError(f"layer {layer} of {plan.n_layers}", key=f"--inject {text}", hint="layers count from 0")
+            raise InputError(
+                f"layer {layer} of {plan.n_layers}", key=f"--inject {text}", hint="layers count from 0"
+            )
     image, address, limits, bits = _address(text, layer, module, index, plan)
     if any(i >= limit for i, limit in zip(index, limits, strict=True)):
         shape = ",".join(map(str, limits))
@@ -145,7 +151,9 @@ def _address(
     linears = plan.linears(layer) if layer >= 0 else {"lm_head": plan.lm_head}
     linear = next((linears[n] for n in linears if base == (f"{MODULES[n]}.{n}" if layer >= 0 else n)), None)
     if linear is None or part not in ("", "scales", "bias") or (part == "bias" and not linear.has_bias):
-        raise InputError("no such tensor in this chip's ROM", key=f"--inject {text}", hint="use Hugging Face names")
+        raise InputError(
+            "no such tensor in this chip's ROM", key=f"--inject {text}", hint="use Hugging Face names"
+        )
     wants(1 if part == "bias" else 2)
     block, lane = index[0] // lanes, index[0] % lanes
     if part == "bias":
@@ -156,7 +164,12 @@ def _address(
     limits = (linear.rows, -(-linear.cols // linear.group_size))
     per_word = linear.groups_per_word
     per_row = linear.scale_depth // linear.blocks
-    return f"{linear.name}.scales", (block * per_row + index[1] // per_word, index[1] % per_word, lane), limits, 16
+    return (
+        f"{linear.name}.scales",
+        (block * per_row + index[1] // per_word, index[1] % per_word, lane),
+        limits,
+        16,
+    )
 
 
 def _split(module: str) -> tuple[str, str]:

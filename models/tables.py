@@ -27,7 +27,9 @@ def _nearest(value: Decimal) -> int:
 def rsqrt_table() -> tuple[int, ...]:
     """RSQRT of section 3.1: 192 entries of 16 bits."""
     sqrt, div = _DECIMAL.sqrt, _DECIMAL.divide
-    return tuple(_nearest(div(Decimal(2**14), sqrt(div(Decimal(2 * i + 129), Decimal(512))))) for i in range(192))
+    return tuple(
+        _nearest(div(Decimal(2**14), sqrt(div(Decimal(2 * i + 129), Decimal(512))))) for i in range(192)
+    )
 
 
 @cache
@@ -50,7 +52,8 @@ def sigmoid_table() -> tuple[int, ...]:
     """SIGMOID of section 9: 513 entries of 21 bits."""
     one = Decimal(1)
     return tuple(
-        _nearest(_DECIMAL.divide(Decimal(2**20), one + _DECIMAL.exp(Decimal(-i) / Decimal(32)))) for i in range(513)
+        _nearest(_DECIMAL.divide(Decimal(2**20), one + _DECIMAL.exp(Decimal(-i) / Decimal(32))))
+        for i in range(513)
     )
 
 

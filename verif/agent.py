@@ -46,7 +46,7 @@ class TokenItem(uvm_sequence_item):  # type: ignore[misc]  # pyuvm is untyped
         return f"token {self.token} first {self.first} stalls {self.request_stall} {self.response_stall}"
 
 
-class ResponseTimeout(AssertionError):
+class ResponseTimeoutError(AssertionError):
     """The chip did not answer a token."""
 
 
@@ -108,7 +108,7 @@ class TokenDriver(uvm_driver):  # type: ignore[misc]
         if fired is answered:
             item.result = read_result(dut)
         elif not self._reset.is_set():
-            raise ResponseTimeout(f"timeout: no response to {item} within {self.timeout_cycles} cycles")
+            raise ResponseTimeoutError(f"timeout: no response to {item} within {self.timeout_cycles} cycles")
 
 
 class TokenMonitor(uvm_monitor):  # type: ignore[misc]

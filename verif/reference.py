@@ -10,6 +10,7 @@ import torch
 from pyuvm import ConfigDB, uvm_component
 
 from etchproof.compare import Array, TapKey, tap_plan
+from models.cycles import REFUSED_CYCLES, token_cycles
 
 
 class Status(IntEnum):
@@ -48,6 +49,9 @@ class ReferenceModel(uvm_component):  # type: ignore[misc]  # pyuvm is untyped
             return status, self._held
         self._open, self._held = True, position + 1
         return status, position
+
+    def cycles(self, status: int, position: int) -> int:
+        return token_cycles(self.golden.plan, position) if status == Status.OK else REFUSED_CYCLES
 
     def predict(self, tokens: Sequence[int], first: bool) -> Mapping[TapKey, Sequence[Array]]:
         if first:

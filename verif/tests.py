@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 import cocotb
@@ -13,6 +15,7 @@ from cocotb.triggers import Timer
 from pyuvm import ConfigDB, uvm_test
 
 from etchproof.compare import COMPARISON_FILE, Comparison
+from etchproof.quantize import load_quantized
 from etchproof.sim.child import run_config, run_dir
 from etchproof.sim.progress import ProgressWriter
 from etchproof.uvm import TokenResult
@@ -25,7 +28,7 @@ TOKEN_TIMEOUT_CYCLES = 20_000_000
 
 
 class ChipTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
-    """Base: builds golden and environment, resets, runs ``stimulus``, writes the comparison and fails unless it is clean.
+    """Base: builds golden and environment, resets, runs ``stimulus``, writes the comparison, fails unless it is clean.
 
     Every random choice of a subclass is drawn from ``self.rng``, seeded by the run's seed.
     """
@@ -33,21 +36,21 @@ class ChipTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
     def build_phase(self) -> None:
         self.started = time.perf_counter()
         self.config: dict[str, Any] = run_config()
-        self.rng = np.random.default_rng(cocotb.RANDOM_SEED)
+        self.rng = np.random.default_rng(int(os.environ["COCOTB_RANDOM_SEED"]))
         self.progress = ProgressWriter(run_dir())
         self.golden = self.make_golden()
         ConfigDB().set(None, "*", "GOLDEN", self.golden)
-        ConfigDB().set(None, "*", "TOKEN_TIMEOUT_CYCLES", self.config.get("timeout_cycles", TOKEN_TIMEOUT_CYCLES))
+        ConfigDB().set(
+            None, "*", "TOKEN_TIMEOUT_CYCLES", self.config.get("timeout_cycles", TOKEN_TIMEOUT_CYCLES)
+        )
         self.env = ChipEnv.create("env", self)
 
     def make_golden(self) -> Any:
         """The golden model of the run's quantized model, by the factory that the project names."""
-        from pathlib import Path
-
-        from etchproof.quantize import load_quantized
-
         module, _, attribute = self.config["golden"].partition(":")
-        return getattr(importlib.import_module(module), attribute)(load_quantized(Path(self.config["quantized"])))
+        return getattr(importlib.import_module(module), attribute)(
+            load_quantized(Path(self.config["quantized"]))
+        )
 
     async def stimulus(self) -> None:
         """What the test does; overridden."""
@@ -83,14 +86,20 @@ class ChipTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
         for sequence, (layer, tap), chip, golden in dump:
             arrays.setdefault(f"chip.{sequence}.{layer}.{tap}", []).extend(chip)
             arrays.setdefault(f"golden.{sequence}.{layer}.{tap}", []).extend(golden)
-        flat = {name: np.concatenate([np.ravel(part) for part in parts]) for name, parts in arrays.items() if parts}
+        flat = {
+            name: np.concatenate([np.ravel(part) for part in parts])
+            for name, parts in arrays.items()
+            if parts
+        }
         np.savez_compressed(self.config["dump_taps"], **flat)
 
     def verdict(self, comparison: Comparison) -> None:
         failures = comparison.failures
         assert not failures, f"{failures[0].name}: {failures[0].message} ({len(failures)} failures)"
         first = comparison.first_divergence
-        assert first is None, f"mismatch: layer {first.layer} {first.tap} element {first.element} of token {first.token}"
+        assert first is None, (
+            f"mismatch: layer {first.layer} {first.tap} element {first.element} of token {first.token}"
+        )
 
     def expect(self, condition: bool, message: str) -> None:
         """A check of the test's own, beside the scoreboard."""
@@ -115,7 +124,9 @@ class GreedyGeneration(ChipTest):
                     generated=generated,
                 )
 
-            sequence = GreedySequence(planned["prompt"], planned["new_tokens"], planned.get("stop_tokens", ()), report)
+            sequence = GreedySequence(
+                planned["prompt"], planned["new_tokens"], planned.get("stop_tokens", ()), report
+            )
             await sequence.run()
 
 

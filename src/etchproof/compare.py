@@ -132,12 +132,14 @@ class Comparator:
             expected: per tap, an array per token.
             got: per token, its taps.
         """
-        best: tuple[int, int] | None = None  # (token, dataflow index) of the first difference of this call
+        first: tuple[int, int, Divergence] | None = None  # token, dataflow index
         for order, key in enumerate(self._plan):
             for token, position in enumerate(positions):
                 mine = got[token].get(key)
                 if mine is None:
-                    self.fail("missing_tap", f"layer {key[0]} {key[1]} of sequence {sequence} position {position}")
+                    self.fail(
+                        "missing_tap", f"layer {key[0]} {key[1]} of sequence {sequence} position {position}"
+                    )
                     continue
                 golden = expected[key][token]
                 if mine.shape != golden.shape:
@@ -153,23 +155,23 @@ class Comparator:
                 if not np.array_equal(mine, golden):
                     wrong = np.flatnonzero(mine != golden)
                     counts[2] += len(wrong)
-                    if best is None or (token, order) < best:
-                        best = (token, order)
-                        first = int(wrong[0])
-                        candidate = Divergence(
+                    if first is None or (token, order) < first[:2]:
+                        element = int(wrong[0])
+                        divergence = Divergence(
                             sequence=sequence,
                             token=position,
                             layer=key[0],
                             tap=key[1],
-                            element=first,
-                            expected=int(golden[first]),
-                            got=int(mine[first]),
+                            element=element,
+                            expected=int(golden[element]),
+                            got=int(mine[element]),
                         )
+                        first = (token, order, divergence)
         for token, taps in enumerate(got):
             for key in taps.keys() - set(self._plan):
                 self.fail("unknown_tap", f"layer {key[0]} {key[1]} at position {positions[token]}")
-        if best is not None and self.first_divergence is None:
-            self.first_divergence = candidate
+        if first is not None and self.first_divergence is None:
+            self.first_divergence = first[2]
 
     def counts(self) -> tuple[TapCount, ...]:
         """Counts per tap, in dataflow order."""

@@ -75,7 +75,9 @@ def render(renderings: Sequence[Rendering], *, templates: Path, hw: Path, out: P
     rendered = []
     for item in renderings:
         if item.output in texts:
-            raise InputError("is both hand-written and rendered, or rendered twice", source=hw, key=item.output)
+            raise InputError(
+                "is both hand-written and rendered, or rendered twice", source=hw, key=item.output
+            )
         texts[item.output] = _header(item, templates) + _render(environment, item, templates)
         rendered.append(item.output)
     for name, text in texts.items():
@@ -89,7 +91,9 @@ def _render(environment: jinja2.Environment, item: Rendering, templates: Path) -
         return environment.get_template(item.template).render(item.context)
     except jinja2.TemplateError as error:
         raise InputError(
-            f"{type(error).__name__}: {error}", source=templates / item.template, hint="mend the template or its view"
+            f"{type(error).__name__}: {error}",
+            source=templates / item.template,
+            hint="mend the template or its view",
         ) from error
 
 

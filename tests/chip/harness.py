@@ -95,7 +95,9 @@ def assert_clean(outcome: SimOutcome, comparison: Comparison | None, chip_: Chip
     assert comparison is not None
     accepted = sum(token.status == 0 for token in comparison.tokens)
     assert accepted > 0
-    assert all(count.vectors == accepted for count in comparison.taps), "a tap was not compared for every token"
+    assert all(count.vectors == accepted for count in comparison.taps), (
+        "a tap was not compared for every token"
+    )
     assert comparison.mismatches == 0
     assert len(comparison.taps) == 17 * chip_.plan.n_layers + 4
     return comparison

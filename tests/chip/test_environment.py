@@ -1,7 +1,7 @@
 """The testbench's own tests on the shipped checkpoint with a short context, on the strict build.
 
-The strict build has assertions on and gives every register a random value at the start, drawn anew for each seed: a tap that
-depended on one would differ from the golden model.
+The strict build has assertions on and gives every register a random value at the start, drawn anew for each seed: a
+tap that depended on one would differ from the golden model.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ def short_chip(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) 
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("test", ["RandomTokens", "BackToBack", "ResetMidSequence", "ContextLimit", "HostErrors"])
+@pytest.mark.parametrize(
+    "test", ["RandomTokens", "BackToBack", "ResetMidSequence", "ContextLimit", "HostErrors"]
+)
 def test_environment(short_chip: Chip, test: str, seed: int) -> None:
     assert_clean(*run(short_chip, test, seed=seed), short_chip)

@@ -73,9 +73,15 @@ def faulty_hw(folder: Path) -> Path:
         "rsp_token_o <= result_token_i;",
         'rsp_token_o <= result_token_i ^ 32\'($test$plusargs("other_token") != 0);',
     )
-    mutate(hw / "ep_host_port.sv", "rsp_pos_o <= pos;", 'rsp_pos_o <= pos + 32\'($test$plusargs("other_pos") != 0);')
+    mutate(
+        hw / "ep_host_port.sv",
+        "rsp_pos_o <= pos;",
+        'rsp_pos_o <= pos + 32\'($test$plusargs("other_pos") != 0);',
+    )
     embedding = hw / "ep_embedding.sv"
-    mutate(embedding, "  assign valid_o = busy_o;", "  logic [31:0] never_written;\n  assign valid_o = busy_o;")
+    mutate(
+        embedding, "  assign valid_o = busy_o;", "  logic [31:0] never_written;\n  assign valid_o = busy_o;"
+    )
     mutate(
         embedding,
         "data_o[i] = 32'(saturate(round_shift(64'(codes[token][block_q][i]) * scale, shift_i), 32));",
@@ -90,7 +96,9 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Chip:
     folder = tmp_path_factory.mktemp("faulty")
     write_synthetic(folder / "checkpoint", config(hidden_size=16, intermediate_size=20), seed=3)
     (folder / "recipe.yaml").write_text(W6)
-    return make_chip(folder / "checkpoint", folder / "recipe.yaml", folder / "chip", "strict", hw=faulty_hw(folder))
+    return make_chip(
+        folder / "checkpoint", folder / "recipe.yaml", folder / "chip", "strict", hw=faulty_hw(folder)
+    )
 
 
 STREAM = {"sequences": [{"prompt": [1, 5, 9, 13, 17], "new_tokens": 3}]}
@@ -121,7 +129,11 @@ def test_sleeping_faults_change_nothing(faulty: Chip) -> None:
 )
 def test_planted_fault(faulty: Chip, fault: str, name: str) -> None:
     outcome, comparison = run(
-        faulty, "GreedyGeneration", config=STREAM | {"timeout_cycles": 20_000}, plusargs=[f"+{fault}"], timeout_s=60
+        faulty,
+        "GreedyGeneration",
+        config=STREAM | {"timeout_cycles": 20_000},
+        plusargs=[f"+{fault}"],
+        timeout_s=60,
     )
     assert outcome.status in ("failed", "crashed")
     said = [f"{failure.name} {failure.message}" for failure in outcome.failures]

@@ -82,9 +82,20 @@ def drawn(seed: int) -> ModelConfig:
 
 SHAPES = {
     "mqa-biased-untied-odd": (config(), W6),
-    "8-bit-coarse-groups": (config(n_layers=2, n_heads=6, n_kv_heads=3, hidden_size=72, mlp_bias=False), COARSE),
+    "8-bit-coarse-groups": (
+        config(n_layers=2, n_heads=6, n_kv_heads=3, hidden_size=72, mlp_bias=False),
+        COARSE,
+    ),
     "7-layers-of-3-kinds": (
-        config(n_layers=7, hidden_size=21, n_heads=2, n_kv_heads=2, head_dim=4, attention_bias=False, mlp_bias=False),
+        config(
+            n_layers=7,
+            hidden_size=21,
+            n_heads=2,
+            n_kv_heads=2,
+            head_dim=4,
+            attention_bias=False,
+            mlp_bias=False,
+        ),
         MIXED,
     ),
     "drawn-1": (drawn(1), W6),

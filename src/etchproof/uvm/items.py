@@ -25,4 +25,6 @@ class TokenTaps:
     """A token and everything that the chip computed for it."""
 
     result: TokenResult
-    taps: Mapping[TapKey, Array]  # views of the simulator's memory, valid until the scoreboard has compared them
+    taps: Mapping[
+        TapKey, Array
+    ]  # views of the simulator's memory, valid until the scoreboard has compared them

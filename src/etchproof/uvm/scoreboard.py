@@ -1,7 +1,8 @@
 """The scoreboard: every tap of every token against the reference model, bit for bit.
 
 Tokens are gathered and compared in batches, so that the golden model runs over many tokens at once; that changes
-nothing in its integers. The reference follows the tokens that the chip was given, so an early difference does not hide later ones.
+nothing in its integers. The reference follows the tokens that the chip was given, so an early difference does not
+hide later ones.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ class Reference(Protocol):
 
     def respond(self, token: int, first: bool) -> tuple[int, int]:
         """(status, position) that the host port must answer; called once per token, in order."""
+        ...
+
+    def cycles(self, status: int, position: int) -> int | None:
+        """Cycles from acceptance to response; None when the project has no cycle model."""
         ...
 
     def predict(self, tokens: Sequence[int], first: bool) -> Mapping[TapKey, Sequence[Array]]:
@@ -71,6 +76,12 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
                 f"token {result.token_in} answered with status {result.status} at position {result.position}, "
                 f"expected {status} at {position}",
             )
+        cycles = self.reference.cycles(status, position)
+        if cycles is not None and result.cycles != cycles:
+            self.comparator.fail(
+                "cycles",
+                f"token at position {position} took {result.cycles} cycles, the cycle model says {cycles}",
+            )
         if status == 0 and result.first:
             self._sequence += 1
         self.tokens.append(
@@ -89,7 +100,9 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
             if len(self._pending) >= BATCH_TOKENS or 4 * self._pending_bytes > self.monitor.sink.capacity:
                 self.flush()
         elif tt.taps:
-            self.comparator.fail("unexpected_tap", f"{len(tt.taps)} taps of a refused token {result.token_in}")
+            self.comparator.fail(
+                "unexpected_tap", f"{len(tt.taps)} taps of a refused token {result.token_in}"
+            )
 
     def reset(self) -> None:
         """The chip was reset."""
@@ -121,7 +134,8 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
             token = taps.get((-1, "token"))
             if token is not None and int(token[0]) != result.token_out:
                 self.comparator.fail(
-                    "response_token", f"host port says {result.token_out}, tap says {int(token[0])} at {result.position}"
+                    "response_token",
+                    f"host port says {result.token_out}, tap says {int(token[0])} at {result.position}",
                 )
 
     def finish(self, wall_s: float) -> Comparison:

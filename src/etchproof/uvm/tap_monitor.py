@@ -22,7 +22,9 @@ class TapMonitor(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         self.sink = TapSink()
         self.discarded = 0  # records
         self.on_failure: Callable[[str, str], None] = lambda name, message: None
-        self.before_sequence: Callable[[], None] = lambda: None  # while only earlier sequences' taps are gathered
+        self.before_sequence: Callable[[], None] = lambda: (
+            None
+        )  # while only earlier sequences' taps are gathered
 
     def build_phase(self) -> None:
         self.ap = uvm_analysis_port("ap", self)
@@ -34,7 +36,9 @@ class TapMonitor(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         for record in self.sink.drain():
             key = (record.layer, record.name)
             if record.pos != tt.position:
-                self.on_failure("stray_tap", f"layer {key[0]} {key[1]} of position {record.pos} beside {tt.position}")
+                self.on_failure(
+                    "stray_tap", f"layer {key[0]} {key[1]} of position {record.pos} beside {tt.position}"
+                )
             elif key in taps:
                 self.on_failure("duplicate_tap", f"layer {key[0]} {key[1]} twice at position {tt.position}")
             taps[key] = record.data
