@@ -2,7 +2,7 @@
 //
 // All heads at once, one cached position per cycle: scores and their maximum, then softmax weights, their sum and the
 // weighted values, then one head per cycle is divided by its sum. Grouped queries share a key/value head.
-// Latency: 2 * (pos_i + 1) + Heads + 5 cycles from start_i to busy_o low.
+// Latency: 2 * (pos_i + 1) + Heads + 6 cycles from start_i to busy_o low.
 // Handshake: start_i for one cycle while busy_o is low; inputs must hold until busy_o falls; outputs then hold.
 // The cache needs no clearing: a position only ever reads rows that its own sequence wrote.
 
@@ -185,8 +185,8 @@ module ep_attention
 
   assign divide_busy = seed_valid_q || refine_valid_q || scale_valid_q;
 
-  function automatic logic [63:0] refined(input logic [63:0] y, input logic [31:0] mantissa);
-    return (y * ((64'd2 << 28) - ((64'(mantissa) * y) >> 32))) >> 28;
+  function automatic logic [63:0] refined(input logic [63:0] y, input logic [31:0] m);
+    return (y * ((64'd2 << 28) - ((64'(m) * y) >> 32))) >> 28;
   endfunction
 
   function automatic head_t divided(input logic [HeadW-1:0] head, input logic [63:0] y,

@@ -1,0 +1,15 @@
+"""The cases of every unit, by the bench that they are built in."""
+
+from __future__ import annotations
+
+from tests.rtl.cases import attention, linear, norm, rope, small, swiglu
+from tests.rtl.harness import Bench
+
+BENCHES = {
+    bench.name: bench
+    for bench in (
+        Bench("linear", linear.CASES),
+        Bench("attention", attention.CASES),
+        Bench("vector", (*norm.CASES, *rope.CASES, *swiglu.CASES, *small.CASES)),
+    )
+}
