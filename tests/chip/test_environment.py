@@ -35,3 +35,37 @@ def short_chip(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) 
 )
 def test_environment(short_chip: Chip, test: str, seed: int) -> None:
     assert_clean(*run(short_chip, test, seed=seed), short_chip)
+
+
+OVERRIDE = '''
+import pyuvm
+from pyuvm import uvm_factory
+from verif.agent import TokenDriver
+from verif.tests import RandomTokens
+
+
+class CountingDriver(TokenDriver):
+    driven = 0
+
+    async def _drive(self, item):
+        CountingDriver.driven += 1
+        await super()._drive(item)
+
+
+@pyuvm.test()
+class Overridden(RandomTokens):
+    def build_phase(self):
+        uvm_factory().set_type_override_by_type(TokenDriver, CountingDriver)
+        super().build_phase()
+
+    async def stimulus(self):
+        await super().stimulus()
+        self.expect(CountingDriver.driven == 18, f"the overriding driver drove {CountingDriver.driven} tokens")
+'''
+
+
+def test_factory_override(short_chip: Chip, tmp_path: Path) -> None:
+    """A team's own driver takes the place of ours, as docs/testbench.md says."""
+    (tmp_path / "overriding.py").write_text(OVERRIDE)
+    outcome = run(short_chip, "Overridden", module="overriding", python_path=[tmp_path])
+    assert_clean(*outcome, short_chip)
