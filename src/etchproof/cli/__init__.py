@@ -41,6 +41,9 @@ def run(arguments: Sequence[str]) -> int:
             traceback.print_exc()
         _complain("interrupted")
         return EXIT_INTERRUPTED
+    except _Terminated as end:
+        _complain("terminated")
+        return end.code if isinstance(end.code, int) else EXIT_INTERNAL
     except InputError as error:
         if debug:
             traceback.print_exc()
@@ -74,5 +77,9 @@ def _prepare_process() -> None:
             reconfigure(errors="backslashreplace")
 
 
+class _Terminated(SystemExit):
+    """A signal asks for the end."""
+
+
 def _terminate(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+    raise _Terminated(128 + number)
