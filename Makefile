@@ -32,14 +32,23 @@ check: setup ## format, lint, types and unit tests, without a simulator
 	$(BIN)/python -m pytest -n $(JOBS) -m "not sim and not slow" -q $(ARGS)
 
 .PHONY: lint
-lint: setup ## lint and type-check the Python
+lint: setup lint-rtl ## lint the Python and the RTL, check types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Rendered for three configurations: the shipped model, every odd case at once, stories260K's shape.
+RTL_LINTED := models/tiny:w6a16 hw/lint/configurations/awkward:hw/lint/configurations/awkward/mixed.yaml \
+	hw/lint/configurations/stories260k:w3w6a16
+
+.PHONY: lint-rtl
+lint-rtl: setup ## lint rendered chips with Verilator, Verible and slang
+	$(BIN)/python -m etchproof.lint $(RTL_LINTED)
+
 .PHONY: format
-format: setup ## format the Python and apply the safe fixes
+format: setup ## format Python and hw/, apply the safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/python -m etchproof.lint --format
 
 .PHONY: clean
 clean: ## remove build outputs and caches (keeps .venv and runs/)

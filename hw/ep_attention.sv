@@ -126,8 +126,8 @@ module ep_attention
     end
   endfunction
 
-  weight_t w;
-  assign w = weight(t_q);
+  weight_t weights;
+  assign weights = weight(t_q);
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
@@ -167,9 +167,9 @@ module ep_attention
         max_q <= larger(max_q, score(t_q), t_q == '0);
       end
       Weigh: begin
-        weights_o[t_q] <= w;
-        sum_q <= summed(sum_q, w);
-        acc_q <= weighted(acc_q, w, t_q);
+        weights_o[t_q] <= weights;
+        sum_q <= summed(sum_q, weights);
+        acc_q <= weighted(acc_q, weights, t_q);
       end
       default: ;
     endcase
@@ -211,19 +211,19 @@ module ep_attention
   end
 
   logic [31:0] mantissa;  // M of section 8.1
-  logic [6:0] length;
+  logic [6:0] sum_length;
 
   always_comb begin
-    length = bit_length(sum_q[head_q]);
-    if (length <= 7'd32) mantissa = 32'(sum_q[head_q] << (7'd32 - length));
-    else mantissa = 32'(sum_q[head_q] >> (length - 7'd32));
+    sum_length = bit_length(sum_q[head_q]);
+    if (sum_length <= 7'd32) mantissa = 32'(sum_q[head_q] << (7'd32 - sum_length));
+    else mantissa = 32'(sum_q[head_q] >> (sum_length - 7'd32));
   end
 
   always_ff @(posedge clk_i) begin
     if (state_q == Divide) begin
       seed_head_q <= head_q;
       seed_mantissa_q <= mantissa;
-      seed_length_q <= length;
+      seed_length_q <= sum_length;
       seed_y_q <= 64'(ep_tables_pkg::RECIP[mantissa[30:24]]) << 14;
     end
     if (seed_valid_q) begin

@@ -6,7 +6,8 @@ module ep_sim_top;
   timeunit 1ns; timeprecision 1ps;
 
   // Written by Python.
-  logic rst_n = 1'b1;  // pulled low by Python at time 0: an edge, so that random start values are reset
+  // Reset falls at time 0, pulled by Python: an edge, so that random start values are reset.
+  logic rst_n = 1'b1;
   logic req = 1'b0;
   logic [31:0] req_token = '0;
   logic req_first = 1'b0;
