@@ -21,23 +21,45 @@ Observer = Callable[[int, str, Tensor], None]
 
 
 class Linear:
-    """Section 4: one ROM linear."""
+    """Section 4: one ROM linear.
+
+    ``S * C`` is one integer weight. A small matrix keeps it; a large one makes it anew for some rows at a time, so that
+    memory holds little more than the codes.
+    """
+
+    _KEPT = 1 << 22  # weights of a matrix that is kept, and of a block of rows that is made at once
 
     def __init__(self, matrix: QuantizedMatrix, shift: int, bits: int, act_bits: int) -> None:
-        scales = torch.from_numpy(matrix.scales.astype("int64"))
-        weight = torch.from_numpy(matrix.codes).to(torch.int64)
-        weight *= scales.repeat_interleave(matrix.group_size, dim=1)[:, : matrix.cols]  # S * C, (rows, cols)
-        self._bound = int(weight.abs().sum(dim=1).max()) << (act_bits - 1)
-        self._exact_in_float = self._bound < 1 << 53
-        self._weight = weight.T.to(torch.float64) if self._exact_in_float else weight.T
+        self._matrix = matrix
+        largest = int(matrix.scales.max(initial=0)) << (matrix.bits - 1)
+        self._bound = matrix.cols * largest << (act_bits - 1)
+        self._rows = max(1, self._KEPT // matrix.cols)
+        self._kept = self._weight(0, matrix.rows) if matrix.rows <= self._rows else None
         self._bias = None
         if matrix.bias is not None:
             self._bias = torch.from_numpy(matrix.bias.astype("int64")) << matrix.bias_shift
         self._shift, self._bits = shift, bits
 
+    def _weight(self, start: int, stop: int) -> Tensor:
+        """Rows of S * C, transposed: (cols, stop - start), in the type in which products with it are exact."""
+        matrix = self._matrix
+        dtype = torch.float64 if self._bound < ops.EXACT_FLOAT64 else torch.int64
+        weight = torch.from_numpy(matrix.codes[start:stop]).to(dtype)
+        scales = torch.from_numpy(matrix.scales[start:stop].astype("int32")).to(dtype)
+        whole = matrix.cols // matrix.group_size * matrix.group_size  # columns in groups that are not short
+        weight[:, :whole].unflatten(1, (-1, matrix.group_size)).mul_(scales[:, : whole // matrix.group_size, None])
+        if whole < matrix.cols:
+            weight[:, whole:] *= scales[:, -1:]
+        return weight.T
+
     def __call__(self, x: Tensor) -> Tensor:
         """x (T, cols) -> (T, rows), int64."""
-        acc = ops.exact_matmul(x, self._weight, self._bound)
+        if self._kept is not None:
+            acc = ops.exact_matmul(x, self._kept, self._bound)
+        else:
+            starts = range(0, self._matrix.rows, self._rows)
+            parts = [ops.exact_matmul(x, self._weight(start, start + self._rows), self._bound) for start in starts]
+            acc = torch.cat(parts, dim=1)
         if self._bias is not None:
             acc = acc + self._bias
         return ops.saturate(ops.round_shift(acc, self._shift), self._bits)

@@ -5,13 +5,16 @@ Every function is exact: integers throughout, and float64 matrix products only w
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor
 
 from etchproof.fixed_point import bit_length, round_shift, saturate
 from models import tables
 
-_EXACT_FLOAT64 = 1 << 53
+EXACT_FLOAT64: Final = 1 << 53
+"""Float64 holds every integer below this magnitude."""
 
 
 def _table(values: tuple[int, ...]) -> Tensor:
@@ -30,7 +33,7 @@ def exact_matmul(a: Tensor, b: Tensor, bound: int) -> Tensor:
     Below 2**53 every partial sum, in any order, is an integer that float64 holds exactly, so the float64 BLAS
     is exact; otherwise the int64 product is used.
     """
-    if bound < _EXACT_FLOAT64:
+    if bound < EXACT_FLOAT64:
         return (a.to(torch.float64) @ b.to(torch.float64)).to(torch.int64)
     return a @ b
 
