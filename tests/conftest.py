@@ -1,4 +1,4 @@
-"""Fixtures that every suite shares, and the ``--strict-skips`` option."""
+"""Fixtures that every suite shares, and the options ``--strict-skips`` and ``--renew-snapshots``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ("tests.strict_skips",)
+pytest_plugins = ("tests.renew_snapshots", "tests.strict_skips")
 
 ROOT = Path(__file__).resolve().parents[1]
 

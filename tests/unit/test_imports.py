@@ -1,0 +1,183 @@
+"""Imports go one way: along the data flow of docs/architecture.md, and from the project to the engine, never back."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PROJECT = ("models", "verif")
+
+# Bottom to top: a module may import its own row and the rows before it. The longest name that fits decides.
+LAYERS = (
+    (
+        "words that every stage shares",
+        ("etchproof", "etchproof.errors", "etchproof.fixed_point", "etchproof.taps"),
+    ),
+    ("where things are", ("etchproof.project", "etchproof.tools")),
+    ("import: a checkpoint becomes one resolved form", ("etchproof.checkpoint",)),
+    ("what shall become of it", ("etchproof.recipe", "etchproof.rope")),
+    ("the float model, which quantizing measures", ("etchproof.reference",)),
+    ("the record between quantizing and everything after", ("etchproof.quantized",)),
+    ("quantize", ("etchproof.quantize", "etchproof.quality")),
+    ("render: SystemVerilog from a plan", ("etchproof.render",)),
+    ("records that a simulation is made from", ("etchproof.sim.fabric", "etchproof.sim.images")),
+    ("etch and lint: what goes beside the rendered text", ("etchproof.images", "etchproof.lint")),
+    ("build", ("etchproof.sim.build", "etchproof.sim.runner")),
+    ("simulate: the child process and what comes out of it", ("etchproof.sim",)),
+    ("compare: arrays with arrays, wherever they come from", ("etchproof.compare",)),
+    ("the testbench's base classes, inside the simulator", ("etchproof.uvm",)),
+    (
+        "the record of a run, and its verdict",
+        ("etchproof.result", "etchproof.run_folder", "etchproof.verdict"),
+    ),
+    ("stages as functions, then all in a row", ("etchproof.flow", "etchproof.cosim")),
+    ("the command line", ("etchproof.cli", "etchproof.__main__")),
+)
+
+# (importer, imported, why not); the project's side, and what the rows above cannot say.
+NEVER = (
+    ("etchproof", "models", "a team's chip has other models: the engine is told where they are"),
+    ("etchproof", "verif", "likewise for its testbench"),
+    ("etchproof", "tests", "the wheel carries no tests"),
+    ("models", "verif", "the golden model must not know who checks it"),
+    ("models", "etchproof.sim", "nor anything of the simulator: it has to be right without one"),
+    ("models", "etchproof.uvm", "as above"),
+    ("models", "etchproof.compare", "as above"),
+    ("models", "etchproof.quantize", "the record of a quantized model crosses, the quantizer does not"),
+    ("models.chip", "etchproof.quantized", "the plan sees no weight: two checkpoints share one fabric"),
+    ("models.chip", "etchproof.images", "as above"),
+    ("models.fabric", "etchproof.quantized", "renderings depend on the plan alone"),
+    ("models.fabric", "etchproof.images", "as above"),
+    ("models.golden", "models.fabric", "the golden model must not lean on the hardware that it judges"),
+    ("models.golden", "models.rom", "as above"),
+    ("models.ops", "models.chip", "arithmetic knows no chip"),
+    ("verif", "etchproof.cli", "the testbench runs inside the simulator, not on the command line"),
+    ("verif", "etchproof.cosim", "as above"),
+)
+
+# Packages of others that belong to one place.
+ONLY_IN = (
+    ("typer", ("etchproof.cli",)),
+    ("rich", ("etchproof.cli",)),
+    ("pyuvm", ("etchproof.uvm", "verif")),
+    ("cocotb", ("etchproof.uvm", "etchproof.sim", "verif")),
+    ("cocotb_tools", ("etchproof.sim",)),
+    ("jinja2", ("etchproof.render", "etchproof.report")),
+    ("pyslang", ("etchproof.lint",)),
+)
+
+
+def _modules() -> dict[str, Path]:
+    found = {}
+    for base, package in ((ROOT / "src", "etchproof"), *((ROOT, name) for name in PROJECT)):
+        for path in sorted((base / package).rglob("*.py")):
+            parts = path.relative_to(base).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = _modules()
+
+
+def imported_names(source: str) -> Iterator[str]:
+    """Every name that a source imports, wherever the statement stands: ``from a.b import c`` is ``a.b.c``."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def module_of(name: str) -> str | None:
+    """The module of ours that an imported name is or stands in."""
+    while name:
+        if name in MODULES:
+            return name
+        name = name.rpartition(".")[0]
+    return None
+
+
+GRAPH = {
+    module: {found for name in imported_names(path.read_text(encoding="utf-8")) if (found := module_of(name))}
+    for module, path in MODULES.items()
+}
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def layer(module: str) -> int:
+    fits = [
+        (len(prefix), row)
+        for row, (_, names) in enumerate(LAYERS)
+        for prefix in names
+        if module == prefix or (prefix != "etchproof" and within(module, prefix))
+    ]
+    assert fits, f"{module} has no row in LAYERS: give it one"
+    return max(fits)[1]
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if within(module, "etchproof")])
+def test_the_engine_follows_the_data(module: str) -> None:
+    row = layer(module)
+    above = [name for name in GRAPH[module] if within(name, "etchproof") and layer(name) > row]
+    assert not above, f"{module} ({LAYERS[row][0]}) imports what comes later: {above}"
+
+
+@pytest.mark.parametrize(("importer", "imported", "reason"), NEVER)
+def test_never(importer: str, imported: str, reason: str) -> None:
+    assert any(within(module, importer) for module in MODULES)
+    for module, names in GRAPH.items():
+        if within(module, importer):
+            assert not [name for name in names if within(name, imported)], f"{module}: {reason}"
+
+
+def test_the_engine_names_nothing_of_the_project() -> None:
+    """Not even a package that the checkout lacks."""
+    for module, path in MODULES.items():
+        if within(module, "etchproof"):
+            roots = {name.partition(".")[0] for name in imported_names(path.read_text(encoding="utf-8"))}
+            assert not roots & {*PROJECT, "tests", "bench"}, module
+
+
+@pytest.mark.parametrize(("package", "places"), ONLY_IN)
+def test_packages_stay_in_their_place(package: str, places: tuple[str, ...]) -> None:
+    for module, path in MODULES.items():
+        names = set(imported_names(path.read_text(encoding="utf-8")))
+        if any(within(name, package) for name in names):
+            assert any(within(module, place) for place in places), f"{module} imports {package}"
+
+
+def test_there_is_no_cycle() -> None:
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join((*path[path.index(module) :], module))
+        if module not in done:
+            for name in sorted(GRAPH[module] - {module}):
+                visit(name, (*path, module))
+            done.add(module)
+
+    for module in MODULES:
+        visit(module, ())
+
+
+def test_the_graph_is_seen() -> None:
+    """The checks above would pass on an empty graph."""
+    assert set(imported_names("import a.b\nfrom c.d import e as f\ndef g():\n    from h import i")) == {
+        "a.b",
+        "c.d.e",
+        "h.i",
+    }
+    assert "etchproof.errors" in GRAPH["etchproof.render"]
+    assert "models.tables" in GRAPH["models.fabric"]
+    assert module_of("etchproof.errors.InputError") == "etchproof.errors"
+    assert module_of(f"{sys.__name__}.path") is None
