@@ -4,9 +4,9 @@
 // Handshake: start_i for one cycle while busy_o is low; logits_i must hold until busy_o falls; token_o then holds.
 
 module ep_argmax #(
-  parameter int unsigned Vocab  = 512,
-  parameter int unsigned Lanes  = 16,
-  parameter int unsigned LogitW = 16,
+  parameter int unsigned Vocab  = 512,  // logits
+  parameter int unsigned Lanes  = 16,   // logits per block
+  parameter int unsigned LogitW = 16,   // bits of a logit
   localparam int unsigned Blocks = (Vocab + Lanes - 1) / Lanes
 ) (
   input  logic                     clk_i,
@@ -14,7 +14,7 @@ module ep_argmax #(
   input  logic                     start_i,
   output logic                     busy_o,
   input  logic signed [LogitW-1:0] logits_i[Blocks][Lanes],
-  output logic        [      31:0] token_o
+  output logic        [      31:0] token_o  // index of the largest
 );
 
   localparam int unsigned BlockW = (Blocks > 1) ? $clog2(Blocks) : 1;

@@ -9,13 +9,13 @@
 module ep_attention
   import ep_pkg::*;
 #(
-  parameter int unsigned Heads     = 8,
-  parameter int unsigned KvHeads   = 4,
-  parameter int unsigned HeadDim   = 8,
-  parameter int unsigned Context   = 512,
-  parameter int unsigned ActW      = 16,
-  parameter int unsigned KvW       = 16,
-  parameter int unsigned Lanes     = 16,
+  parameter int unsigned Heads     = 8,       // query heads
+  parameter int unsigned KvHeads   = 4,       // key/value heads; divides Heads
+  parameter int unsigned HeadDim   = 8,       // elements of a head
+  parameter int unsigned Context   = 512,     // positions of the cache
+  parameter int unsigned ActW      = 16,      // bits of q_i and y_o
+  parameter int unsigned KvW       = 16,      // bits of k_i, v_i and the cache
+  parameter int unsigned Lanes     = 16,      // elements of a block
   parameter int unsigned VBlocks   = 2,       // blocks of v_i
   parameter int unsigned OutBlocks = 4,       // blocks of y_o, padded for the consumer
   parameter logic [15:0] Scale     = 16'h8000,  // SM of section 7

@@ -20,7 +20,7 @@ module ep_linear
   parameter int unsigned ActW       = 16,        // bits of an input
   parameter int unsigned OutW       = 16,        // bits of an output
   parameter int unsigned PartW      = 32,        // bits of a group's sum, proven when rendering
-  parameter bit          HasBias    = 1'b0,
+  parameter bit          HasBias    = 1'b0,      // whether there is an image NAME.bias
   parameter int unsigned OutBlocks  = 1,         // blocks of y_o, padded for the consumer
   localparam int unsigned Blocks    = (Rows + TileRows - 1) / TileRows,
   localparam int unsigned Chunks    = (Cols + TileInputs - 1) / TileInputs,

@@ -6,9 +6,9 @@
 module ep_residual
   import ep_pkg::*;
 #(
-  parameter int unsigned Blocks   = 4,
-  parameter int unsigned Lanes    = 16,
-  parameter int unsigned ActW     = 16,
+  parameter int unsigned Blocks   = 4,   // blocks of the vector
+  parameter int unsigned Lanes    = 16,  // elements of a block
+  parameter int unsigned ActW     = 16,  // bits of an addend
   localparam int unsigned BlockW  = (Blocks > 1) ? $clog2(Blocks) : 1
 ) (
   input  logic                     clk_i,

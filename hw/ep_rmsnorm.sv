@@ -11,7 +11,7 @@ module ep_rmsnorm
   parameter string       Name      = "norm",     // image NAME.gains
 `endif
   parameter int unsigned Blocks    = 4,          // blocks of r_i
-  parameter int unsigned Lanes     = 16,
+  parameter int unsigned Lanes     = 16,         // elements of a block
   parameter int unsigned ActW      = 16,         // bits of an output
   parameter logic [62:0] Epsilon   = 63'd0,      // E: size * eps with 32 fractional bits
   parameter int unsigned OutBlocks = 4           // blocks of y_o, padded for the consumer

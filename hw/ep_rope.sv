@@ -6,18 +6,18 @@
 module ep_rope
   import ep_pkg::*;
 #(
-  parameter int unsigned Heads    = 8,
+  parameter int unsigned Heads    = 8,   // heads rotated
   parameter int unsigned HeadDim  = 8,   // even
   parameter int unsigned InBlocks = 4,   // blocks of x_i: heads one after the other
   parameter int unsigned Lanes    = 16,  // a power of two
-  parameter int unsigned InW      = 16,
-  parameter int unsigned OutW     = 16
+  parameter int unsigned InW      = 16,  // bits of an input
+  parameter int unsigned OutW     = 16   // bits of an output
 ) (
   input  logic                   clk_i,
   input  logic                   rst_ni,
   input  logic                   start_i,
   output logic                   busy_o,
-  input  logic        [     5:0] shift_i,
+  input  logic        [     5:0] shift_i,  // `shift` of section 5
   input  logic signed [    15:0] cos_i  [HeadDim/2],
   input  logic signed [    15:0] sin_i  [HeadDim/2],
   input  logic signed [ InW-1:0] x_i    [ InBlocks][  Lanes],

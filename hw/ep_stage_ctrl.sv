@@ -8,7 +8,7 @@
 module ep_stage_ctrl #(
   parameter int unsigned InBlocks  = 4,                                  // blocks received
   parameter int unsigned OutBlocks = 4,                                  // blocks sent
-  parameter int unsigned Steps     = 11,
+  parameter int unsigned Steps     = 11,                                 // units run in turn
   localparam int unsigned InW      = (InBlocks > 1) ? $clog2(InBlocks) : 1,
   localparam int unsigned OutW     = (OutBlocks > 1) ? $clog2(OutBlocks) : 1
 ) (
@@ -18,14 +18,14 @@ module ep_stage_ctrl #(
   output logic             in_ready_o,
   input  logic [     31:0] in_pos_i,    // the token's position, beside every block
   output logic [  InW-1:0] in_block_o,  // the block expected
-  output logic [Steps-1:0] start_o,
-  input  logic [Steps-1:0] busy_i,
-  output logic [Steps-1:0] done_o,
+  output logic [Steps-1:0] start_o,     // one cycle per step
+  input  logic [Steps-1:0] busy_i,      // of each step's unit
+  output logic [Steps-1:0] done_o,      // results of the step stand
   output logic             out_valid_o,
   input  logic             out_ready_i,
   output logic [ OutW-1:0] out_block_o,  // the block sent
-  output logic [     31:0] pos_o,
-  output logic             active_o
+  output logic [     31:0] pos_o,       // position of the token held
+  output logic             active_o     // the clock is needed
 );
 
   localparam int unsigned StepW = (Steps > 1) ? $clog2(Steps) : 1;

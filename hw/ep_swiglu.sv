@@ -8,15 +8,15 @@ module ep_swiglu
 #(
   parameter int unsigned Blocks    = 11,  // blocks that hold the vector
   parameter int unsigned VecBlocks = 12,  // blocks of each port, padded for the consumer
-  parameter int unsigned Lanes     = 16,
-  parameter int unsigned ActW      = 16
+  parameter int unsigned Lanes     = 16,  // elements of a block
+  parameter int unsigned ActW      = 16   // bits of an element
 ) (
   input  logic                   clk_i,
   input  logic                   rst_ni,
   input  logic                   start_i,
   output logic                   busy_o,
-  input  logic        [     4:0] gate_shift_i,
-  input  logic        [     5:0] shift_i,
+  input  logic        [     4:0] gate_shift_i,  // `gate_shift` of section 9
+  input  logic        [     5:0] shift_i,       // `swiglu.shift`
   input  logic signed [ActW-1:0] gate_i      [VecBlocks][Lanes],
   input  logic signed [ActW-1:0] up_i        [VecBlocks][Lanes],
   output logic signed [ActW-1:0] y_o         [VecBlocks][Lanes]
