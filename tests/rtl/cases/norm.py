@@ -9,7 +9,9 @@ from etchproof.images import Image
 from models import ops, tables
 from tests.rtl.harness import Case, Integers, Stimulus, ctl, extremes, lanes
 
-VECTORS = 240
+DRAWN, ENTRIES = 240, 192
+VECTORS = DRAWN + ENTRIES
+POWERS, POWERS_AT = (31, 30, 28, 26, 24), 24
 SIZES = (  # size, lanes, eps, activation bits, spare blocks
     (48, 16, 1e-5, 16, 0),
     (13, 4, 0.0, 16, 1),
@@ -30,10 +32,15 @@ def inputs(size: int, draw: np.random.Generator) -> Integers:
     r[9, 0] = -(2**31)
     r[9, 1:] = 1
     r[10:30] = draw.integers(-3, 4, (20, size))
-    scale = draw.integers(1, 32, (VECTORS - 30, 1))
-    r[30:] = draw.integers(-(2**31), 2**31, (VECTORS - 30, size)) >> scale
-    alone = np.arange(30, VECTORS, 3)  # the sum of squares of a single element: any mantissa
+    for i, exponent in enumerate(POWERS):  # |-2^k| has k + 1 bits: what rounds to 0 after it is what counts
+        r[POWERS_AT + i] = draw.integers(-(1 << exponent - 22), 1 << exponent - 22, size)
+        r[POWERS_AT + i, 0] = -(1 << exponent)
+    scale = draw.integers(1, 32, (DRAWN - 30, 1))
+    r[30:DRAWN] = draw.integers(-(2**31), 2**31, (DRAWN - 30, size)) >> scale
+    alone = np.arange(30, DRAWN, 3)  # the sum of squares of a single element: any mantissa
     r[alone, 1:] = 0
+    r[DRAWN:] = 0  # one vector for each entry of RSQRT
+    r[DRAWN:, 0] = np.sqrt((np.arange(ENTRIES) + 64.5) * 2**20)
     return r
 
 
@@ -58,6 +65,7 @@ def _case(size: int, width: int, eps: float, bits: int, spare: int) -> Case:
         gains[-1] = 2**15 - 1
         fitting = 29 + 15 - bits + 1
         shift = [(0, fitting, fitting + 3, fitting - 2, 62, 1, fitting + 1)[i % 7] for i in range(VECTORS)]
+        shift[POWERS_AT : POWERS_AT + len(POWERS)] = [max(0, 24 - bits)] * len(POWERS)
         y = [
             ops.rms_norm(torch.from_numpy(row[None]), torch.from_numpy(gains), epsilon, s, bits)[0].numpy()
             for row, s in zip(r, shift, strict=True)

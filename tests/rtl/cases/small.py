@@ -84,6 +84,7 @@ EMBEDDINGS = (  # vocabulary, hidden size, lanes, bits, group size (None: a row)
     (64, 40, 8, 6, 32),
     (33, 20, 16, 4, None),
     (1, 4, 4, 8, 16),
+    (9, 50, 32, 6, 16),
 )
 EMBEDDING_VECTORS = 48
 
