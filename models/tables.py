@@ -1,6 +1,6 @@
 """The chip's constant tables and constants, made with decimal arithmetic (docs/numerics.md section 12).
 
-Every machine makes the same bytes: no libm is involved.
+No libm is involved, so every machine makes the same bytes; RoPE's tables alone come from float64 (section 12).
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def layer_fracs(
     attn_out = choose("attn_out", wanted(wide, "attn_out"), _below(46 + v))
     o = choose("o_proj", wanted(wide, "o_proj"), output("o_proj", attn_out), _RESIDUAL_RANGE)
     h = choose("mlp_norm", wanted(wide, "mlp_norm"), _below(29 + norm_exponents[1]))
-    gate_range = (16 - SHIFT_MAX, 16)  # gate_shift = 16 - frac
+    gate_range = (-8, 16)  # gate_shift = 16 - frac in 0 .. 24
     gate = choose("gate_proj", wanted(wide, "gate_proj"), output("gate_proj", h), gate_range)
     up = choose("up_proj", wanted(wide, "up_proj"), output("up_proj", h))
     swiglu = choose("swiglu", wanted(wide, "swiglu"), _below(20 + gate + up))
