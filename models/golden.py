@@ -47,7 +47,9 @@ class Linear:
         weight = torch.from_numpy(matrix.codes[start:stop]).to(dtype)
         scales = torch.from_numpy(matrix.scales[start:stop].astype("int32")).to(dtype)
         whole = matrix.cols // matrix.group_size * matrix.group_size  # columns in groups that are not short
-        weight[:, :whole].unflatten(1, (-1, matrix.group_size)).mul_(scales[:, : whole // matrix.group_size, None])
+        weight[:, :whole].unflatten(1, (-1, matrix.group_size)).mul_(
+            scales[:, : whole // matrix.group_size, None]
+        )
         if whole < matrix.cols:
             weight[:, whole:] *= scales[:, -1:]
         return weight.T
@@ -58,7 +60,9 @@ class Linear:
             acc = ops.exact_matmul(x, self._kept, self._bound)
         else:
             starts = range(0, self._matrix.rows, self._rows)
-            parts = [ops.exact_matmul(x, self._weight(start, start + self._rows), self._bound) for start in starts]
+            parts = [
+                ops.exact_matmul(x, self._weight(start, start + self._rows), self._bound) for start in starts
+            ]
             acc = torch.cat(parts, dim=1)
         if self._bias is not None:
             acc = acc + self._bias

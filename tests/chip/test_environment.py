@@ -37,7 +37,7 @@ def test_environment(short_chip: Chip, test: str, seed: int) -> None:
     assert_clean(*run(short_chip, test, seed=seed), short_chip)
 
 
-OVERRIDE = '''
+OVERRIDE = """
 import pyuvm
 from pyuvm import uvm_factory
 from verif.agent import TokenDriver
@@ -61,7 +61,7 @@ class Overridden(RandomTokens):
     async def stimulus(self):
         await super().stimulus()
         self.expect(CountingDriver.driven == 18, f"the overriding driver drove {CountingDriver.driven} tokens")
-'''
+"""
 
 
 def test_factory_override(short_chip: Chip, tmp_path: Path) -> None:

@@ -4,7 +4,13 @@ from etchproof.quantize.calibrate import CalibrationText, calibrate, calibration
 from etchproof.quantize.dequantized import dequantized_model
 from etchproof.quantize.matrix import dequantize, quantize_matrix
 from etchproof.quantize.model import QUANTIZER_VERSION, quantize_model
-from etchproof.quantize.store import cached_folder, content_sha256, load_quantized, quantize_cached, save_quantized
+from etchproof.quantize.store import (
+    cached_folder,
+    content_sha256,
+    load_quantized,
+    quantize_cached,
+    save_quantized,
+)
 
 __all__ = [
     "QUANTIZER_VERSION",
