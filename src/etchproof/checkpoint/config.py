@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
 
 from etchproof.checkpoint.json_file import read_json_object, shown, shown_name
 from etchproof.checkpoint.unsupported import refuse_unsupported
+from etchproof.checkpoint.validation import inconsistent, input_error
 from etchproof.errors import InputError
 
 # Upper bounds are sanity limits, 100 times beyond any Llama: they keep a corrupt config from planning 10^9
@@ -43,7 +43,7 @@ class Llama3Scaling(BaseModel):
     @model_validator(mode="after")
     def _ramp_ascends(self) -> Self:
         if self.low_freq_factor >= self.high_freq_factor:
-            raise _inconsistent(
+            raise inconsistent(
                 "low_freq_factor",
                 f"is {self.low_freq_factor}, expected less than high_freq_factor {self.high_freq_factor}",
             )
@@ -109,21 +109,21 @@ class ModelConfig(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.head_dim % 2:
-            raise _inconsistent(
+            raise inconsistent(
                 "head_dim", f"is {self.head_dim}, expected an even number (RoPE rotates pairs)"
             )
         if self.n_heads % self.n_kv_heads:
-            raise _inconsistent(
+            raise inconsistent(
                 "num_key_value_heads",
                 f"is {self.n_kv_heads}, which does not divide num_attention_heads {self.n_heads}",
             )
         if self.bos_token_id is not None and self.bos_token_id >= self.vocab_size:
-            raise _inconsistent(
+            raise inconsistent(
                 "bos_token_id", f"is {self.bos_token_id}, expected less than vocab_size {self.vocab_size}"
             )
         for token in self.eos_token_ids:
             if token >= self.vocab_size:
-                raise _inconsistent(
+                raise inconsistent(
                     "eos_token_id", f"is {token}, expected less than vocab_size {self.vocab_size}"
                 )
         return self
@@ -146,7 +146,7 @@ def read_config(path: str | Path) -> ModelConfig:
     try:
         hf = _HfConfig.model_validate(raw)
     except ValidationError as error:
-        raise _input_error(error, source) from None
+        raise input_error(error, source) from None
     return _resolve(hf, raw, source)
 
 
@@ -244,8 +244,8 @@ def _resolve(hf: _HfConfig, raw: dict[str, Any], source: Path) -> ModelConfig:
             eos_token_ids=hf.eos_token_id if eos is None else eos,
         )
     except ValidationError as error:
-        found = _input_error(error, source)
-        raise _input_error(error, eos_source) if found.key == "eos_token_id" else found from None
+        found = input_error(error, source)
+        raise input_error(error, eos_source) if found.key == "eos_token_id" else found from None
 
 
 def _resolve_rope(hf: _HfConfig, source: Path) -> RopeConfig:
@@ -325,51 +325,11 @@ def _resolve_rope(hf: _HfConfig, source: Path) -> RopeConfig:
         }
         return RopeConfig.model_validate({"theta": theta, "scaling": scaling})
     except ValidationError as error:
-        raise _input_error(error, source, section=section) from None
+        raise input_error(error, source, section=section) from None
 
 
 def _generation_eos(path: Path) -> tuple[int, ...] | None:
     try:
         return _HfGeneration.model_validate(read_json_object(path)).eos_token_id
     except ValidationError as error:
-        raise _input_error(error, path) from None
-
-
-def _inconsistent(key: str, problem: str) -> PydanticCustomError:
-    """Fields that do not fit together; ``key`` is Hugging Face's name of the one to look at."""
-    # The text goes in as a context value, as pydantic would expand braces in the template itself.
-    return PydanticCustomError("inconsistent", "{problem}", {"key": key, "problem": problem})
-
-
-_EXPECTED: Final = {
-    "int_type": "expected an integer",
-    "float_type": "expected a number",
-    "bool_type": "expected true or false",
-    "string_type": "expected a string",
-    "dict_type": "expected an object",
-    "finite_number": "expected a finite number",
-    "greater_than": "expected more than {gt}",
-    "greater_than_equal": "expected at least {ge}",
-    "less_than": "expected less than {lt}",
-    "less_than_equal": "expected at most {le}",
-    "int_parsing_size": "expected a smaller integer",
-}
-
-
-def _input_error(error: ValidationError, source: Path, section: str | None = None) -> InputError:
-    """The first finding of pydantic as one line of ours: key, value, what was expected."""
-    detail: ErrorDetails = error.errors(include_url=False)[0]
-    context = detail.get("ctx", {})
-    if detail["type"] == "inconsistent":
-        key, problem = str(context["key"]), str(context["problem"])
-    else:
-        names = [part for part in detail["loc"] if isinstance(part, str)]
-        # A union puts its own tags into the location; the field's name is first, or last inside the RoPE
-        # sub-model.
-        key = names[-1] if section else names[0]
-        if detail["type"] == "missing":
-            problem = "is missing"
-        else:
-            expected = _EXPECTED.get(detail["type"], detail["msg"])
-            problem = f"is {shown(detail['input'])}, {expected.format(**context)}"
-    return InputError(problem, source=source, key=f"{section}.{key}" if section else key)
+        raise input_error(error, path) from None

@@ -1,4 +1,4 @@
-"""Reading a small JSON file of a checkpoint: every way in which it can be bad is one ``InputError``."""
+"""The small JSON files of a checkpoint. Reading: every way in which one can be bad is one ``InputError``."""
 
 from __future__ import annotations
 
@@ -56,3 +56,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise InputError(f"holds {shown(parsed)}, expected a JSON object", source=path)
     return parsed
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """As transformers writes it, ASCII only, keys in the order given."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=True) + "\n", encoding="utf-8")

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from torch import Tensor
 
 from etchproof.checkpoint.config import ModelConfig, read_config
-from etchproof.checkpoint.json_file import shown
+from etchproof.checkpoint.folder import content_hash, existing_folder
 from etchproof.checkpoint.tensors import WeightFiles, open_weights
 from etchproof.checkpoint.tokenizer import TOKENIZER_FILE, Tokenizer
-from etchproof.errors import InputError
-
-_HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
-_HASH_BLOCK_BYTES: Final = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -66,50 +59,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         InputError: one line that names the file, the key or tensor, what was found and what was expected.
     """
-    folder = _checkpoint_folder(path)
+    folder = existing_folder(path, "checkpoint", "config.json")
     config = read_config(folder / "config.json")
     weights = open_weights(folder, config)
     checkpoint = Checkpoint(
         path=folder,
         name=config.name,
         config=config,
-        sha256=_content_hash((folder / "config.json", *weights.files)),
+        sha256=content_hash((folder / "config.json", *weights.files)),
         weights=weights,
     )
     checkpoint.check_values()
     return checkpoint
-
-
-def _checkpoint_folder(path: str | Path) -> Path:
-    if not (str(path) and str(path).isprintable()):
-        raise InputError(f"checkpoint {shown(str(path))} is no usable path")
-    folder = Path(path)
-    try:
-        if folder.is_dir():
-            return folder
-        found = folder.exists()
-    except OSError as error:  # a name that is too long
-        raise InputError(f"checkpoint {shown(str(path))} is no usable path: {error.strerror}") from None
-    if found:
-        raise InputError(
-            "is a file, expected a checkpoint folder with config.json",
-            source=folder,
-            hint=f"pass {folder.parent}",
-        )
-    hint = None
-    if _HUB_ID.fullmatch(str(path)):
-        hint = "if this is a hub id: nothing is downloaded here, fetch the repository and pass its folder"
-    raise InputError("checkpoint folder not found", source=folder, hint=hint)
-
-
-def _content_hash(files: tuple[Path, ...]) -> str:
-    total = hashlib.sha256()
-    for path in files:
-        try:
-            with path.open("rb") as stream:
-                total.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-                while block := stream.read(_HASH_BLOCK_BYTES):
-                    total.update(block)
-        except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", source=path) from None
-    return total.hexdigest()

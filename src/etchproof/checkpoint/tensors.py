@@ -13,19 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from etchproof.checkpoint.config import ModelConfig
 from etchproof.checkpoint.json_file import read_json_object, shown, shown_name
+from etchproof.checkpoint.safetensors_file import check_finite, check_header, open_safetensors, own_float32
 from etchproof.errors import InputError
 
 SINGLE_FILE: Final = "model.safetensors"
 INDEX_FILE: Final = "model.safetensors.index.json"
 EMBEDDING: Final = "model.embed_tokens.weight"
 LM_HEAD: Final = "lm_head.weight"
-DTYPES: Final = ("BF16", "F16", "F32")
 
 _IGNORED: Final = re.compile(
     r"model\.(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"
@@ -101,8 +99,8 @@ class WeightFiles:
             InputError: a value is not finite, or the file was changed since it was opened.
         """
         with self._open(name) as file:
-            values = _own_float32(file.get_tensor(name))
-        self._check_finite(name, values)
+            values = own_float32(file.get_tensor(name))
+        check_finite(values, name, self.location[name])
         return values
 
     def check_values(self) -> None:
@@ -119,7 +117,7 @@ class WeightFiles:
             head, embedding = head_file.get_slice(LM_HEAD), embedding_file.get_slice(EMBEDDING)
             for first in range(0, rows, _COMPARED_ROWS):
                 block = slice(first, min(first + _COMPARED_ROWS, rows))
-                differs = (_own_float32(head[block]) != _own_float32(embedding[block])).any(dim=1)
+                differs = (own_float32(head[block]) != own_float32(embedding[block])).any(dim=1)
                 if differs.any():
                     raise InputError(
                         f"differs from {EMBEDDING} in row {first + int(differs.nonzero()[0])}, "
@@ -129,24 +127,12 @@ class WeightFiles:
                         hint="set tie_word_embeddings to false, or drop the tensor",
                     )
 
-    def _check_finite(self, name: str, values: Tensor) -> None:
-        finite = torch.isfinite(values)
-        if not bool(finite.all()):
-            bad = (~finite).nonzero()
-            where = tuple(bad[0].tolist())
-            raise InputError(
-                f"is NaN or infinite in {len(bad)} of {values.numel()} values, "
-                f"the first is {float(values[where])} at {list(where)}",
-                source=self.location[name],
-                key=name,
-            )
-
     @contextmanager
     def _open(self, name: str) -> Iterator[Any]:
         path = self.location[name]
         if _Stamp.of(path) != self.stamps[path]:
             raise InputError("was changed since it was opened", source=path, hint="load the checkpoint again")
-        with _safe_open(path) as file:
+        with open_safetensors(path) as file:
             yield file
 
 
@@ -180,7 +166,7 @@ def open_weights(folder: Path, config: ModelConfig) -> WeightFiles:
                 f"shard {shown(shard.name)} is not in the folder", source=index, key="weight_map"
             )
         stamps[shard] = _Stamp.of(shard)
-        with _safe_open(shard) as file:
+        with open_safetensors(shard) as file:
             held = tuple(file.keys())
             for name in held:
                 if _IGNORED.fullmatch(name):
@@ -222,13 +208,7 @@ def _check_header(
             key=shown_name(name),
             hint=_surplus_hint(name),
         )
-    with _translated(source):
-        header = file.get_slice(name)
-        shape, dtype = tuple(header.get_shape()), str(header.get_dtype())
-    if shape != expected:
-        raise InputError(f"has shape {list(shape)}, expected {list(expected)}", source=source, key=name)
-    if dtype not in DTYPES:
-        raise InputError(f"has dtype {dtype}, expected one of {', '.join(DTYPES)}", source=source, key=name)
+    check_header(file, name, expected, source)
 
 
 def _surplus_hint(name: str) -> str | None:
@@ -269,29 +249,3 @@ def _no_weights(folder: Path) -> InputError:
             hint="convert it: AutoModelForCausalLM.from_pretrained(...).save_pretrained(...) of transformers",
         )
     return InputError(f"holds neither {SINGLE_FILE} nor {INDEX_FILE}", source=folder)
-
-
-def _own_float32(values: Tensor) -> Tensor:
-    """A float32 copy: without one, an F32 tensor would still be the mapped file."""
-    return values.to(torch.float32, copy=True)
-
-
-@contextmanager
-def _safe_open(path: Path) -> Iterator[Any]:
-    with _translated(path):
-        file = safe_open(path, framework="pt")
-    with file as opened:
-        yield opened
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """What the safetensors library says of a bad file, as an ``InputError``."""
-    try:
-        yield
-    except SafetensorError as error:
-        size = path.stat().st_size if path.is_file() else 0
-        problem = "is empty" if size == 0 else f"is not a valid safetensors file of {size} bytes: {error}"
-        raise InputError(problem, source=path, hint="it may be truncated; fetch it again") from None
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", source=path) from None

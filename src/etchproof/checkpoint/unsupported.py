@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from etchproof.checkpoint.json_file import shown
+from etchproof.checkpoint.validation import refuse_unless_neutral
 from etchproof.errors import InputError
 
 _EXPERTS: Final = "mixture of experts is not modelled"
@@ -20,6 +21,7 @@ _QK_NORM: Final = "a norm on q and k is not modelled"
 _CAPPED: Final = "soft-capping is not modelled"
 _LATENT: Final = "latent attention is not modelled"
 _PARTIAL: Final = "rotating a part of the head is not modelled"
+_QUANTIZED: Final = "Etchproof quantizes by its own recipe, use the unquantized checkpoint"
 
 # key -> (values that leave the arithmetic alone, beside null; what it would mean)
 _NEUTRAL: Final[dict[str, tuple[tuple[object, ...], str]]] = {
@@ -70,8 +72,8 @@ _NEUTRAL: Final[dict[str, tuple[tuple[object, ...], str]]] = {
     "hidden_act": (("silu", "swish"), "the MLP's activation is SiLU"),
     "hidden_activation": (("silu", "swish"), "the MLP's activation is SiLU"),
     "position_embedding_type": (("rope", "rotary"), "positions enter by RoPE alone"),
-    "quantization_config": ((), "Etchproof quantizes by its own recipe"),
-    "compression_config": ((), "Etchproof quantizes by its own recipe"),
+    "quantization_config": ((), _QUANTIZED),
+    "compression_config": ((), _QUANTIZED),
 }
 
 
@@ -105,12 +107,4 @@ def refuse_unsupported(raw: dict[str, Any], source: Path) -> None:
             key="layer_types",
         )
 
-    for key, (neutral, meaning) in _NEUTRAL.items():
-        value = raw.get(key)
-        if value is not None and value not in neutral:
-            hint = (
-                "use the unquantized checkpoint"
-                if key.endswith(("quantization_config", "compression_config"))
-                else None
-            )
-            raise InputError(f"is {shown(value)}: {meaning}", source=source, key=key, hint=hint)
+    refuse_unless_neutral(raw, _NEUTRAL, source)

@@ -52,7 +52,7 @@ def test_wrong_paths(path: str, problem: str) -> None:
 
 
 def test_a_file_in_place_of_the_folder(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"model\.safetensors: is a file, expected a checkpoint folder"):
+    with pytest.raises(InputError, match=r"model\.safetensors: is a file, expected the checkpoint's folder"):
         load_checkpoint(folder / "model.safetensors")
 
 

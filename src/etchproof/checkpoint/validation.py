@@ -1,0 +1,67 @@
+"""What pydantic finds wrong with a JSON file, as one line of ours: key, value, what was expected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from etchproof.checkpoint.json_file import shown, shown_name
+from etchproof.errors import InputError
+
+_EXPECTED: Final = {
+    "int_type": "expected an integer",
+    "float_type": "expected a number",
+    "bool_type": "expected true or false",
+    "string_type": "expected a string",
+    "dict_type": "expected an object",
+    "finite_number": "expected a finite number",
+    "greater_than": "expected more than {gt}",
+    "greater_than_equal": "expected at least {ge}",
+    "less_than": "expected less than {lt}",
+    "less_than_equal": "expected at most {le}",
+    "int_parsing_size": "expected a smaller integer",
+}
+
+
+def inconsistent(key: str, problem: str) -> PydanticCustomError:
+    """Fields that do not fit together; ``key`` is the file's name of the one to look at."""
+    # The text goes in as a context value, as pydantic would expand braces in the template itself.
+    return PydanticCustomError("inconsistent", "{problem}", {"key": key, "problem": problem})
+
+
+def input_error(error: ValidationError, source: Path, section: str | None = None) -> InputError:
+    """The first finding; ``section`` is where in the file the validated object stands."""
+    detail: ErrorDetails = error.errors(include_url=False)[0]
+    context = detail.get("ctx", {})
+    if detail["type"] == "inconsistent":
+        key, problem = str(context["key"]), str(context["problem"])
+    else:
+        names = [part for part in detail["loc"] if isinstance(part, str) and part != "[key]"]
+        # A union puts its own tags into the location; the field's name is last inside the RoPE sub-model.
+        key = names[-1] if section else ".".join(shown_name(name) for name in names)
+        if detail["type"] == "missing":
+            problem = "is missing"
+        else:
+            problem = f"is {shown(detail['input'])}, {_expected(detail['type'], detail['msg'], context)}"
+    return InputError(problem, source=source, key=f"{section}.{key}" if section else key)
+
+
+def refuse_unless_neutral(
+    raw: dict[str, Any], neutral: dict[str, tuple[tuple[object, ...], str]], source: Path
+) -> None:
+    """Raise at the first key whose value is neither null nor one of those that leave the arithmetic alone.
+
+    Args:
+        neutral: key -> (neutral values beside null; what any other would mean).
+    """
+    for key, (values, meaning) in neutral.items():
+        value = raw.get(key)
+        if value is not None and value not in values:
+            raise InputError(f"is {shown(value)}: {meaning}", source=source, key=key)
+
+
+def _expected(kind: str, message: str, context: dict[str, Any]) -> str:
+    return _EXPECTED[kind].format(**context) if kind in _EXPECTED else message
