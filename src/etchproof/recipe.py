@@ -12,26 +12,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Hashable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from etchproof.checkpoint.config import ModelConfig
-from etchproof.checkpoint.json_file import shown
 from etchproof.checkpoint.tensors import expected_tensors
 from etchproof.errors import InputError
+from etchproof.yaml_file import find_yaml, read_yaml_object, validation_problem
 
 EMBEDDING_MODULE: Final = "model.embed_tokens"
 LM_HEAD_MODULE: Final = "lm_head"
 
 _FROZEN: Final = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
-_SUFFIXES: Final = (".yaml", ".yml")
 
 
 def _tuple(value: object) -> object:
@@ -72,13 +69,15 @@ class Gptq(BaseModel):
 
 
 class Calibration(BaseModel):
-    """The text, sampled from the float model itself, on which ranges and GPTQ's Hessians are measured.
+    """The text on which ranges and GPTQ's Hessians are measured.
 
-    ``length`` counts tokens, BOS included; a chip with a shorter context cuts it.
+    It is sampled from the float model itself, or, where weights carry no language, of random tokens. ``length`` counts
+    tokens, BOS included; a chip with a shorter context cuts it.
     """
 
     model_config = _FROZEN
 
+    source: Literal["sampled", "random"] = "sampled"
     sequences: Annotated[int, Field(ge=1, le=4096)] = 16
     length: Annotated[int, Field(ge=1, le=4096)] = 128
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
@@ -154,8 +153,23 @@ class Recipe(BaseModel):
     def sha256(self) -> str:
         """Hash of what the recipe says, without its labels (``name``, ``description``), as canonical JSON."""
         content = self.model_dump(mode="json", exclude={"name", "description"})
+        if self.calibration.source == "sampled":
+            del content["calibration"][
+                "source"
+            ]  # a key that came later leaves the older recipes their hashes
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def for_random_weights(self) -> Recipe:
+        """This recipe for weights without language: to nearest, ranges from a few random tokens.
+
+        GPTQ has nothing to make up for there, and would take minutes on a large layer; so would sampling a text. Every
+        format, and so the chip, stays as it is.
+        """
+        calibration = self.calibration
+        if calibration.source == "sampled":
+            calibration = Calibration(source="random", sequences=1, length=16, seed=calibration.seed)
+        return self.model_copy(update={"method": "rtn", "calibration": calibration})
 
     def chip_context(self, config: ModelConfig) -> int:
         """T of docs/numerics.md section 1: positions that the chip of this checkpoint holds."""
@@ -176,26 +190,11 @@ def load_recipe(path_or_name: str | Path, recipes_dir: Path) -> Recipe:
     Raises:
         InputError: one line that names the file, the key and the value; an unknown name lists the known ones.
     """
-    text = str(path_or_name)
-    if text.endswith(_SUFFIXES):
-        path = Path(path_or_name)
-    else:
-        path = recipes_dir / f"{text}.yaml"
-        known = sorted(file.stem for file in recipes_dir.glob("*.yaml"))
-        if text not in known:
-            raise InputError(
-                f"recipe {shown(text)} is not known",
-                source=recipes_dir,
-                hint=f"known are {', '.join(known)}" if known else "the folder holds no recipe",
-            )
-    data = _read_yaml(path)
-    name = data.setdefault("name", path.stem)
-    if name != path.stem:
-        raise InputError(f"is {shown(name)}, but the file is {path.name}", source=path, key="name")
+    path = find_yaml(path_or_name, recipes_dir, kind="recipe")
     try:
-        return Recipe.model_validate(data)
+        return Recipe.model_validate(read_yaml_object(path))
     except ValidationError as error:
-        raise _input_error(error, path) from None
+        raise validation_problem(error, path) from None
 
 
 def matrix_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
@@ -267,80 +266,6 @@ def _check_tile(recipe: Recipe, rule: MatrixRule, number: int) -> None:
         )
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML without repeated keys: the usual loader keeps the last one silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                continue  # a list as a key: the base class says so
-            key = key_node.value
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {shown(key)} stands twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        raise InputError("file not found", source=path) from None
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=path) from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"is not UTF-8 text at byte {error.start}", source=path) from None
-    try:
-        data = yaml.load(text, Loader=_UniqueKeys)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"is not valid YAML: {error}", source=path) from None
-    if not isinstance(data, dict):
-        raise InputError(f"holds {shown(data)}, expected keys and values", source=path)
-    for key in data:
-        if not isinstance(key, str):
-            raise InputError(f"key {shown(key)} is no text", source=path)
-    return data
-
-
 def _inconsistent(key: str, problem: str) -> PydanticCustomError:
     """Fields that do not fit together; the text is a context value, as pydantic would expand braces in a template."""
     return PydanticCustomError("inconsistent", "{problem}", {"key": key, "problem": problem})
-
-
-_EXPECTED: Final = {
-    "int_type": "expected an integer",
-    "float_type": "expected a number",
-    "string_type": "expected text",
-    "bool_type": "expected true or false",
-    "tuple_type": "expected a list",
-    "model_type": "expected keys and values",
-    "model_attributes_type": "expected keys and values",
-    "literal_error": "expected {expected}",
-    "finite_number": "expected a finite number",
-    "greater_than": "expected more than {gt}",
-    "greater_than_equal": "expected at least {ge}",
-    "less_than": "expected less than {lt}",
-    "less_than_equal": "expected at most {le}",
-    "too_short": "expected at least one",
-    "string_too_short": "expected at least one character",
-    "string_pattern_mismatch": "expected letters, digits, '.', '_' and '-'",
-}
-
-
-def _input_error(error: ValidationError, source: Path) -> InputError:
-    """The first finding of pydantic as one line of ours: key, value, what was expected."""
-    detail: ErrorDetails = error.errors(include_url=False)[0]
-    context, kind = detail.get("ctx", {}), detail["type"]
-    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]]
-    key = "".join(parts).removeprefix(".")
-    if kind == "inconsistent":
-        return InputError(str(context["problem"]), source=source, key=f"{key}.{context['key']}".lstrip("."))
-    if kind == "missing":
-        return InputError("is missing", source=source, key=key)
-    if kind == "extra_forbidden":
-        return InputError(f"is {shown(detail['input'])}, but there is no such key", source=source, key=key)
-    expected = _EXPECTED.get(kind, detail["msg"]).format(**context)
-    return InputError(f"is {shown(detail['input'])}, {expected}", source=source, key=key)

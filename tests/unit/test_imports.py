@@ -21,7 +21,11 @@ LAYERS = (
     ),
     ("where things are", ("etchproof.project", "etchproof.tools")),
     ("import: a checkpoint becomes one resolved form", ("etchproof.checkpoint",)),
-    ("what shall become of it", ("etchproof.recipe", "etchproof.rope")),
+    ("import: an adapter for that form", ("etchproof.adapter",)),
+    (
+        "what shall become of it",
+        ("etchproof.yaml_file", "etchproof.recipe", "etchproof.shape", "etchproof.rope"),
+    ),
     ("the float model, which quantizing measures", ("etchproof.reference",)),
     ("the record between quantizing and everything after", ("etchproof.quantized",)),
     ("quantize", ("etchproof.quantize", "etchproof.quality")),
@@ -36,7 +40,16 @@ LAYERS = (
         "the record of a run, and its verdict",
         ("etchproof.result", "etchproof.run_folder", "etchproof.verdict"),
     ),
-    ("stages as functions, then all in a row", ("etchproof.flow", "etchproof.cosim")),
+    (
+        "stages as functions, what is asked for, then all in a row",
+        (
+            "etchproof.flow",
+            "etchproof.request",
+            "etchproof.watcher",
+            "etchproof.profile",
+            "etchproof.cosim",
+        ),
+    ),
     ("the command line", ("etchproof.cli", "etchproof.__main__")),
 )
 

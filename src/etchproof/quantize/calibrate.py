@@ -1,7 +1,8 @@
 """Calibration: how large each tap gets, on text that the float model itself writes.
 
-The text is sampled from the checkpoint, seeded, so nothing is downloaded and every checkpoint has some. Only the
-power of two above a maximum reaches the chip (``etchproof.quantize.frac``).
+The text is sampled from the checkpoint, seeded, so nothing is downloaded and every checkpoint has some; where weights
+are random, a few random tokens do as well. Only the power of two above a maximum reaches the chip
+(``etchproof.quantize.frac``).
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from etchproof.checkpoint import Checkpoint
+from etchproof.checkpoint import Checkpoint, ModelConfig
 from etchproof.checkpoint.tensors import EMBEDDING
 from etchproof.quantize.layerwise import module_name, rms_norm, run_layer
+from etchproof.quantize.matrix import row_blocks
 from etchproof.recipe import LM_HEAD_MODULE, Recipe
 from etchproof.reference import FloatModel, sample
 
@@ -40,12 +42,14 @@ class CalibrationText:
 
 
 def calibration_text(checkpoint: Checkpoint, recipe: Recipe) -> CalibrationText:
-    """The recipe's calibration text: drawn from the checkpoint, cut to the chip's context.
+    """The recipe's calibration text: drawn from the checkpoint or at random, cut to the chip's context.
 
     A model without a BOS token starts from token 0.
     """
     config, wanted = checkpoint.config, recipe.calibration
     length = min(wanted.length, recipe.chip_context(config))
+    if wanted.source == "random":
+        return CalibrationText(_random_text(config, wanted.sequences, length, wanted.seed), wanted.seed)
     return CalibrationText(sample_text(checkpoint, wanted.sequences, length, wanted.seed), wanted.seed)
 
 
@@ -61,6 +65,14 @@ def sample_text(checkpoint: Checkpoint, sequences: int, length: int, seed: int) 
     weights = sum(math.prod(shape) for shape in checkpoint.weights.shapes.values())
     dtype = torch.float64 if weights <= _FLOAT64_WEIGHTS else torch.float32
     return sample(FloatModel(config, checkpoint.tensor, dtype), sequences, length, seed)
+
+
+def _random_text(config: ModelConfig, sequences: int, length: int, seed: int) -> Tensor:
+    """BOS, then tokens of the whole vocabulary, all as likely: (sequences, length) int64."""
+    uniforms = np.random.Generator(np.random.PCG64(seed)).random((sequences, length))
+    tokens = torch.from_numpy((uniforms * config.vocab_size).astype(np.int64))
+    tokens[:, 0] = config.bos_token_id or 0
+    return tokens
 
 
 def calibrate(
@@ -88,9 +100,11 @@ def calibrate(
         x = run_layer(config, x, attn_gain, mlp_gain, linear, see_layer)
     x = rms_norm(config, x, checkpoint.tensor("model.norm.weight").double())
     see(-1, "final_norm", x)
-    head = torch.from_numpy(weight_of(checkpoint, LM_HEAD_MODULE)[1]).double()  # (vocab, hidden)
-    for sequence in x:  # one at a time: a vocabulary's logits of a whole text are large
-        see(-1, "logits", sequence @ head.T)
+    head = torch.from_numpy(weight_of(checkpoint, LM_HEAD_MODULE)[1])  # (vocab, hidden)
+    for block in row_blocks(*head.shape):
+        rows = head[block].double()
+        for sequence in x:  # one at a time: a vocabulary's logits of a whole text are large
+            see(-1, "logits", sequence @ rows.T)
     return largest
 
 
@@ -102,8 +116,21 @@ class FloatLinears:
 
     def __call__(self, tap: str, x: Tensor) -> Tensor:
         module = module_name(self._layer, tap)
-        weight = self._checkpoint.tensor(f"{module}.weight").double()
-        return torch.nn.functional.linear(x, weight, bias_of(self._checkpoint, module))
+        return linear_float64(
+            x, self._checkpoint.tensor(f"{module}.weight"), bias_of(self._checkpoint, module)
+        )
+
+
+def linear_float64(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A linear of x (..., cols) float64 with weights (rows, cols) float32: (..., rows) float64.
+
+    The weights become float64 by blocks of rows, so that memory never holds all of them twice as large.
+    """
+    parts = [
+        torch.nn.functional.linear(x, weight[rows].double(), None if bias is None else bias[rows])
+        for rows in row_blocks(*weight.shape)
+    ]
+    return torch.cat(parts, dim=-1)
 
 
 def bias_of(checkpoint: Checkpoint, module: str) -> Tensor | None:

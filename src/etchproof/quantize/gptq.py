@@ -27,7 +27,7 @@ from torch import Tensor
 
 from etchproof.checkpoint import Checkpoint
 from etchproof.errors import InputError
-from etchproof.quantize.calibrate import CalibrationText, bias_of, layer_gains, weight_of
+from etchproof.quantize.calibrate import CalibrationText, bias_of, layer_gains, linear_float64, weight_of
 from etchproof.quantize.layerwise import module_name, rms_norm, run_layer
 from etchproof.quantize.matrix import (
     choose_scales,
@@ -186,7 +186,7 @@ def gptq_matrices(
     name, weight = weight_of(checkpoint, EMBEDDING_MODULE)
     embedding = quantize_matrix(weight, form.bits, form.group_size, name=name, source=source)
     matrices[EMBEDDING_MODULE] = embedding
-    x = torch.from_numpy(dequantize(embedding)).double()[text.tokens]  # (B, T, hidden)
+    x = torch.from_numpy(dequantize(embedding))[text.tokens].double()  # (B, T, hidden)
 
     for layer in range(config.n_layers):
         known: tuple[Tensor, Curvature] | None = None  # linears that follow each other share their inputs
@@ -196,8 +196,8 @@ def gptq_matrices(
             if known is None or known[0] is not h:
                 known = (h, curvature(h.flatten(0, 1), knobs.damping))
             module = module_name(layer, tap)
-            rounded = torch.from_numpy(dequantize(quantize(module, known[1]))).double()
-            return torch.nn.functional.linear(h, rounded, bias_of(checkpoint, module))
+            rounded = torch.from_numpy(dequantize(quantize(module, known[1])))
+            return linear_float64(h, rounded, bias_of(checkpoint, module))
 
         attn_gain, mlp_gain = layer_gains(checkpoint, layer)
         x = run_layer(config, x, attn_gain, mlp_gain, linear, lambda tap, value: None)

@@ -4,16 +4,20 @@ Everything that decides a byte is an elementwise float64 operation that IEEE 754
 makes the same codes. For weights given as float32 the result is even that of exact real arithmetic: a quotient of a
 24-bit and a 16-bit integer is never within float64's error of a rounding border without lying on it.
 
-Work goes by blocks of rows: beside the float32 matrix, memory holds its codes, its scales and one block.
+Work goes by blocks of rows, several at a time: beside the float32 matrix, memory holds its codes, its scales and a few
+blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from etchproof.errors import InputError
 from etchproof.quantized import QuantizedMatrix
@@ -23,6 +27,7 @@ EXPONENT_RANGE: Final = (-16, 46)
 SCALE_MAX: Final = 2**16 - 1
 
 _BLOCK: Final = 1 << 20  # weights in float64 at once
+_CACHED: Final = 1 << 16  # weights of a block that stays in a core's own cache from one operation to the next
 
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
@@ -45,9 +50,17 @@ def quantize_matrix(
     """
     scales, exponent = choose_scales(weight, bits, group_size, name=name, source=source)
     codes = np.empty(weight.shape, dtype=np.int8)  # (rows, cols)
-    for rows in row_blocks(*weight.shape):
-        step = expand(step_sizes(scales[rows], exponent), group_size, weight.shape[1])
-        codes[rows] = round_codes(weight[rows].astype(np.float64), step, bits)
+
+    def round_rows(rows: slice) -> None:
+        step = step_sizes(scales[rows], exponent)  # (block, groups)
+        step[step == 0] = 1  # of a group that is all zero
+        for cols, groups, size in _group_spans(weight.shape[1], group_size):
+            quotient = weight[rows, cols].astype(np.float64)  # (block, cols of these groups)
+            split = quotient.reshape(len(quotient), -1, size)
+            split /= step[:, groups, None]
+            codes[rows, cols] = _nearest(quotient, bits)
+
+    _for_blocks(codes, round_rows)
     return QuantizedMatrix(bits, group_size, codes, scales, exponent)
 
 
@@ -76,25 +89,45 @@ def choose_scales(
             key=name,
         )
     scales = np.empty(largest.shape, dtype=np.uint16)
-    for block in row_blocks(*largest.shape):
-        ideal = np.ldexp(largest[block].astype(np.float64) / top, exponent)
-        scales[block] = np.where(largest[block] == 0, 0, np.maximum(1, np.floor(ideal + 0.5)))
+    unit = math.ldexp(1, exponent)
+
+    def choose_rows(rows: slice) -> None:
+        ideal = largest[rows].astype(np.float64)  # (block, groups)
+        empty = ideal == 0
+        ideal /= top
+        ideal *= unit
+        ideal += 0.5
+        np.floor(ideal, out=ideal)
+        np.maximum(ideal, 1, out=ideal)
+        ideal[empty] = 0
+        scales[rows] = ideal
+
+    _for_blocks(largest, choose_rows)
     return scales, exponent
 
 
 def _largest(weight: Float32s, group_size: int) -> Float32s:
     """The largest magnitude of each group, (rows, groups)."""
     rows, cols = weight.shape
-    groups = -(-cols // group_size)
-    largest = np.empty((rows, groups), dtype=np.float32)  # (rows, groups) of |weight|
-    whole = cols // group_size  # groups that are not short
-    for block in row_blocks(rows, cols):
-        magnitude = np.abs(weight[block])
-        split = magnitude[:, : whole * group_size].reshape(len(magnitude), whole, group_size)
-        split.max(axis=2, out=largest[block, :whole], initial=0)
-        if whole < groups:
-            largest[block, whole] = magnitude[:, whole * group_size :].max(axis=1)
+    largest = np.empty((rows, -(-cols // group_size)), dtype=np.float32)  # (rows, groups) of |weight|
+
+    def measure_rows(block: slice) -> None:
+        magnitude = np.abs(weight[block])  # (block, cols)
+        for some, groups, size in _group_spans(cols, group_size):
+            split = magnitude[:, some].reshape(len(magnitude), -1, size)
+            split.max(axis=2, out=largest[block, groups])
+
+    _for_blocks(weight, measure_rows)
     return largest
+
+
+def _group_spans(cols: int, group_size: int) -> Iterator[tuple[slice, slice, int]]:
+    """Columns, groups and columns of each group: of the whole groups, then of the short one at the end, if any."""
+    whole, rest = divmod(cols, group_size)
+    if whole:
+        yield slice(0, whole * group_size), slice(0, whole), group_size
+    if rest:
+        yield slice(whole * group_size, cols), slice(whole, whole + 1), rest
 
 
 def choose_exponent(largest: float, divisor: int, limit: int, span: tuple[int, int]) -> int | None:
@@ -108,7 +141,7 @@ def choose_exponent(largest: float, divisor: int, limit: int, span: tuple[int, i
 
 def step_sizes(scales: npt.NDArray[np.uint16], exponent: int) -> Float64s:
     """What one code is worth, scale * 2^-exponent: float64, exact, of the scales' shape."""
-    return np.ldexp(scales.astype(np.float64), -exponent)
+    return scales.astype(np.float64) * math.ldexp(1, -exponent)
 
 
 def expand(per_group: Float64s, group_size: int, cols: int) -> Float64s:
@@ -118,9 +151,16 @@ def expand(per_group: Float64s, group_size: int, cols: int) -> Float64s:
 
 def round_codes(weight: Float64s, step: Float64s, bits: int) -> npt.NDArray[np.int8]:
     """Codes nearest to weight / step, ties to even, in the symmetric range; 0 where the step is 0."""
+    return _nearest(np.divide(weight, step, out=np.zeros_like(weight), where=step != 0), bits).astype(np.int8)
+
+
+def _nearest(quotient: Float64s, bits: int) -> Float64s:
+    """``quotient`` itself, rounded to codes."""
     top = 2 ** (bits - 1) - 1
-    quotient = np.divide(weight, step, out=np.zeros_like(weight), where=step != 0)
-    return np.clip(np.rint(quotient), -top, top).astype(np.int8)
+    np.rint(quotient, out=quotient)
+    np.minimum(quotient, top, out=quotient)
+    np.maximum(quotient, -top, out=quotient)
+    return quotient
 
 
 def dequantize(matrix: QuantizedMatrix, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[np.floating]:
@@ -132,8 +172,20 @@ def dequantize(matrix: QuantizedMatrix, dtype: npt.DTypeLike = np.float32) -> np
     return weight
 
 
-def row_blocks(rows: int, cols: int) -> Iterator[slice]:
-    """Slices of rows that hold about ``_BLOCK`` elements."""
-    height = max(1, _BLOCK // max(1, cols))
+def row_blocks(rows: int, cols: int, block: int | None = None) -> Iterator[slice]:
+    """Slices of rows that hold about ``block`` elements."""
+    height = max(1, (block or _BLOCK) // max(1, cols))
     for first in range(0, rows, height):
         yield slice(first, min(first + height, rows))
+
+
+def _for_blocks(matrix: npt.NDArray[Any], work: Callable[[slice], None]) -> None:
+    """Do some work on each block of rows of a matrix, on every core: numpy computes without Python's lock."""
+    rows, cols = matrix.shape
+    blocks = list(row_blocks(rows, cols, min(_CACHED, _BLOCK)))
+    if len(blocks) == 1:
+        work(blocks[0])
+        return
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for _ in pool.map(work, blocks):  # raises what a block raised
+            pass

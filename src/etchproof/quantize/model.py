@@ -37,8 +37,8 @@ def quantize_model(
     """Quantize a checkpoint: weights, gains, biases, fractional bits (docs/numerics.md sections 3, 4 and 12).
 
     The float model writes the calibration text and says how large each tap gets; the result is a function of the
-    checkpoint's content and the recipe alone. Memory holds one float64 layer at a time beside the codes, except
-    that sampling the text holds the whole float model.
+    checkpoint's content and the recipe alone. Memory holds one float32 matrix at a time beside the codes, except that
+    sampling the text holds the whole float model, and GPTQ a float64 matrix of columns by columns.
 
     Args:
         progress: is handed a line for each stage and layer.
@@ -48,7 +48,8 @@ def quantize_model(
     """
     say = progress or (lambda line: None)
     formats = resolve(recipe, checkpoint.config)
-    say("sampling the calibration text")
+    if recipe.calibration.source == "sampled":
+        say("sampling the calibration text")
     text = calibration_text(checkpoint, recipe)
     ranges = calibrate(checkpoint, text, progress)
     if recipe.method == "gptq":

@@ -94,6 +94,21 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.array_equal(dequantize(whole), dequantize(blocked))
 
 
+@pytest.mark.parametrize("group", [16, 30, 300])
+def test_threads_change_nothing(group: int) -> None:
+    """Blocks of many rows, several at a time: as one block in one thread."""
+    weight = np.random.default_rng(2).normal(size=(900, 300)).astype(np.float32)
+    weight[17, :60] = 0
+    found = quantize_matrix(weight, 4, group)
+    rows = [
+        quantize_matrix(np.vstack([row, weight[np.abs(weight).max(axis=1).argmax()]]), 4, group)
+        for row in weight
+    ]
+    assert {one.exponent for one in rows} == {found.exponent}
+    assert np.array_equal(found.codes, [one.codes[0] for one in rows])
+    assert np.array_equal(found.scales, [one.scales[0] for one in rows])
+
+
 class TestExtremes:
     def test_all_zero(self) -> None:
         found = quantize_matrix(np.zeros((3, 20), np.float32), 6, 16)

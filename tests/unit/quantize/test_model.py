@@ -17,11 +17,13 @@ from etchproof.quantize import (
     calibration_text,
     content_sha256,
     dequantized_model,
+    matrix,
     quantize_model,
     sample_text,
 )
+from etchproof.quantize.calibrate import linear_float64
 from etchproof.quantized import FRAC_TAPS, QuantizedModel
-from etchproof.recipe import Recipe, load_recipe, resolve
+from etchproof.recipe import Calibration, Recipe, load_recipe, resolve
 from etchproof.reference import FloatModel
 from etchproof.taps import LINEARS
 
@@ -66,6 +68,55 @@ def test_calibration_equals_the_reference(tiny: Checkpoint, w6a16: Recipe) -> No
     found = calibrate(tiny, text)
     assert list(found) == list(largest)
     assert found == pytest.approx(largest, rel=1e-9)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_large_linear_goes_by_blocks(monkeypatch: pytest.MonkeyPatch, bias: bool) -> None:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, 5, 70, generator=generator, dtype=torch.float64)
+    weight = torch.randn(33, 70, generator=generator)
+    added = torch.randn(33, generator=generator, dtype=torch.float64) if bias else None
+    monkeypatch.setattr(matrix, "_BLOCK", 300)
+    found = linear_float64(x, weight, added)
+    assert found.shape == (2, 5, 33)
+    assert torch.allclose(
+        found, torch.nn.functional.linear(x, weight.double(), added), rtol=1e-13, atol=1e-13
+    )
+
+
+def test_calibration_by_blocks_sees_the_same(
+    tiny: Checkpoint, w6a16: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = calibration_text(tiny, w6a16.for_random_weights())
+    whole = calibrate(tiny, text)
+    monkeypatch.setattr(matrix, "_BLOCK", 300)
+    assert calibrate(tiny, text) == pytest.approx(whole, rel=1e-12)
+
+
+def test_random_text(tiny: Checkpoint, w6a16: Recipe) -> None:
+    recipe = w6a16.for_random_weights()
+    tokens = calibration_text(tiny, recipe).tokens
+    assert tokens.shape == (1, 16)
+    assert int(tokens[0, 0]) == tiny.config.bos_token_id
+    assert torch.equal(tokens, calibration_text(tiny, recipe).tokens)
+    many = Calibration(source="random", sequences=64, length=128, seed=3)
+    drawn = calibration_text(tiny, recipe.model_copy(update={"calibration": many})).tokens[:, 1:]
+    assert (int(drawn.min()), int(drawn.max())) == (0, tiny.config.vocab_size - 1)
+    other = many.model_copy(update={"seed": 4})
+    assert not torch.equal(
+        drawn, calibration_text(tiny, recipe.model_copy(update={"calibration": other})).tokens[:, 1:]
+    )
+
+
+def test_random_text_samples_nothing(
+    tiny: Checkpoint, recipes_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(FloatModel, "step")  # which sampling needs
+    lines: list[str] = []
+    recipe = load_recipe("w4a16", recipes_dir).for_random_weights()
+    model = quantize_model(tiny, recipe, progress=lines.append)
+    assert not [line for line in lines if "sampling" in line or "GPTQ" in line]
+    assert model.recipe == recipe
 
 
 def test_progress_is_told(tiny: Checkpoint, recipes_dir: Path) -> None:

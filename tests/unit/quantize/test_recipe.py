@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from etchproof.checkpoint import Checkpoint, ModelConfig
 from etchproof.errors import InputError
-from etchproof.recipe import MatrixFormat, Recipe, Tile, load_recipe, matrix_shapes, resolve
+from etchproof.recipe import Calibration, MatrixFormat, Recipe, Tile, load_recipe, matrix_shapes, resolve
 
 Write = Callable[[str], Path]
 
@@ -55,6 +55,27 @@ def test_hash_is_of_the_content(write_recipe: Write) -> None:
     assert one.sha256 == "347d5a42c99a76849020a7b95aa573f68e2dca4f37dd8f91492d10508c1f1e0e"
 
 
+def test_the_source_of_the_text_counts_only_where_it_is_not_sampled(write_recipe: Write) -> None:
+    plain = load_recipe(write_recipe(PLAIN), Path())
+    sampled = load_recipe(write_recipe(PLAIN + "calibration: {source: sampled}\n"), Path())
+    random = load_recipe(write_recipe(PLAIN + "calibration: {source: random}\n"), Path())
+    assert plain.sha256 == sampled.sha256 != random.sha256
+
+
+def test_for_random_weights(recipes_dir: Path) -> None:
+    recipe = load_recipe("w4a16", recipes_dir)
+    changed = recipe.for_random_weights()
+    assert (changed.method, changed.calibration) == (
+        "rtn",
+        Calibration(source="random", sequences=1, length=16),
+    )
+    assert changed.sha256 != recipe.sha256
+    same = {"method": recipe.method, "calibration": recipe.calibration}
+    assert changed.model_copy(update=same) == recipe
+    own = Calibration(source="random", sequences=3, length=9, seed=4)
+    assert recipe.model_copy(update={"calibration": own}).for_random_weights().calibration == own
+
+
 def test_is_frozen(w6a16: Recipe) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         w6a16.context = 3  # type: ignore[misc]
@@ -82,6 +103,7 @@ def test_is_frozen(w6a16: Recipe) -> None:
         (PLAIN + "calibration: {sequences: 0}\n", "calibration.sequences: is 0, expected at least 1"),
         (PLAIN + "calibration: {length: -1}\n", "calibration.length: is -1, expected at least 1"),
         (PLAIN + "calibration: {seed: -1}\n", "calibration.seed: is -1, expected at least 0"),
+        (PLAIN + "calibration: {source: web}\n", "calibration.source: is 'web', expected 'sampled' or 'random'"),
         (PLAIN + "contxt: 3\n", "contxt: is 3, but there is no such key"),
         (PLAIN + "tile: {cols: 3}\n", "tile.cols: is 3, but there is no such key"),
         (PLAIN + "description: 3\n", "description: is 3, expected text"),
