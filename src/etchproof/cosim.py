@@ -4,84 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from etchproof import flow
-from etchproof.checkpoint import Checkpoint, Tokenizer
-from etchproof.checkpoint.tokenizer import TOKENIZER_FILE
+from etchproof.checkpoint import Tokenizer
 from etchproof.compare import COMPARISON_FILE, Comparison
 from etchproof.errors import InputError
-from etchproof.flow import Design, Injection
 from etchproof.images import ImageSet
-from etchproof.project import Project
+from etchproof.profile import ChildPeak, make_profile
+from etchproof.request import CosimRequest, Job, check, draw_model
 from etchproof.result import ModelRecord, Reason, RecipeRecord, RunResult, SimRecord
-from etchproof.run_folder import RunFolder, check_out, claim, log
+from etchproof.run_folder import RunFolder, claim, log
 from etchproof.sim.build import Build, Kind, build
 from etchproof.sim.fabric import Fabric
 from etchproof.sim.images import write_images_index
 from etchproof.sim.run import SimOutcome, simulate
-from etchproof.tools import find_verilator, tool_versions
-from etchproof.verdict import Generation, check_fabric, generated, judge, read_comparison
+from etchproof.tools import find_verilator
+from etchproof.verdict import check_fabric, generated, judge, read_comparison
+from etchproof.watcher import StageClock, Watcher
 
 IMAGES_INDEX: Final = "images.index"
 _DUMP: Final = "taps.npz"
-
-
-@dataclass(frozen=True)
-class CosimRequest:
-    """What is asked for.
-
-    Attributes:
-        project: whose chip.
-        model_dir: the checkpoint.
-        recipe: name or file; None is the project's default.
-        prompt: text; None with ``prompt_ids``. Empty text is the BOS token alone.
-        prompt_ids: token ids as they are, no BOS added; None with ``prompt``.
-        tokens: how many to generate.
-        out: the run's folder, new or empty; None for one below ``runs/``.
-        inject: faults that only the simulator sees.
-        dump_taps: where every tap goes as chip and golden have it, an .npz file.
-        seed: of everything random.
-        kind: which build of the simulator.
-        timeout_s: wall-clock limit of the simulation.
-        context: positions of the chip, in place of the recipe's.
-    """
-
-    project: Project
-    model_dir: Path
-    recipe: str | None
-    prompt: str | None
-    prompt_ids: tuple[int, ...] | None
-    tokens: int
-    out: Path | None = None
-    inject: tuple[str, ...] = ()
-    dump_taps: Path | None = None
-    seed: int = 1
-    kind: Kind = "fast"
-    timeout_s: float = 600.0
-    context: int | None = None
-
-
-class Watcher(Protocol):
-    """Who is told how it goes."""
-
-    def stage(self, name: str) -> AbstractContextManager[Callable[[str], None]]:
-        """Around a stage; what is yielded takes one line on what came out."""
-        ...
-
-    def busy(self, line: str) -> None:
-        """What the current stage is doing."""
-        ...
-
-    def text(
-        self, tokenizer: Tokenizer | None, prompt: Sequence[int]
-    ) -> AbstractContextManager[Callable[[int], None]]:
-        """Around the simulation; what is yielded takes each token that the chip generates."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -99,40 +46,45 @@ class Outcome:
     n_layers: int
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A request whose every part has been checked, before anything is written."""
-
-    request: CosimRequest
-    design: Design
-    tokenizer: Tokenizer | None
-    planned: Generation
-    injections: tuple[Injection, ...]
-    tools: dict[str, str]
-
-
-def cosim(request: CosimRequest, watcher: Watcher, rerun_command: Callable[[Sequence[int]], str]) -> Outcome:
+def cosim(
+    request: CosimRequest,
+    watcher: Watcher,
+    rerun_command: Callable[[Sequence[int]], str],
+    begun: float | None = None,
+) -> Outcome:
     """Run a co-simulation.
 
     Args:
         rerun_command: from the prompt's token ids, the command that repeats the run, for the records.
+        begun: ``time.perf_counter()`` when the command began, for the profile; by default, now.
 
     Raises:
         InputError: bad input or a missing tool; before the run's folder is made, except for what fails while building.
     """
-    with watcher.stage("import") as say:
-        job = _check(request)
+    clock = StageClock(watcher)
+    now = time.perf_counter()
+    begun = now if begun is None else begun
+    clock.stages_s["start"] = now - begun
+    if request.random_model is not None:
+        with clock.stage("draw") as say:
+            model_dir, line = draw_model(request, request.random_model, flow.cache_folder())
+            say(line)
+    else:
+        assert request.model_dir is not None
+        model_dir = request.model_dir
+    with clock.stage("import") as say:
+        job = check(request, model_dir)
         config = job.design.checkpoint.config
-        say(
-            f"{config.name}: {config.n_layers} layers, hidden {config.hidden_size}, vocabulary {config.vocab_size}"
-        )
+        layers = f"{config.n_layers} layer{'s' if config.n_layers > 1 else ''}"
+        say(f"{config.name}: {layers}, hidden {config.hidden_size}, vocabulary {config.vocab_size}")
     folder = claim(request.out, f"{config.name}-{job.design.recipe.name}")
     try:
         rerun = rerun_command(job.planned.prompt)
         folder.write_rerun(rerun)
         log.info("rerun: %s", rerun)
         log.info("tools: %s", job.tools)
-        result = _run(job, folder, watcher, rerun)
+        log.info("recipe: %s", _described(job))
+        result = _run(job, folder, clock, begun, rerun)
         folder.write_result(result)
         log.info("verdict: %s", result.verdict)
         return Outcome(result, folder.path, config.n_layers)
@@ -149,93 +101,27 @@ def cosim(request: CosimRequest, watcher: Watcher, rerun_command: Callable[[Sequ
         folder.close()
 
 
-def _check(request: CosimRequest) -> _Job:
-    project = request.project
-    if request.out is not None:
-        check_out(request.out)
-    if request.dump_taps is not None:
-        _check_dump(request.dump_taps)
-    if not request.timeout_s > 0:  # NaN is not either
-        raise InputError(f"is {request.timeout_s}, expected more than 0 seconds", key="--timeout")
-    recipe = flow.read_recipe(project, request.recipe)
-    design = flow.plan_design(project, request.model_dir, recipe, request.context)
-    checkpoint = design.checkpoint
-    tokenizer = _tokenizer(checkpoint, needed=bool(request.prompt))
-    prompt = _prompt(request, checkpoint, tokenizer)
-    _check_length(len(prompt), request, design.context)
-    injections = flow.locate(design, request.inject)
-    planned = Generation(prompt, request.tokens, checkpoint.config.eos_token_ids)
-    return _Job(request, design, tokenizer, planned, injections, tool_versions())
+def _described(job: Job) -> str:
+    """The recipe in a line, with what random weights changed in it."""
+    recipe, asked = job.design.recipe, job.asked
+    method = recipe.method if recipe.method == asked.method else f"{recipe.method} in place of {asked.method}"
+    random = ", calibrated on random tokens" if recipe.calibration.source == "random" else ""
+    widths = f"{recipe.activation_bits}-bit activations, {recipe.kv_bits}-bit cache"
+    return f"{recipe.name}: {widths}, {method}{random}"
 
 
-def _check_dump(file: Path) -> None:
-    if file.suffix != ".npz":
-        raise InputError(f"{str(file)!r} does not end in .npz", key="--dump-taps")
-    if file.is_dir() or not file.absolute().parent.is_dir():
-        raise InputError(f"{str(file)!r} is a folder, or in none", key="--dump-taps")
-
-
-def _tokenizer(checkpoint: Checkpoint, *, needed: bool) -> Tokenizer | None:
-    if not needed and not (checkpoint.path / TOKENIZER_FILE).exists():
-        return None
-    try:
-        return checkpoint.tokenizer()
-    except InputError as error:
-        if error.source is not None and not Path(error.source).exists():
-            raise InputError(
-                error.problem, source=error.source, hint="give the prompt as --prompt-ids"
-            ) from None
-        raise
-
-
-def _prompt(request: CosimRequest, checkpoint: Checkpoint, tokenizer: Tokenizer | None) -> tuple[int, ...]:
-    """The prompt's token ids, at least one."""
-    config = checkpoint.config
-    if request.prompt_ids is not None:
-        for token in request.prompt_ids:
-            if not 0 <= token < config.vocab_size:
-                raise InputError(
-                    f"{token} is outside the vocabulary of {config.vocab_size}", key="--prompt-ids"
-                )
-        ids = request.prompt_ids
-    elif tokenizer is not None and request.prompt:
-        ids = tuple(tokenizer.encode(request.prompt))
-    else:
-        ids = () if config.bos_token_id is None else (config.bos_token_id,)
-    if not ids:
-        raise InputError("is empty, and the model has no BOS token to begin with", key="--prompt")
-    return ids
-
-
-def _check_length(prompt: int, request: CosimRequest, context: int) -> None:
-    """The last generated token is not fed, so it takes no position."""
-    new = request.tokens
-    if prompt > context:
-        key = "--prompt" if request.prompt_ids is None else "--prompt-ids"
-        raise InputError(f"has {prompt} tokens, the chip's context holds {context}", key=key)
-    if prompt + new - 1 > context:
-        raise InputError(
-            f"is {new}: with the prompt's {prompt} tokens that takes {prompt + new - 1} positions, the chip's context "
-            f"holds {context}",
-            key="--tokens",
-            hint=f"at most {context - prompt + 1} fit",
-        )
-
-
-def _run(job: _Job, folder: RunFolder, watcher: Watcher, rerun: str) -> RunResult:
+def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: str) -> RunResult:
     request, design, cache = job.request, job.design, flow.cache_folder()
     with watcher.stage("quantize") as say:
         model, quantized = flow.quantize_design(design, cache, watcher.busy)
-        recipe = design.recipe
-        say(
-            f"{recipe.name}: {recipe.activation_bits}-bit activations, {recipe.kv_bits}-bit cache, {recipe.method}"
-        )
+        say(_described(job))
     with watcher.stage("render") as say:
         fabric = flow.render_fabric(design, folder.subfolder("fabric"))
         say(f"{len(fabric.sources)} files, fabric {fabric.sha256[:12]}")
     with watcher.stage("etch") as say:
         rom = folder.subfolder("rom")
         images = flow.etch(design, model, rom)
+        del model  # the simulator reads its own
         index = images.index(flow.inject(images, job.injections, rom))
         write_images_index(folder.path / IMAGES_INDEX, index)
         faults = f", {len(job.injections)} inverted for the simulator" if job.injections else ""
@@ -247,7 +133,8 @@ def _run(job: _Job, folder: RunFolder, watcher: Watcher, rerun: str) -> RunResul
         simulator = build(fabric, request.kind, verilator=find_verilator(), cache_dir=cache)
         say(f"{'cached' if simulator.cached else 'compiled'}, {request.kind}, {job.tools['verilator']}")
     with watcher.stage("simulate") as say:
-        outcome = _simulate(job, folder, simulator, len(index), quantized, watcher)
+        with ChildPeak(simulator.executable) if request.profile else contextlib.nullcontext() as peak:
+            outcome = _simulate(job, folder, simulator, len(index), quantized, watcher)
         comparison, reasons = read_comparison(folder.path)
         reasons += judge(
             comparison=comparison,
@@ -260,11 +147,16 @@ def _run(job: _Job, folder: RunFolder, watcher: Watcher, rerun: str) -> RunResul
         reasons += _deliver_dump(request, folder)
         fed = len(comparison.tokens) if comparison else 0
         say(f"{fed} tokens, {outcome.status}")
-    return _result(job, fabric, images, simulator, outcome, comparison, reasons, rerun)
+    result = _result(job, fabric, images, simulator, outcome, comparison, reasons, rerun)
+    if peak is not None:
+        total_s = time.perf_counter() - begun
+        profile = make_profile(watcher.stages_s, total_s, result.sim, peak.peak_bytes)
+        result = result.model_copy(update={"profile": profile})
+    return result
 
 
 def _simulate(
-    job: _Job, folder: RunFolder, simulator: Build, images: int, quantized: Path, watcher: Watcher
+    job: Job, folder: RunFolder, simulator: Build, images: int, quantized: Path, watcher: Watcher
 ) -> SimOutcome:
     project, planned, request = job.request.project, job.planned, job.request
     config = {
@@ -318,7 +210,7 @@ def _deliver_dump(request: CosimRequest, folder: RunFolder) -> list[Reason]:
 
 
 def _result(
-    job: _Job,
+    job: Job,
     fabric: Fabric,
     images: ImageSet,
     simulator: Build,
@@ -345,7 +237,11 @@ def _result(
                 name=checkpoint.name, path=str(checkpoint.path.absolute()), sha256=checkpoint.sha256
             ),
             "recipe": RecipeRecord(
-                name=design.recipe.name, sha256=design.recipe.sha256, context=design.context
+                name=design.recipe.name,
+                sha256=design.recipe.sha256,
+                context=design.context,
+                method=design.recipe.method,
+                calibration=design.recipe.calibration.source,
             ),
             "fabric_sha256": fabric.sha256,
             "rom_sha256": images.sha256,

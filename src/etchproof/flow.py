@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import platformdirs
 
-from etchproof.checkpoint import Checkpoint, load_checkpoint
+from etchproof.checkpoint import Checkpoint, ModelConfig, cached_synthetic, load_checkpoint
 from etchproof.errors import InputError
 from etchproof.images import ImageSet, flip_bits, write_images
 from etchproof.project import Project, load_object
@@ -83,22 +83,43 @@ def read_recipe(project: Project, name: str | None) -> Recipe:
     return load_recipe(name or project.recipes.default, project.recipes_dir)
 
 
-def plan_design(project: Project, model_dir: Path, recipe: Recipe, context: int | None = None) -> Design:
-    """Import a checkpoint and plan the chip for it.
+def draw(config: ModelConfig, seed: int, cache: Path) -> tuple[Path, bool]:
+    """A checkpoint folder of random weights, and whether it was in the cache already.
+
+    Raises:
+        InputError: the cache cannot be used.
+    """
+    return cached_synthetic(config, seed, cache)
+
+
+def plan_chip(
+    project: Project, config: ModelConfig, recipe: Recipe, context: int | None = None
+) -> tuple[Recipe, Any]:
+    """Plan the chip for an architecture; returns the recipe with the chip's context, and the plan.
 
     Args:
         context: positions of the chip, in place of the recipe's.
 
     Raises:
+        InputError: architecture, recipe and chip do not fit together.
+    """
+    if context is not None:
+        if not 1 <= context <= config.context:
+            raise InputError(
+                f"is {context}, expected 1 .. {config.context}, the model's own", key="--context"
+            )
+        recipe = recipe.model_copy(update={"context": context})
+    return recipe, load_object(project, project.chip.plan, key="chip.plan")(config, recipe)
+
+
+def plan_design(project: Project, model_dir: Path, recipe: Recipe, context: int | None = None) -> Design:
+    """Import a checkpoint and plan the chip for it; arguments as for ``plan_chip``.
+
+    Raises:
         InputError: the checkpoint is bad, or checkpoint, recipe and chip do not fit together.
     """
     checkpoint = load_checkpoint(model_dir)
-    if context is not None:
-        longest = checkpoint.config.context
-        if not 1 <= context <= longest:
-            raise InputError(f"is {context}, expected 1 .. {longest}, the model's own", key="--context")
-        recipe = recipe.model_copy(update={"context": context})
-    plan = load_object(project, project.chip.plan, key="chip.plan")(checkpoint.config, recipe)
+    recipe, plan = plan_chip(project, checkpoint.config, recipe, context)
     return Design(project, checkpoint, recipe, plan)
 
 
@@ -118,8 +139,12 @@ def make_golden(design: Design, model: QuantizedModel) -> Any:
 
 def render_fabric(design: Design, out: Path) -> Fabric:
     """Render the chip's SystemVerilog into ``out``, an empty folder; no weight goes into it."""
-    project = design.project
-    renderings = load_object(project, project.chip.renderings, key="chip.renderings")(design.plan)
+    return render_plan(design.project, design.plan, out)
+
+
+def render_plan(project: Project, plan: Any, out: Path) -> Fabric:
+    """As ``render_fabric``, from the plan alone."""
+    renderings = load_object(project, project.chip.renderings, key="chip.renderings")(plan)
     names = render(renderings, templates=project.templates_dir, hw=project.hw_dir, out=out)
     return make_fabric(out, names, project.chip.top)
 
@@ -130,13 +155,13 @@ def etch(design: Design, model: QuantizedModel, out: Path) -> ImageSet:
     return write_images(out, images(model, design.plan))
 
 
-def locate(design: Design, texts: Sequence[str]) -> tuple[Injection, ...]:
-    """Where on the chip the bits are that ``--inject`` names.
+def locate(project: Project, plan: Any, texts: Sequence[str]) -> tuple[Injection, ...]:
+    """Where on the chip of a plan the bits are that ``--inject`` names.
 
     Raises:
         InputError: a text names no bit of this chip, or two name the same bit.
     """
-    site = load_object(design.project, design.project.chip.site, key="chip.site")
+    site = load_object(project, project.chip.site, key="chip.site")
     found: dict[tuple[Any, ...], Injection] = {}
     for text in texts:
         match = ROM_SITE.fullmatch(text)
@@ -146,7 +171,7 @@ def locate(design: Design, texts: Sequence[str]) -> tuple[Injection, ...]:
                 key="--inject",
                 hint="write rom:TENSOR[INDEX]^BIT, such as rom:lm_head[3,7]^0",
             )
-        layer, image, index, bit = place = site(match[1], design.plan)
+        layer, image, index, bit = place = site(match[1], plan)
         if place in found:
             raise InputError(f"{text!r} and {found[place].text!r} are the same bit", key="--inject")
         found[place] = Injection(text, layer, image, index, bit)

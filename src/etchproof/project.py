@@ -64,6 +64,12 @@ class RecipesSection(_Section):
     default: Text
 
 
+class ShapesSection(_Section):
+    """``[shapes]``: the folder of architectures without weights, relative to the root."""
+
+    path: Text = "models/shapes"
+
+
 class VerifSection(_Section):
     """``[verif]``: the module that cocotb runs, and its test that generates text from prompts."""
 
@@ -78,6 +84,7 @@ class _File(_Section):
     golden: GoldenSection
     chip: ChipSection
     recipes: RecipesSection
+    shapes: ShapesSection = ShapesSection()
     verif: VerifSection
 
 
@@ -109,6 +116,11 @@ class Project(_File):
     def recipes_dir(self) -> Path:
         """The folder of recipes."""
         return self._folder("recipes.path", self.recipes.path)
+
+    @property
+    def shapes_dir(self) -> Path:
+        """The folder of shapes."""
+        return self._folder("shapes.path", self.shapes.path)
 
     def _folder(self, key: str, value: str) -> Path:
         folder = self.root / value

@@ -30,8 +30,9 @@ VOLATILE: Final = (
     "sim.compare_s",
     "sim.build_s",
     "sim.build_cached",
+    "profile",
 )
-"""Fields that differ between two runs of one command: times, and whether the simulator was there already."""
+"""Fields that differ between two runs of one command: times, memory, whether the simulator was there already."""
 
 
 class _Record(BaseModel):
@@ -59,6 +60,12 @@ class RecipeRecord(_Record):
     name: str
     sha256: Sha256 = Field(description="hash of what it says, without its name and description")
     context: Count = Field(description="positions that the chip holds")
+    method: Literal["rtn", "gptq"] = Field(
+        description="how codes were found: to nearest, or compensating errors"
+    )
+    calibration: Literal["sampled", "random"] = Field(
+        description="where the calibration text came from: the model itself, or random tokens"
+    )
 
 
 class SimRecord(_Record):
@@ -75,6 +82,28 @@ class SimRecord(_Record):
     compare_s: Seconds = Field(description="part of wall_s spent comparing")
     build_s: Seconds = Field(description="what building the simulator took, when it was built")
     build_cached: bool = Field(description="whether the simulator was built before this run")
+
+
+class StageRecord(_Record):
+    """What one stage of the run took."""
+
+    name: str = Field(
+        description="as on the screen; of the simulator's process: startup, simulate, golden, compare"
+    )
+    wall_s: Seconds
+
+
+class ProfileRecord(_Record):
+    """Where time and memory went."""
+
+    total_s: Seconds = Field(description="from the start of the command to the verdict")
+    stages: tuple[StageRecord, ...] = Field(description="in order; other is what no stage accounts for")
+    peak_rss_bytes: Count | None = Field(
+        description="most memory that this process held; null where it is not told"
+    )
+    simulator_peak_rss_bytes: Count | None = Field(
+        description="most memory that the simulator's process held; null where it is not told"
+    )
 
 
 class RunResult(_Record):
@@ -115,6 +144,9 @@ class RunResult(_Record):
     )
     taps: tuple[TapCount, ...] = Field(description="the counts of each tap, in dataflow order")
     sim: SimRecord
+    profile: ProfileRecord | None = Field(
+        default=None, description="where time and memory went; null without --profile"
+    )
     rerun: str = Field(description="the command that repeats this run, one line for a POSIX shell")
 
     def to_json(self) -> str:

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from etchproof.result import RunResult
+from etchproof.result import VOLATILE, RunResult
 from etchproof.sim.build import CACHE_ENV
 
 PROMPT = "Once upon a time"
@@ -58,11 +59,12 @@ def command(*words: str | Path) -> list[str]:
 def cosim(cli_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Cosim:
     """``etchproof cosim`` of a few tokens in a folder of its own: arguments are further words, keywords are paths."""
 
-    def run(*words: str | Path, model: Path = tiny_checkpoint, prompt: str | None = PROMPT) -> Done:
+    def run(*words: str | Path, model: Path | None = tiny_checkpoint, prompt: str | None = PROMPT) -> Done:
         folder = tmp_path_factory.mktemp("cosim")
+        source = [model] if model is not None else []
         prompted = ["--prompt", prompt] if prompt is not None else []
         done = subprocess.run(
-            command("cosim", model, *prompted, "--tokens", f"{TOKENS}", "--out", folder / "out", *words),
+            command("cosim", *source, *prompted, "--tokens", f"{TOKENS}", "--out", folder / "out", *words),
             cwd=folder,
             env=cli_env,
             capture_output=True,
@@ -80,3 +82,13 @@ def passed(cosim: Cosim, tmp_path_factory: pytest.TempPathFactory) -> tuple[Done
     """A run that passes, and the taps that it dumped."""
     dump = tmp_path_factory.mktemp("dump") / "taps.npz"
     return cosim("--dump-taps", dump), dump
+
+
+def drop_volatile(record: dict[str, Any]) -> None:
+    """What may differ between two runs of one command goes from ``run.json``."""
+    for field in VOLATILE:
+        outer, _, inner = field.partition(".")
+        if inner:
+            del record[outer][inner]
+        else:
+            del record[outer]

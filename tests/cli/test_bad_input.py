@@ -12,6 +12,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from etchproof import cli
+from etchproof.sim.build import CACHE_ENV
 from etchproof.tools import VERILATOR_ENV
 from tests.cli.conftest import command
 
@@ -191,7 +192,7 @@ def test_one_site_twice(refused: Cli, model: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        ([], "Missing argument 'MODEL_DIR'"),
+        ([], "MODEL_DIR: is missing (name a checkpoint folder, or a --shape)"),
         (["models", "more"], "more"),
         (["models", "--nope"], "--nope"),
         (["models", "--tokens", "0"], "--tokens"),
@@ -209,6 +210,96 @@ def test_one_site_twice(refused: Cli, model: Path) -> None:
 )
 def test_usage(refused: Cli, words: list[str], problem: str) -> None:
     assert problem in refused("cosim", *words)
+
+
+SHAPE = """\
+vocab_size: 640
+hidden_size: 32
+intermediate_size: 48
+n_layers: 3
+n_heads: 4
+n_kv_heads: 2
+head_dim: 8
+context: 1024
+"""
+
+
+@pytest.fixture
+def shape(tmp_path: Path) -> Path:
+    """A small shape, by its file."""
+    path = tmp_path / "small.yaml"
+    path.write_text(SHAPE, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["models", "--shape", "x"], "--shape: stands beside MODEL_DIR (give one of them)"),
+        (["models", "--layers", "1"], "--layers: stands without --shape (a checkpoint is taken as it is)"),
+        (["models", "--vocab", "9"], "--vocab: stands without --shape (a checkpoint is taken as it is)"),
+        (
+            ["models", "--random-weights", "1"],
+            "--random-weights: stands without --shape (a checkpoint is taken as it is)",
+        ),
+        (
+            ["--shape", "llama-3.1-8b"],
+            "--random-weights: is missing (a shape has no weights: give the seed of random ones)",
+        ),
+    ],
+)
+def test_a_checkpoint_or_a_shape(refused: Cli, words: list[str], line: str) -> None:
+    assert refused("cosim", *words) == line
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--layers", "4"], "--layers: is 4, expected 1 .. 3, the shape's own"),
+        (["--layers", "0"], "--layers: is 0, expected 1 .. 3, the shape's own"),
+        (["--vocab", "641"], "--vocab: is 641, expected 1 .. 640, the shape's own"),
+        (["--prompt", "Once"], "--prompt: random weights have no tokenizer (give --prompt-ids)"),
+        (["--prompt-ids", "512"], "--prompt-ids: 512 is outside the vocabulary of 512"),
+        (["--context", "1025"], "--context: is 1025, expected 1 .. 1024, the model's own"),
+        (
+            ["--tokens", "513"],
+            "--tokens: is 513: with the prompt's 1 tokens that takes 513 positions, the chip's context holds 512 "
+            "(at most 512 fit)",
+        ),
+        (["--inject", "rom:model.layers.3.mlp.up_proj[0,0]^0"], "layer 3 of 3 (layers count from 0)"),
+        (["--timeout", "0"], "--timeout: is 0.0, expected more than 0 seconds"),
+        (["--recipe", "w5a16"], "recipe 'w5a16' is not known (known are w3w6a16, w4a16, w6a16, w8a16, w8a8)"),
+    ],
+)
+def test_a_shape_is_refused_before_weights_are_drawn(
+    refused: Cli, shape: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], line: str
+) -> None:
+    monkeypatch.setenv(CACHE_ENV, str(tmp_path / "cache"))
+    assert refused("cosim", "--shape", shape, "--random-weights", "1", *words).endswith(line)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_bad_shapes(refused: Cli, shape: Path) -> None:
+    known = "known are llama-3.1-8b, llama-3.2-1b, llama-3.2-3b"
+    assert refused("cosim", "--shape", "llama-4", "--random-weights", "1").endswith(
+        f"shape 'llama-4' is not known ({known})"
+    )
+    assert "Invalid value for '--random-weights'" in refused(
+        "cosim", "--shape", shape, "--random-weights", "-1"
+    )
+    shape.write_text(SHAPE.replace("head_dim: 8", "head_dim: 7"), encoding="utf-8")
+    line = refused("cosim", "--shape", shape, "--random-weights", "1")
+    assert line.startswith(f"{shape}: head_dim: is 7, expected an even number")
+    assert (
+        refused("cosim", "--shape", "nowhere.yaml", "--random-weights", "1") == "nowhere.yaml: file not found"
+    )
+
+
+def test_render_takes_a_checkpoint_or_a_shape(refused: Cli, shape: Path) -> None:
+    assert refused("render", "--out", "out").startswith("MODEL_DIR: is missing")
+    assert refused("render", "models", "--shape", shape, "--out", "out").startswith("--shape: stands beside")
+    assert refused("render", "models", "--vocab", "3", "--out", "out").startswith("--vocab: stands without")
+    assert refused("render", "--shape", shape, "--layers", "4", "--out", "out").startswith("--layers: is 4")
 
 
 def test_unknown_command(refused: Cli) -> None:

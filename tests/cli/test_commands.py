@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
@@ -18,6 +19,7 @@ from etchproof.cosim import CosimRequest
 from etchproof.project import load_project
 from etchproof.quality import QualityReport
 from etchproof.result import VOLATILE, RunResult, json_schema
+from etchproof.shape import RandomModel
 from tests.cli.conftest import command
 
 
@@ -44,6 +46,21 @@ def test_recipes(capsys: pytest.CaptureFixture[str], repo_root: Path) -> None:
     for name in ("w8a16", "w6a16", "w4a16", "w3w6a16"):
         assert re.search(rf"^{name} ", out, re.MULTILINE)
     assert out.splitlines()[-1] == "default: w6a16"
+
+
+def test_shapes(capsys: pytest.CaptureFixture[str], repo_root: Path) -> None:
+    assert cli.run(["shapes", "--project", str(repo_root)]) == 0
+    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    assert rows["llama-3.1-8b"] == ["32", "4096", "14336", "32", "8", "128", "128256", "8.03", "G"]
+    assert {"llama-3.2-1b", "llama-3.2-3b"} <= set(rows)
+
+
+def test_render_of_a_shape(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A part of a shape, of any size: nothing is drawn."""
+    words = ["render", "--shape", "llama-3.2-1b", "--layers", "1", "--recipe", "w4a16"]
+    assert cli.run([*words, "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "ep_chip.sv").is_file()
+    assert "fabric_sha256" in capsys.readouterr().out
 
 
 def test_render(capsys: pytest.CaptureFixture[str], tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -106,6 +123,54 @@ def test_rerun_command_is_one_line_that_reads_back(repo_root: Path, prompt: str)
     assert words[start + 4] == (f"--prompt={prompt}" if prompt.isprintable() else "--prompt-ids=1,2,3")
     assert words[start + 5 : start + 8] == ["--tokens=7", "--seed=3", "--build=strict"]
     assert words[-3:] == ["--inject=rom:lm_head[3,7]^0", "--inject=rom:lm_head[4,7]^0", "--context=40"]
+
+
+def test_rerun_command_of_a_random_model(repo_root: Path) -> None:
+    model = RandomModel("own shapes/small.yaml", seed=0, layers=2, vocab=70)
+    request = CosimRequest(
+        project=load_project(repo_root),
+        model_dir=None,
+        recipe=None,
+        prompt=None,
+        prompt_ids=None,
+        tokens=7,
+        random_model=model,
+        profile=True,
+    )
+    words = shlex.split(rerun_command(request, [1]))
+    start = words.index("cosim")
+    assert words[start + 1 : start + 7] == [
+        f"--shape={Path.cwd() / 'own shapes/small.yaml'}",
+        "--random-weights=0",
+        "--layers=2",
+        "--vocab=70",
+        f"--project={repo_root}",
+        "--recipe=w6a16",
+    ]
+    assert words[start + 7] == "--prompt-ids=1"
+    assert words[-1] == "--profile"
+    whole = dataclasses.replace(request, random_model=RandomModel("llama-3.1-8b", seed=3), profile=False)
+    words = shlex.split(rerun_command(whole, [1]))
+    assert words[start + 1 : start + 4] == [
+        "--shape=llama-3.1-8b",
+        "--random-weights=3",
+        f"--project={repo_root}",
+    ]
+    assert "--profile" not in words
+
+
+@pytest.mark.parametrize("model_dir", [None, Path("models/tiny")])
+def test_a_request_has_one_source(repo_root: Path, model_dir: Path | None) -> None:
+    with pytest.raises(ValueError, match="either a checkpoint or a random model"):
+        CosimRequest(
+            project=load_project(repo_root),
+            model_dir=model_dir,
+            recipe=None,
+            prompt=None,
+            prompt_ids=None,
+            tokens=1,
+            random_model=None if model_dir is None else RandomModel("llama-3.1-8b", seed=1),
+        )
 
 
 def test_schema_file_is_the_models(repo_root: Path) -> None:

@@ -9,14 +9,12 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from etchproof.compare import tap_plan
-from etchproof.result import VOLATILE
-from tests.cli.conftest import LIMIT_S, PROMPT, TOKENS, Cosim, Done, command
+from tests.cli.conftest import LIMIT_S, PROMPT, TOKENS, Cosim, Done, command, drop_volatile
 
 pytestmark = pytest.mark.sim
 
@@ -83,12 +81,6 @@ def test_rerun_gives_the_same_record(
     for record in (first, second):
         drop_volatile(record)
     assert first == second
-
-
-def drop_volatile(record: dict[str, Any]) -> None:
-    for field in VOLATILE:
-        inner, _, name = field.partition(".")
-        del record[inner][name]
 
 
 def test_dumped_taps(passed: tuple[Done, Path]) -> None:

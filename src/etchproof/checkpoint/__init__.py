@@ -2,7 +2,7 @@
 
 from etchproof.checkpoint.config import LinearScaling, Llama3Scaling, ModelConfig, RopeConfig, read_config
 from etchproof.checkpoint.load import Checkpoint, load_checkpoint
-from etchproof.checkpoint.synthetic import write_synthetic
+from etchproof.checkpoint.synthetic import cached_synthetic, write_synthetic
 from etchproof.checkpoint.tensors import expected_tensors
 from etchproof.checkpoint.tokenizer import TextStream, Tokenizer
 
@@ -14,6 +14,7 @@ __all__ = [
     "RopeConfig",
     "TextStream",
     "Tokenizer",
+    "cached_synthetic",
     "expected_tensors",
     "load_checkpoint",
     "read_config",

@@ -10,12 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
@@ -23,10 +26,16 @@ from torch import Tensor
 from etchproof.checkpoint.config import ModelConfig
 from etchproof.checkpoint.tensors import INDEX_FILE, SINGLE_FILE, expected_tensors
 from etchproof.checkpoint.tokenizer import TOKENIZER_FILE
+from etchproof.errors import InputError
 
 RopeForm = Literal["new", "old"]
 
-_BLOCK: Final = 1 << 22  # weights drawn at once
+WRITER_VERSION: Final = 1
+"""Raised whenever the same config and seed give other bytes."""
+
+_BLOCK: Final = 1 << 15  # weights drawn at once: what they go through stays in a core's own cache
+_SHARD_BYTES: Final = 1 << 31
+_ENTRY_FILE: Final = "synthetic.json"
 _DTYPE_NAMES: Final = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 
 
@@ -69,21 +78,77 @@ def write_synthetic(
     return folder
 
 
-def random_tensor(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
-    """One float32 tensor of a synthetic checkpoint, drawn from a generator of its own, seeded by ``seed`` and
-    ``name``.
+def cached_synthetic(config: ModelConfig, seed: int, cache_dir: Path) -> tuple[Path, bool]:
+    """A folder below ``cache_dir``/synthetic with bfloat16 weights and no tokenizer, drawn when it is not there.
 
-    A weight is the sum of four 16-bit integers (close to normal, bounded by 3.5 sigma), scaled to a standard
-    deviation of 1/sqrt(in_features) for matrices and 0.1 for vectors; norms centre on 1, biases on 0.
+    The folder is named after the config, and so is the model that it holds. Of runs side by side, one draws and the
+    others wait.
+
+    Returns:
+        The folder, and whether it was there.
+
+    Raises:
+        InputError: the cache cannot be used.
+    """
+    shape = config.model_dump(mode="json")
+    content = {"config": shape, "seed": seed, "dtype": "bfloat16", "writer": WRITER_VERSION}
+    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+    entry = cache_dir / "synthetic" / key
+    folder = entry / config.name
+    try:
+        if _is_whole(folder):
+            return folder, True
+        entry.mkdir(parents=True, exist_ok=True)
+        with FileLock(entry / ".lock"):
+            if _is_whole(folder):
+                return folder, True
+            size_bytes = 2 * sum(math.prod(shape) for shape in expected_tensors(config).values())
+            with tempfile.TemporaryDirectory(dir=entry, prefix=".new-") as parent:
+                fresh = Path(parent) / config.name
+                shards = -(-size_bytes // _SHARD_BYTES)
+                write_synthetic(fresh, config, seed, dtype=torch.bfloat16, shards=shards, tokenizer=False)
+                sizes = {path.name: path.stat().st_size for path in sorted(fresh.iterdir())}
+                _write_json(fresh / _ENTRY_FILE, {**content, "size_bytes": sizes})
+                if folder.exists():  # damaged, or it would have been used
+                    shutil.rmtree(folder)
+                fresh.rename(folder)
+    except OSError as error:
+        raise InputError(f"cannot be used: {error.strerror or error}", source=entry) from error
+    return folder, False
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a folder of the cache holds what was written."""
+    try:
+        sizes = json.loads((folder / _ENTRY_FILE).read_text(encoding="utf-8"))["size_bytes"]
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def random_tensor(name: str, shape: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """One tensor of a synthetic checkpoint, drawn from a generator of its own, seeded by ``seed`` and ``name``.
+
+    A weight is the sum of four 16-bit integers (close to normal, bounded by 3.5 sigma), scaled in float32 to a standard
+    deviation of 1/sqrt(in_features) for matrices and 0.1 for vectors, and rounded to ``dtype``; norms centre on 1,
+    biases on 0.
     """
     if len(shape) == 1:
         mean, sigma = (0.0 if name.endswith(".bias") else 1.0), 0.1
     else:
         mean, sigma = 0.0, 1 / math.sqrt(shape[-1])
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    raw = np.random.PCG64(int.from_bytes(digest[:16], "little"))
-    values = np.concatenate([_near_normal(raw, count) for count in _blocks(math.prod(shape))])
-    return torch.from_numpy(np.float32(mean) + np.float32(sigma) * values).reshape(shape)
+    generator = np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
+    result = torch.empty(shape, dtype=dtype)
+    flat = result.view(-1)
+    values = np.empty(min(_BLOCK, len(flat)), dtype=np.float32)
+    for first in range(0, len(flat), _BLOCK):
+        block = values[: len(flat) - first]
+        _near_normal(generator, block)
+        block *= np.float32(sigma)
+        block += np.float32(mean)
+        flat[first : first + len(block)] = torch.from_numpy(block)
+    return result
 
 
 def hf_config(config: ModelConfig, dtype: torch.dtype, rope_form: RopeForm) -> dict[str, Any]:
@@ -124,23 +189,30 @@ def hf_config(config: ModelConfig, dtype: torch.dtype, rope_form: RopeForm) -> d
 
 
 def _draw(shapes: dict[str, tuple[int, ...]], seed: int, dtype: torch.dtype) -> dict[str, Tensor]:
-    return {name: random_tensor(name, shape, seed).to(dtype) for name, shape in shapes.items()}
+    """The tensors, several at a time: each has a generator of its own."""
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        by_size = sorted(shapes, key=lambda name: -math.prod(shapes[name]))  # the long ones first
+        drawn = {name: pool.submit(random_tensor, name, shapes[name], seed, dtype) for name in by_size}
+        return {name: drawn[name].result() for name in shapes}
 
 
-def _near_normal(raw: np.random.PCG64, count: int) -> NDArray[np.float32]:
-    """``count`` float32 of mean 0 and standard deviation 1, each from one 64-bit word of the raw stream."""
-    words = np.asarray(raw.random_raw(count), dtype=np.uint64)  # (count,)
+def _near_normal(generator: np.random.Generator, values: NDArray[np.float32]) -> None:
+    """Fill ``values`` (count,) with mean 0 and standard deviation 1, each from one 64-bit word of the raw stream."""
+    # From the full range, integers() is the raw stream itself; random_raw() takes a lock for each word.
+    words = generator.integers(0, 2**64 - 1, size=len(values), dtype=np.uint64, endpoint=True)  # (count,)
     lanes = np.uint64(0x0000_FFFF_0000_FFFF)
-    pairs = (words & lanes) + (words >> np.uint64(16) & lanes)  # two sums of two, 17 bits each
-    sums = ((pairs & np.uint64(0x1FFFF)) + (pairs >> np.uint64(32))).astype(np.int32)  # (count,) sums of four
-    centred = 2 * sums - 4 * 0xFFFF  # (count,) int32, symmetric about 0
-    values: NDArray[np.float32] = centred.astype(np.float32) / np.float32(2 * 0x10000 / math.sqrt(3))
-    return values
-
-
-def _blocks(total: int) -> Iterator[int]:
-    for first in range(0, total, _BLOCK):
-        yield min(_BLOCK, total - first)
+    upper = words >> np.uint64(16)
+    upper &= lanes
+    words &= lanes
+    words += upper  # two sums of two, 17 bits each
+    np.right_shift(words, np.uint64(32), out=upper)
+    words &= np.uint64(0x1FFFF)
+    words += upper  # (count,) sums of four
+    centred = words.view(np.int64)
+    centred *= 2
+    centred -= 4 * 0xFFFF  # symmetric about 0
+    values[:] = centred
+    values /= np.float32(2 * 0x10000 / math.sqrt(3))
 
 
 def _split(shapes: dict[str, tuple[int, ...]], shards: int) -> list[dict[str, tuple[int, ...]]]:

@@ -33,6 +33,29 @@ _Model = Annotated[
     Path,
     typer.Argument(metavar="MODEL_DIR", help="Checkpoint folder in Hugging Face form.", show_default=False),
 ]
+_ModelOrShape = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="MODEL_DIR",
+        help="Checkpoint folder in Hugging Face form; none with --shape.",
+        show_default=False,
+    ),
+]
+_Shape = Annotated[
+    str | None,
+    typer.Option(
+        "--shape",
+        metavar="NAME|FILE",
+        help="In place of MODEL_DIR: a shape (`etchproof shapes`) or a .yaml file.",
+    ),
+]
+_Layers = Annotated[
+    int | None, typer.Option("--layers", metavar="N", help="Of the shape. Default: all of its layers.")
+]
+_Vocab = Annotated[
+    int | None,
+    typer.Option("--vocab", metavar="N", help="Of the shape. Default: 512, or its own where it is smaller."),
+]
 _Recipe = Annotated[
     str | None,
     typer.Option(
@@ -91,7 +114,14 @@ def _root(
 
 @APP.command()
 def cosim(
-    model: _Model,
+    model: _ModelOrShape = None,
+    shape: _Shape = None,
+    layers: _Layers = None,
+    random_weights: Annotated[
+        int | None,
+        typer.Option("--random-weights", metavar="SEED", min=0, help="Of the shape: the weights' seed."),
+    ] = None,
+    vocab: _Vocab = None,
     recipe: _Recipe = None,
     prompt: Annotated[
         str | None,
@@ -133,6 +163,9 @@ def cosim(
         float, typer.Option("--timeout", metavar="S", help="Wall-clock limit of the simulation.")
     ] = 600.0,
     context: _Context = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show and record where time and memory went.")
+    ] = False,
     project: _Project = None,
     debug: _Debug = False,
 ) -> Action:
@@ -147,6 +180,10 @@ def cosim(
         return run_cosim(
             project=project,
             model=model,
+            shape=shape,
+            layers=layers,
+            random_weights=random_weights,
+            vocab=vocab,
             recipe=recipe,
             prompt=prompt,
             prompt_ids=prompt_ids,
@@ -158,6 +195,7 @@ def cosim(
             kind=build,
             timeout_s=timeout,
             context=context,
+            profile=profile,
         )
 
     return Action(run, debug)
@@ -206,10 +244,13 @@ def quality(
 
 @APP.command()
 def render(
-    model: _Model,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder, new or empty.", show_default=False)
     ],
+    model: _ModelOrShape = None,
+    shape: _Shape = None,
+    layers: _Layers = None,
+    vocab: _Vocab = None,
     recipe: _Recipe = None,
     context: _Context = None,
     project: _Project = None,
@@ -220,7 +261,16 @@ def render(
     def run() -> int:
         from etchproof.cli.render import run_render
 
-        return run_render(project=project, model=model, recipe=recipe, out=out, context=context)
+        return run_render(
+            project=project,
+            model=model,
+            shape=shape,
+            layers=layers,
+            vocab=vocab,
+            recipe=recipe,
+            out=out,
+            context=context,
+        )
 
     return Action(run, debug)
 
@@ -233,5 +283,17 @@ def recipes(project: _Project = None, debug: _Debug = False) -> Action:
         from etchproof.cli.recipes import run_recipes
 
         return run_recipes(project=project)
+
+    return Action(run, debug)
+
+
+@APP.command()
+def shapes(project: _Project = None, debug: _Debug = False) -> Action:
+    """List the project's shapes."""
+
+    def run() -> int:
+        from etchproof.cli.shapes import run_shapes
+
+        return run_shapes(project=project)
 
     return Action(run, debug)

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etchproof.cli.console import Progress, make_console
+from etchproof.cli.source import check_source
 from etchproof.errors import InputError
 from etchproof.project import find_project, load_project
 
 if TYPE_CHECKING:
-    from etchproof.cosim import CosimRequest
+    from etchproof.request import CosimRequest
 
 
-def run_cosim(*, project: Path | None, prompt_ids: str | None, model: Path, **options: Any) -> int:
+def run_cosim(
+    *,
+    project: Path | None,
+    prompt_ids: str | None,
+    model: Path | None,
+    shape: str | None,
+    layers: int | None,
+    random_weights: int | None,
+    vocab: int | None,
+    **options: Any,
+) -> int:
     """0 for PASS, 1 for FAIL."""
+    begun = time.perf_counter()
+    check_source(model, shape, {"--layers": layers, "--random-weights": random_weights, "--vocab": vocab})
+    if shape is not None and random_weights is None:
+        raise InputError(
+            "is missing", key="--random-weights", hint="a shape has no weights: give the seed of random ones"
+        )
     found = load_project(project) if project else find_project()
     ids = _ids(prompt_ids, options["prompt"])
     console = make_console()
@@ -25,10 +43,16 @@ def run_cosim(*, project: Path | None, prompt_ids: str | None, model: Path, **op
     with progress.stage("start") as say:
         from etchproof.cli.report import print_report
         from etchproof.cosim import CosimRequest, cosim
+        from etchproof.shape import RandomModel
 
         say(f"project {found.name}")
-    request = CosimRequest(project=found, model_dir=model, prompt_ids=ids, **options)
-    outcome = cosim(request, progress, lambda prompt: rerun_command(request, prompt))
+    random_model = None
+    if shape is not None and random_weights is not None:
+        random_model = RandomModel(shape, random_weights, layers, vocab)
+    request = CosimRequest(
+        project=found, model_dir=model, random_model=random_model, prompt_ids=ids, **options
+    )
+    outcome = cosim(request, progress, lambda prompt: rerun_command(request, prompt), begun)
     print_report(console, outcome)
     return 0 if outcome.result.verdict == "PASS" else 1
 
@@ -42,9 +66,9 @@ def rerun_command(request: CosimRequest, prompt: Sequence[int]) -> str:
     words = [
         *_program(),
         "cosim",
-        str(request.model_dir.absolute()),
+        *_source(request),
         f"--project={request.project.root}",
-        f"--recipe={_recipe(request)}",
+        f"--recipe={_name_or_file(request.recipe or request.project.recipes.default)}",
     ]
     if request.prompt is not None and request.prompt.isprintable():
         words.append(f"--prompt={request.prompt}")
@@ -55,11 +79,25 @@ def rerun_command(request: CosimRequest, prompt: Sequence[int]) -> str:
     words += [f"--inject={site}" for site in request.inject]
     if request.context is not None:
         words.append(f"--context={request.context}")
+    if request.profile:
+        words.append("--profile")
     return shlex.join(words)
 
 
-def _recipe(request: CosimRequest) -> str:
-    name = request.recipe or request.project.recipes.default
+def _source(request: CosimRequest) -> list[str]:
+    """The words for what is simulated."""
+    model = request.random_model
+    if model is None:
+        assert request.model_dir is not None
+        return [str(request.model_dir.absolute())]
+    words = [f"--shape={_name_or_file(model.shape)}", f"--random-weights={model.seed}"]
+    words += [f"--layers={model.layers}"] if model.layers is not None else []
+    words += [f"--vocab={model.vocab}"] if model.vocab is not None else []
+    return words
+
+
+def _name_or_file(name: str) -> str:
+    """A recipe's or a shape's name as it is; a file from anywhere."""
     return str(Path(name).absolute()) if name.endswith((".yaml", ".yml")) else name
 
 

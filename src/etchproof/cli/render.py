@@ -6,19 +6,35 @@ from pathlib import Path
 
 from etchproof import flow
 from etchproof.cli.console import make_console
+from etchproof.cli.source import check_source
 from etchproof.project import find_project, load_project
 from etchproof.run_folder import check_out
+from etchproof.shape import cut_shape, load_shape
 
 
 def run_render(
-    *, project: Path | None, model: Path, recipe: str | None, out: Path, context: int | None
+    *,
+    project: Path | None,
+    model: Path | None,
+    shape: str | None,
+    layers: int | None,
+    vocab: int | None,
+    recipe: str | None,
+    out: Path,
+    context: int | None,
 ) -> int:
     """Always 0."""
+    check_source(model, shape, {"--layers": layers, "--vocab": vocab})
     found = load_project(project) if project else find_project()
     check_out(out)
-    design = flow.plan_design(found, model, flow.read_recipe(found, recipe), context)
+    named = flow.read_recipe(found, recipe)
+    if model is not None:
+        plan = flow.plan_design(found, model, named, context).plan
+    else:
+        config = cut_shape(load_shape(str(shape), found.shapes_dir), layers=layers, vocab=vocab)
+        _, plan = flow.plan_chip(found, config, named, context)
     out.mkdir(parents=True, exist_ok=True)
-    fabric = flow.render_fabric(design, out)
+    fabric = flow.render_plan(found, plan, out)
     console = make_console()
     for name in fabric.sources:
         console.print(str(out / name), soft_wrap=True)

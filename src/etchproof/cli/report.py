@@ -12,7 +12,7 @@ from rich.text import Text
 
 from etchproof.compare import TapCount
 from etchproof.cosim import Outcome
-from etchproof.result import RunResult
+from etchproof.result import ProfileRecord, RunResult
 from etchproof.taps import HEAD_TAPS, LAYER_TAPS, TAIL_TAPS
 
 EQUAL: Final = "."
@@ -32,6 +32,10 @@ def print_report(console: Console, outcome: Outcome) -> None:
         console.print(line, soft_wrap=True)
     console.print(f"run      {outcome.folder}", soft_wrap=True)
     console.print(f"rerun    {result.rerun}", soft_wrap=True)
+    if result.profile is not None:
+        console.print()
+        console.print(profile_table(result.profile))
+        console.print(memory(result.profile))
 
 
 def tap_table(taps: Sequence[TapCount], n_layers: int, tokens: int, width: int) -> Table:
@@ -111,6 +115,31 @@ def verdict(result: RunResult) -> list[Text]:
     if len(result.reasons) > _MAX_REASONS:
         lines.append(Text(f"         and {len(result.reasons) - _MAX_REASONS} more in run.json"))
     return lines
+
+
+def profile_table(profile: ProfileRecord) -> Table:
+    """Seconds and per cent of each stage."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
+    table.add_column("stage")
+    table.add_column("seconds", justify="right")
+    table.add_column("per cent", justify="right")
+    for stage in profile.stages:
+        share = stage.wall_s / profile.total_s if profile.total_s else 0.0
+        table.add_row(stage.name, f"{stage.wall_s:,.2f}", f"{100 * share:.1f}")
+    table.add_row("total", f"{profile.total_s:,.2f}", "100.0")
+    return table
+
+
+def memory(profile: ProfileRecord) -> str:
+    """The most memory that the two processes held."""
+
+    def shown(size_bytes: int | None) -> str:
+        return "unknown" if size_bytes is None else f"{size_bytes / 2**20:,.0f} MiB"
+
+    return (
+        f"memory   at most {shown(profile.peak_rss_bytes)} of this process, "
+        f"{shown(profile.simulator_peak_rss_bytes)} of the simulator"
+    )
 
 
 def _row(tap: str, counts: Sequence[TapCount | None], tokens: int) -> list[Text]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,13 @@ from etchproof.checkpoint import (
     Llama3Scaling,
     ModelConfig,
     RopeConfig,
+    cached_synthetic,
     load_checkpoint,
     read_config,
     write_synthetic,
 )
 from etchproof.checkpoint.synthetic import RopeForm, random_tensor
+from etchproof.errors import InputError
 
 LLAMA3 = Llama3Scaling(factor=8, low_freq_factor=1, high_freq_factor=4, original_max_position_embeddings=16)
 
@@ -42,6 +45,19 @@ def test_a_tensor_does_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPa
     whole = random_tensor("a.weight", (30, 41), seed=3)
     monkeypatch.setattr("etchproof.checkpoint.synthetic._BLOCK", 100)
     assert torch.equal(whole, random_tensor("a.weight", (30, 41), seed=3))
+
+
+def test_threads_change_nothing(tmp_path: Path, tiny: ModelConfig) -> None:
+    before = torch.get_num_threads()
+    digests = set()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            folder = write_synthetic(tmp_path / f"{threads}", tiny, seed=1)
+            digests.add(hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest())
+    finally:
+        torch.set_num_threads(before)
+    assert len(digests) == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
@@ -83,3 +99,75 @@ def test_the_tokenizer_fits_any_vocabulary(tmp_path: Path, tiny: ModelConfig, vo
         assert tokenizer.decode(ids) == "Hi there!\n\u20ac"
     elif vocab_size == 100:
         assert tokenizer.decode(ids) == "Hi there!\n"
+
+
+class TestCache:
+    def test_drawn_once(self, tmp_path: Path, tiny: ModelConfig) -> None:
+        folder, cached = cached_synthetic(tiny, 1, tmp_path)
+        assert not cached
+        assert folder.name == "tiny"
+        checkpoint = load_checkpoint(folder)
+        assert checkpoint.config == tiny
+        assert not (folder / "tokenizer.json").exists()
+        name = "model.layers.0.mlp.up_proj.weight"
+        expected = random_tensor(name, (10, 12), 1).bfloat16().float()
+        assert torch.equal(checkpoint.tensor(name), expected)
+        assert cached_synthetic(tiny, 1, tmp_path) == (folder, True)
+        assert not list(folder.parent.glob(".new-*"))
+
+    def test_the_same_bytes_anywhere(self, tmp_path: Path, tiny: ModelConfig) -> None:
+        here, there = (cached_synthetic(tiny, 3, tmp_path / name)[0] for name in ("here", "there"))
+        assert {path.name for path in here.iterdir()} == {path.name for path in there.iterdir()}
+        for path in here.iterdir():
+            assert path.read_bytes() == (there / path.name).read_bytes()
+
+    def test_whatever_differs_is_another_entry(self, tmp_path: Path, tiny: ModelConfig) -> None:
+        other = [
+            tiny,
+            tiny.model_copy(update={"n_layers": 1}),
+            tiny.model_copy(update={"vocab_size": 71}),
+            tiny.model_copy(update={"name": "other"}),
+        ]
+        folders = {cached_synthetic(config, seed, tmp_path)[0] for config in other for seed in (1, 2)}
+        assert len(folders) == 8
+
+    def test_another_writer_is_another_entry(
+        self, tmp_path: Path, tiny: ModelConfig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cached_synthetic(tiny, 1, tmp_path)
+        monkeypatch.setattr("etchproof.checkpoint.synthetic.WRITER_VERSION", 99)
+        assert not cached_synthetic(tiny, 1, tmp_path)[1]
+
+    @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "synthetic.json"])
+    @pytest.mark.parametrize("content", [None, b"{}"], ids=["gone", "cut"])
+    def test_a_damaged_entry_is_drawn_again(
+        self, tmp_path: Path, tiny: ModelConfig, name: str, content: bytes | None
+    ) -> None:
+        folder, _ = cached_synthetic(tiny, 1, tmp_path)
+        whole = (folder / name).read_bytes()
+        (folder / name).unlink()
+        if content is not None:
+            (folder / name).write_bytes(content)
+        assert cached_synthetic(tiny, 1, tmp_path) == (folder, False)
+        assert (folder / name).read_bytes() == whole
+
+    def test_large_ones_are_sharded(
+        self, tmp_path: Path, tiny: ModelConfig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("etchproof.checkpoint.synthetic._SHARD_BYTES", 1000)
+        folder, _ = cached_synthetic(tiny, 1, tmp_path)
+        assert len(list(folder.glob("model-*.safetensors"))) > 2
+        assert cached_synthetic(tiny, 1, tmp_path) == (folder, True)
+        load_checkpoint(folder)
+
+    def test_side_by_side(self, tmp_path: Path, tiny: ModelConfig) -> None:
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(2) as pool:
+            found = pool.starmap(cached_synthetic, [(tiny, 1, tmp_path)] * 4)
+        assert len({folder for folder, _ in found}) == 1
+        assert sorted(cached for _, cached in found) == [False, True, True, True]
+
+    def test_a_cache_that_cannot_be(self, tmp_path: Path, tiny: ModelConfig) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(InputError, match="cannot be used"):
+            cached_synthetic(tiny, 1, tmp_path / "file")

@@ -1,0 +1,194 @@
+"""What a co-simulation is asked for, checked in every part before a run's folder is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from etchproof import flow
+from etchproof.checkpoint import Checkpoint, ModelConfig, Tokenizer
+from etchproof.checkpoint.tokenizer import TOKENIZER_FILE
+from etchproof.errors import InputError
+from etchproof.flow import Design, Injection
+from etchproof.project import Project
+from etchproof.recipe import Recipe
+from etchproof.run_folder import check_out
+from etchproof.shape import RandomModel
+from etchproof.sim.build import Kind
+from etchproof.tools import tool_versions
+from etchproof.verdict import Generation
+
+
+@dataclass(frozen=True)
+class CosimRequest:
+    """What is asked for.
+
+    Attributes:
+        project: whose chip.
+        model_dir: the checkpoint; None with ``random_model``.
+        recipe: name or file; None is the project's default.
+        prompt: text; None with ``prompt_ids``. Empty text is the BOS token alone.
+        prompt_ids: token ids as they are, no BOS added; None with ``prompt``.
+        tokens: how many to generate.
+        out: the run's folder, new or empty; None for one below ``runs/``.
+        inject: faults that only the simulator sees.
+        dump_taps: where every tap goes as chip and golden have it, an .npz file.
+        seed: of everything random but the weights of ``random_model``.
+        kind: which build of the simulator.
+        timeout_s: wall-clock limit of the simulation.
+        context: positions of the chip, in place of the recipe's.
+        random_model: a shape to be filled with random weights, in place of a checkpoint.
+        profile: whether the record says where the time went.
+    """
+
+    project: Project
+    model_dir: Path | None
+    recipe: str | None
+    prompt: str | None
+    prompt_ids: tuple[int, ...] | None
+    tokens: int
+    out: Path | None = None
+    inject: tuple[str, ...] = ()
+    dump_taps: Path | None = None
+    seed: int = 1
+    kind: Kind = "fast"
+    timeout_s: float = 600.0
+    context: int | None = None
+    random_model: RandomModel | None = None
+    profile: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.model_dir is None) == (self.random_model is None):
+            raise ValueError("a run has either a checkpoint or a random model")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request whose every part has been checked, before anything is written but the cache.
+
+    Attributes:
+        request: as it came.
+        design: the checkpoint under its recipe.
+        asked: the recipe as named, before random weights or ``--context`` changed it.
+        tokenizer: None where the checkpoint has none.
+        planned: the prompt, and the text after it.
+        injections: where the faults are.
+        tools: version of each tool.
+    """
+
+    request: CosimRequest
+    design: Design
+    asked: Recipe
+    tokenizer: Tokenizer | None
+    planned: Generation
+    injections: tuple[Injection, ...]
+    tools: dict[str, str]
+
+
+def draw_model(request: CosimRequest, model: RandomModel, cache: Path) -> tuple[Path, str]:
+    """The checkpoint of a random model, drawn if need be, and a line on it.
+
+    What can be refused is refused before weights are drawn.
+
+    Raises:
+        InputError: the shape or a part of the request is bad, or the cache cannot be used.
+    """
+    recipe = _check_options(request)
+    config = model.config(request.project.shapes_dir)
+    if request.prompt:
+        raise InputError("random weights have no tokenizer", key="--prompt", hint="give --prompt-ids")
+    recipe, plan = flow.plan_chip(request.project, config, recipe.for_random_weights(), request.context)
+    _check_stimulus(request, config, recipe, plan, None)
+    folder, cached = flow.draw(config, model.seed, cache)
+    size_bytes = sum(path.stat().st_size for path in folder.iterdir())
+    return folder, f"{size_bytes:,} bytes of random weights, {'cached' if cached else 'drawn'}"
+
+
+def check(request: CosimRequest, model_dir: Path) -> Job:
+    """Import the checkpoint and check everything against it.
+
+    Raises:
+        InputError: bad input or a missing tool.
+    """
+    asked = _check_options(request)
+    recipe = asked if request.random_model is None else asked.for_random_weights()
+    design = flow.plan_design(request.project, model_dir, recipe, request.context)
+    checkpoint = design.checkpoint
+    tokenizer = _tokenizer(checkpoint, needed=bool(request.prompt))
+    planned, injections = _check_stimulus(request, checkpoint.config, design.recipe, design.plan, tokenizer)
+    return Job(request, design, asked, tokenizer, planned, injections, tool_versions())
+
+
+def _check_options(request: CosimRequest) -> Recipe:
+    """What needs no model; returns the recipe as named."""
+    if request.out is not None:
+        check_out(request.out)
+    if request.dump_taps is not None:
+        _check_dump(request.dump_taps)
+    if not request.timeout_s > 0:  # NaN is not either
+        raise InputError(f"is {request.timeout_s}, expected more than 0 seconds", key="--timeout")
+    return flow.read_recipe(request.project, request.recipe)
+
+
+def _check_dump(file: Path) -> None:
+    if file.suffix != ".npz":
+        raise InputError(f"{str(file)!r} does not end in .npz", key="--dump-taps")
+    if file.is_dir() or not file.absolute().parent.is_dir():
+        raise InputError(f"{str(file)!r} is a folder, or in none", key="--dump-taps")
+
+
+def _tokenizer(checkpoint: Checkpoint, *, needed: bool) -> Tokenizer | None:
+    if not needed and not (checkpoint.path / TOKENIZER_FILE).exists():
+        return None
+    try:
+        return checkpoint.tokenizer()
+    except InputError as error:
+        if error.source is not None and not Path(error.source).exists():
+            raise InputError(
+                error.problem, source=error.source, hint="give the prompt as --prompt-ids"
+            ) from None
+        raise
+
+
+def _check_stimulus(
+    request: CosimRequest, config: ModelConfig, recipe: Recipe, plan: Any, tokenizer: Tokenizer | None
+) -> tuple[Generation, tuple[Injection, ...]]:
+    """What the chip is to be fed, and with which faults."""
+    prompt = _prompt(request, config, tokenizer)
+    _check_length(len(prompt), request, recipe.chip_context(config))
+    injections = flow.locate(request.project, plan, request.inject)
+    return Generation(prompt, request.tokens, config.eos_token_ids), injections
+
+
+def _prompt(request: CosimRequest, config: ModelConfig, tokenizer: Tokenizer | None) -> tuple[int, ...]:
+    """The prompt's token ids, at least one."""
+    if request.prompt_ids is not None:
+        for token in request.prompt_ids:
+            if not 0 <= token < config.vocab_size:
+                raise InputError(
+                    f"{token} is outside the vocabulary of {config.vocab_size}", key="--prompt-ids"
+                )
+        ids = request.prompt_ids
+    elif tokenizer is not None and request.prompt:
+        ids = tuple(tokenizer.encode(request.prompt))
+    else:
+        ids = () if config.bos_token_id is None else (config.bos_token_id,)
+    if not ids:
+        raise InputError("is empty, and the model has no BOS token to begin with", key="--prompt")
+    return ids
+
+
+def _check_length(prompt: int, request: CosimRequest, context: int) -> None:
+    """The last generated token is not fed, so it takes no position."""
+    new = request.tokens
+    if prompt > context:
+        key = "--prompt" if request.prompt_ids is None else "--prompt-ids"
+        raise InputError(f"has {prompt} tokens, the chip's context holds {context}", key=key)
+    if prompt + new - 1 > context:
+        raise InputError(
+            f"is {new}: with the prompt's {prompt} tokens that takes {prompt + new - 1} positions, the chip's context "
+            f"holds {context}",
+            key="--tokens",
+            hint=f"at most {context - prompt + 1} fit",
+        )

@@ -1,0 +1,55 @@
+"""Who is told how a run goes, and the clock that keeps what each stage took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from etchproof.checkpoint import Tokenizer
+
+
+class Watcher(Protocol):
+    """Who is told how it goes."""
+
+    def stage(self, name: str) -> AbstractContextManager[Callable[[str], None]]:
+        """Around a stage; what is yielded takes one line on what came out."""
+        ...
+
+    def busy(self, line: str) -> None:
+        """What the current stage is doing."""
+        ...
+
+    def text(
+        self, tokenizer: Tokenizer | None, prompt: Sequence[int]
+    ) -> AbstractContextManager[Callable[[int], None]]:
+        """Around the simulation; what is yielded takes each token that the chip generates."""
+        ...
+
+
+class StageClock:
+    """A ``Watcher`` that hands everything on and keeps the time of each stage.
+
+    Attributes:
+        stages_s: seconds of each stage that ended well, by name, in order.
+    """
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+        self.stages_s: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Callable[[str], None]]:
+        started = time.perf_counter()
+        with self._watcher.stage(name) as say:
+            yield say
+        self.stages_s[name] = time.perf_counter() - started
+
+    def busy(self, line: str) -> None:
+        self._watcher.busy(line)
+
+    def text(
+        self, tokenizer: Tokenizer | None, prompt: Sequence[int]
+    ) -> AbstractContextManager[Callable[[int], None]]:
+        return self._watcher.text(tokenizer, prompt)
