@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -42,6 +42,16 @@ def check_header(
         )
     if dtype not in DTYPES:
         raise InputError(f"has dtype {dtype}, expected one of {', '.join(DTYPES)}", source=source, key=name)
+
+
+def refuse_missing(held: Container[str], expected: Mapping[str, tuple[int, ...]], source: Path) -> None:
+    """``InputError`` naming the first tensor of ``expected`` (by name, with shapes) that is not ``held``."""
+    missing = [name for name in expected if name not in held]
+    if missing:
+        more = f", and {len(missing) - 1} more with it" if len(missing) > 1 else ""
+        raise InputError(
+            f"is missing, expected shape {list(expected[missing[0]])}{more}", source=source, key=missing[0]
+        )
 
 
 def own_float32(values: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from etchproof.checkpoint.config import ModelConfig
+from etchproof.checkpoint.json_file import write_json
 from etchproof.checkpoint.tensors import INDEX_FILE, SINGLE_FILE, expected_tensors
 from etchproof.checkpoint.tokenizer import TOKENIZER_FILE
 from etchproof.errors import InputError
@@ -60,9 +61,9 @@ def write_synthetic(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "config.json", hf_config(config, dtype, rope_form))
+    write_json(folder / "config.json", hf_config(config, dtype, rope_form))
     if tokenizer:
-        _write_json(folder / TOKENIZER_FILE, _byte_tokenizer(config))
+        write_json(folder / TOKENIZER_FILE, _byte_tokenizer(config))
 
     parts = _split(expected_tensors(config), shards)
     if len(parts) == 1:
@@ -74,7 +75,7 @@ def write_synthetic(
         save_file(_draw(part, seed, dtype), folder / shard, metadata={"format": "pt"})
         weight_map.update(dict.fromkeys(part, shard))
     size_bytes = dtype.itemsize * sum(math.prod(shape) for part in parts for shape in part.values())
-    _write_json(folder / INDEX_FILE, {"metadata": {"total_size": size_bytes}, "weight_map": weight_map})
+    write_json(folder / INDEX_FILE, {"metadata": {"total_size": size_bytes}, "weight_map": weight_map})
     return folder
 
 
@@ -108,7 +109,7 @@ def cached_synthetic(config: ModelConfig, seed: int, cache_dir: Path) -> tuple[P
                 shards = -(-size_bytes // _SHARD_BYTES)
                 write_synthetic(fresh, config, seed, dtype=torch.bfloat16, shards=shards, tokenizer=False)
                 sizes = {path.name: path.stat().st_size for path in sorted(fresh.iterdir())}
-                _write_json(fresh / _ENTRY_FILE, {**content, "size_bytes": sizes})
+                write_json(fresh / _ENTRY_FILE, {**content, "size_bytes": sizes})
                 if folder.exists():  # damaged, or it would have been used
                     shutil.rmtree(folder)
                 fresh.rename(folder)
@@ -281,7 +282,3 @@ def _byte_tokenizer(config: ModelConfig) -> dict[str, Any]:
             "merges": [],
         },
     }
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=True) + "\n", encoding="utf-8")

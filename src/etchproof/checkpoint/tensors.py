@@ -17,7 +17,13 @@ from torch import Tensor
 
 from etchproof.checkpoint.config import ModelConfig
 from etchproof.checkpoint.json_file import read_json_object, shown, shown_name
-from etchproof.checkpoint.safetensors_file import check_finite, check_header, open_safetensors, own_float32
+from etchproof.checkpoint.safetensors_file import (
+    check_finite,
+    check_header,
+    open_safetensors,
+    own_float32,
+    refuse_missing,
+)
 from etchproof.errors import InputError
 
 SINGLE_FILE: Final = "model.safetensors"
@@ -186,12 +192,7 @@ def open_weights(folder: Path, config: ModelConfig) -> WeightFiles:
                         source=shard,
                         key=shown_name(name),
                     )
-    missing = [name for name in shapes if name not in location]
-    if missing:
-        more = f", and so are {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise InputError(
-            f"is missing, expected shape {list(shapes[missing[0]])}{more}", source=source, key=missing[0]
-        )
+    refuse_missing(location, shapes, source)
     files = tuple(sorted({*shards, source}))
     return WeightFiles(files=files, shapes=shapes, location=location, stamps=stamps)
 
