@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from etchproof.adapter import Adapter
 from etchproof.checkpoint.config import ModelConfig
 from etchproof.checkpoint.tensors import expected_tensors
 from etchproof.errors import InputError
@@ -33,20 +34,29 @@ class KvCache:
 
 
 class FloatModel:
-    """Llama in floating point.
+    """Llama in floating point, perhaps with a LoRA adapter.
 
     Args:
         config: the architecture.
         weights: a tensor by its Hugging Face name (``Checkpoint.tensor``); each is fetched once, here, and
             kept.
         dtype: of weights and arithmetic; float64 keeps rounding far from what sampling decides.
+        adapter: what is added to its linears, none of whose weights it changes.
+
+    Raises:
+        InputError: the adapter was loaded for another architecture.
     """
 
     def __init__(
-        self, config: ModelConfig, weights: Callable[[str], Tensor], dtype: torch.dtype = torch.float32
+        self,
+        config: ModelConfig,
+        weights: Callable[[str], Tensor],
+        dtype: torch.dtype = torch.float32,
+        adapter: Adapter | None = None,
     ) -> None:
         self.config, self.dtype = config, dtype
         self._weights = {name: weights(name).to(dtype) for name in expected_tensors(config)}
+        self._lora = {} if adapter is None else self._checked(adapter)  # by module: scaling, A, B
 
     def forward(self, tokens: Sequence[int] | Tensor, observe: Observer | None = None) -> Tensor:
         """Logits of every position of one sequence, (T, vocab_size), causal, from position 0.
@@ -144,9 +154,30 @@ class FloatModel:
         return self._weights[f"{name}.weight"] * (x * torch.rsqrt(mean_square + self.config.rms_norm_eps))
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
-        return torch.nn.functional.linear(
-            x, self._weights[f"{name}.weight"], self._weights.get(f"{name}.bias")
-        )
+        """W x + b, and where an adapter stands + scaling * B (A x)."""
+        y = torch.nn.functional.linear(x, self._weights[f"{name}.weight"], self._weights.get(f"{name}.bias"))
+        if name in self._lora:
+            scaling, a, b = self._lora[name]
+            y = y + scaling * (x @ a.T @ b.T)  # x @ a.T is (B, T, r)
+        return y
+
+    def _checked(self, adapter: Adapter) -> dict[str, tuple[float, Tensor, Tensor]]:
+        """The adapter in the model's dtype; each of its linears must be one of this model's."""
+        for lora in adapter.linears.values():
+            weight = self._weights.get(f"{lora.module}.weight")  # (out_features, in_features)
+            expected = None if weight is None else list(weight.shape)
+            shape = [lora.B.shape[0], lora.A.shape[1]]
+            if shape != expected:
+                raise InputError(
+                    f"adapts a linear of shape {shape}, but that of {self.config.name} is {expected}",
+                    source=adapter.path,
+                    key=lora.module,
+                    hint="load the adapter for this architecture",
+                )
+        return {
+            lora.module: (lora.scaling, lora.A.to(self.dtype), lora.B.to(self.dtype))
+            for lora in adapter.linears.values()
+        }
 
     def _check(self, tokens: Tensor, total: int) -> None:
         if tokens.numel() == 0:
