@@ -139,11 +139,14 @@ def test_folders_are_resolved_and_must_exist(root: Path) -> None:
     read = load_project(root)
     with pytest.raises(InputError, match=r"chip\.hw: 'hw' is not a folder"):
         _ = read.hw_dir
-    for folder in ("hw", "templates", "models/recipes"):
+    with pytest.raises(InputError, match=r"shapes\.path: 'models/shapes' is not a folder"):
+        _ = read.shapes_dir
+    for folder in ("hw", "templates", "models/recipes", "models/shapes"):
         (root / folder).mkdir(parents=True)
     assert read.hw_dir == root / "hw"
     assert read.templates_dir == root / "templates"
     assert read.recipes_dir == root / "models" / "recipes"
+    assert read.shapes_dir == root / "models" / "shapes"
 
 
 def load(root: Path, source: str, name: str = "mine_golden:Golden") -> Any:
