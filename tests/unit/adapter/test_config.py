@@ -26,6 +26,7 @@ def refusal(folder: Path, model: ModelConfig, max_rank: int | None = None) -> st
         load_adapter(folder, model, max_rank)
     line = str(caught.value)
     assert "\n" not in line
+    line.encode()  # it can be printed
     source, _, rest = line.partition(": ")
     assert source == str(folder / "adapter_config.json")
     return rest
@@ -179,6 +180,7 @@ def test_defaults_are_those_of_peft(folder: Path) -> None:
             {"rank_pattern": {"a{99999999999}": 2}},
             "rank_pattern.a{99999999999}: is 'a{99999999999}', expected a reg",
         ),
+        ({"rank_pattern": {"a\nb": "x"}}, "rank_pattern.'a\\nb': is 'x', expected an integer"),
         ({"rank_pattern": [2]}, "rank_pattern: is [2], expected an object"),
         ({"alpha_pattern": {"q_proj": None}}, "alpha_pattern.q_proj: is None, expected a number"),
         (
