@@ -166,6 +166,10 @@ def test_defaults_are_those_of_peft(folder: Path) -> None:
             "target_modules: is '(q_proj', expected a regular expression: missing ),",
         ),
         (
+            {"target_modules": "(?{"},
+            "target_modules: is '(?{', expected a regular expression: unknown extension",
+        ),
+        (
             {"exclude_modules": "*"},
             "exclude_modules: is '*', expected a regular expression: nothing to repeat",
         ),
