@@ -6,14 +6,14 @@ tokens are computed together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from etchproof.quantized import QuantizedMatrix, QuantizedModel
-from etchproof.taps import LINEARS
+from etchproof.taps import LINEARS, TapKey, TokenArrays
 from models import chip, ops, params, tables
 
 Observer = Callable[[int, str, Tensor], None]
@@ -216,12 +216,40 @@ class Golden:
         seen(-1, "token", greedy_token(logits)[:, None])
         return logits
 
+    def session(self) -> Session:
+        """Sequences of tokens, a few at a time, as a testbench wants them (``etchproof.sim.golden``)."""
+        return Session(self)
+
     def _embed(self, tokens: Tensor) -> Tensor:
         """Section 2: (T,) -> (T, H)."""
         codes = self._embedding_codes[tokens].to(torch.int64)
         scales = self._embedding_scales[tokens].to(torch.int64)
         scaled = codes * scales.repeat_interleave(self.model.embedding.group_size, dim=1)[:, : codes.shape[1]]
         return ops.saturate(ops.round_shift(scaled, self._params["embedding.shift"]), 32)
+
+
+class Session:
+    """One sequence after the other through a golden model, with a cache of its own."""
+
+    def __init__(self, golden: Golden) -> None:
+        self._golden, self._cache = golden, golden.new_cache()
+
+    def predict(self, tokens: Sequence[int], first: bool) -> dict[TapKey, TokenArrays]:
+        """Every tap of consecutive tokens; ``first`` when they open a sequence."""
+        if first:
+            self._cache = self._golden.new_cache()
+        start = self._cache.length
+        expected: dict[TapKey, TokenArrays] = {}
+
+        def observe(layer: int, tap: str, value: Tensor) -> None:
+            if tap in ("scores", "softmax"):  # (T, N, S): the chip has rows 0 .. position, heads side by side
+                rows = value.transpose(1, 2).contiguous().numpy()
+                expected[layer, tap] = [rows[i, : start + i + 1].reshape(-1) for i in range(len(tokens))]
+            else:
+                expected[layer, tap] = value.numpy()
+
+        self._golden.forward(torch.tensor(tokens, dtype=torch.int64), self._cache, observe)
+        return expected
 
 
 def greedy_token(logits: Tensor) -> Tensor:

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from etchproof.errors import InputError
-from etchproof.fixed_point import MAX_SHIFT
 from etchproof.quantized import RESIDUAL_FRAC, QuantizedMatrix, QuantizedModel
-from etchproof.taps import LINEARS
+from etchproof.taps import INPUT_TAPS, LINEARS
 from models.tables import ROPE_FRAC, softmax_scale
 
-_INPUT = {
-    "q_proj": "attn_norm",
-    "k_proj": "attn_norm",
-    "v_proj": "attn_norm",
-    "o_proj": "attn_out",
-    "gate_proj": "mlp_norm",
-    "up_proj": "mlp_norm",
-    "down_proj": "swiglu",
-}
+MAX_SHIFT = 62  # of every parameter
 NORM_FRAC = 29  # fractional bits of the normalized value, section 3
 ATTENTION_FRAC = 46  # section 8
 SIGMOID_FRAC = 20  # section 9
@@ -61,7 +52,7 @@ def layer_params(model: QuantizedModel, layer: int) -> dict[str, int]:
     params: dict[str, int] = {}
     for name in LINEARS:
         matrix = quantized.linears[name]
-        params[f"{name}.shift"] = _linear_shift(matrix, frac[_INPUT[name]], frac[name])
+        params[f"{name}.shift"] = _linear_shift(matrix, frac[INPUT_TAPS[name]], frac[name])
         params[f"{name}.bias_shift"] = matrix.bias_shift
     _, kappa = softmax_scale(model.config.head_dim)
     params |= {

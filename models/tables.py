@@ -10,7 +10,6 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from etchproof.checkpoint import ModelConfig
 from etchproof.rope import rope_cos_sin
@@ -78,9 +77,9 @@ def softmax_scale(head_dim: int) -> tuple[int, int]:
 
 def rope_tables(config: ModelConfig, context: int) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]:
     """COS and SIN of section 5, each (context, head_dim / 2) int16 with 14 fractional bits."""
-    cos, sin = rope_cos_sin(config, torch.arange(context))
+    cos, sin = rope_cos_sin(config, np.arange(context))
 
-    def fixed(table: torch.Tensor) -> npt.NDArray[np.int16]:
-        return torch.floor(table * 2**ROPE_FRAC + 0.5).to(torch.int16).numpy()
+    def fixed(table: npt.NDArray[np.float64]) -> npt.NDArray[np.int16]:
+        return np.floor(table * 2**ROPE_FRAC + 0.5).astype(np.int16)
 
     return fixed(cos), fixed(sin)

@@ -22,9 +22,9 @@ class ChipEnv(uvm_env):  # type: ignore[misc]  # pyuvm is untyped
         self.agent.monitor.ap.connect(self.taps.analysis_export)
         self.taps.ap.connect(self.scoreboard.analysis_export)
         self.scoreboard.reference = self.reference
-        self.scoreboard.monitor = self.taps
 
     async def reset(self) -> None:
         """Reset the chip and everything that follows its state."""
         await self.agent.driver.reset()
+        self.taps.discard()
         self.scoreboard.reset()

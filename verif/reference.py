@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
-import torch
 from pyuvm import ConfigDB, uvm_component
 
-from etchproof.compare import Array, TapKey, tap_plan
+from etchproof.compare import tap_plan
+from etchproof.taps import TapKey, TokenArrays
 from models.cycles import REFUSED_CYCLES, token_cycles
 
 
@@ -28,12 +28,14 @@ class ReferenceModel(uvm_component):  # type: ignore[misc]  # pyuvm is untyped
     def build_phase(self) -> None:
         self.golden: Any = ConfigDB().get(self, "", "GOLDEN")
         self.plan: Sequence[TapKey] = tap_plan(self.golden.plan.n_layers)
-        self._cache: Any = None
         self.reset()
 
     def reset(self) -> None:
         self._open = False
         self._held = 0  # tokens of the open sequence
+
+    def wait_ready(self) -> None:
+        self.golden.wait_ready()
 
     def respond(self, token: int, first: bool) -> tuple[int, int]:
         plan = self.golden.plan
@@ -53,18 +55,6 @@ class ReferenceModel(uvm_component):  # type: ignore[misc]  # pyuvm is untyped
     def cycles(self, status: int, position: int) -> int:
         return token_cycles(self.golden.plan, position) if status == Status.OK else REFUSED_CYCLES
 
-    def predict(self, tokens: Sequence[int], first: bool) -> Mapping[TapKey, Sequence[Array]]:
-        if first:
-            self._cache = self.golden.new_cache()
-        start = self._cache.length
-        expected: dict[TapKey, Sequence[Array]] = {}
-
-        def observe(layer: int, tap: str, value: torch.Tensor) -> None:
-            if tap in ("scores", "softmax"):  # (T, N, S): the chip has rows 0 .. position, heads side by side
-                rows = value.transpose(1, 2).contiguous().numpy()
-                expected[layer, tap] = [rows[i, : start + i + 1].reshape(-1) for i in range(len(tokens))]
-            else:
-                expected[layer, tap] = value.numpy()
-
-        self.golden.forward(torch.tensor(tokens, dtype=torch.int64), self._cache, observe)
+    def predict(self, tokens: Sequence[int], first: bool) -> Mapping[TapKey, TokenArrays]:
+        expected: Mapping[TapKey, TokenArrays] = self.golden.predict(tokens, first)
         return expected

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 import cocotb
@@ -15,8 +13,8 @@ from cocotb.triggers import Timer
 from pyuvm import ConfigDB, uvm_test
 
 from etchproof.compare import COMPARISON_FILE, Comparison
-from etchproof.quantize import load_quantized
 from etchproof.sim.child import run_config, run_dir
+from etchproof.sim.golden import GoldenClient
 from etchproof.sim.progress import ProgressWriter
 from etchproof.uvm import TokenResult
 from verif.agent import CLOCK_NS
@@ -34,23 +32,15 @@ class ChipTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
     """
 
     def build_phase(self) -> None:
-        self.started = time.perf_counter()
         self.config: dict[str, Any] = run_config()
         self.rng = np.random.default_rng(int(os.environ["COCOTB_RANDOM_SEED"]))
         self.progress = ProgressWriter(run_dir())
-        self.golden = self.make_golden()
+        self.golden = GoldenClient()
         ConfigDB().set(None, "*", "GOLDEN", self.golden)
         ConfigDB().set(
             None, "*", "TOKEN_TIMEOUT_CYCLES", self.config.get("timeout_cycles", TOKEN_TIMEOUT_CYCLES)
         )
         self.env = ChipEnv.create("env", self)
-
-    def make_golden(self) -> Any:
-        """The golden model of the run's quantized model, by the factory that the project names."""
-        module, _, attribute = self.config["golden"].partition(":")
-        return getattr(importlib.import_module(module), attribute)(
-            load_quantized(Path(self.config["quantized"]))
-        )
 
     async def stimulus(self) -> None:
         """What the test does; overridden."""
@@ -61,12 +51,16 @@ class ChipTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
         scoreboard = self.env.scoreboard
         if self.config.get("dump_taps"):
             scoreboard.dump = []
+        if self.config.get("wait_golden"):  # for benchmarks
+            scoreboard.wait()
+            scoreboard.wait_s = 0.0
+        started = time.perf_counter()
         await self.env.reset()
         try:
             self.check_images()
             await self.stimulus()
         finally:
-            comparison = scoreboard.finish(time.perf_counter() - self.started)
+            comparison = scoreboard.finish(time.perf_counter() - started)
             (run_dir() / COMPARISON_FILE).write_text(comparison.model_dump_json(indent=1), encoding="utf-8")
             if scoreboard.dump is not None:
                 self.dump_taps(scoreboard.dump)
@@ -104,7 +98,7 @@ class ChipTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
     def expect(self, condition: bool, message: str) -> None:
         """A check of the test's own, beside the scoreboard."""
         if not condition:
-            self.env.scoreboard.comparator.fail("test_check", message)
+            self.env.scoreboard.fail("test_check", message)
 
 
 @pyuvm.test()

@@ -6,21 +6,15 @@ Integers against integers, with no tolerance. Nothing compared is a failure, lik
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from etchproof.taps import HEAD_TAPS, LAYER_TAPS, TAIL_TAPS
+from etchproof.taps import HEAD_TAPS, LAYER_TAPS, TAIL_TAPS, Array, TapKey, TokenArrays
 
 COMPARISON_FILE: Final = "comparison.json"
 MAX_FAILURES: Final = 100
-
-TapKey = tuple[int, str]
-"""(layer, tap); layer is -1 outside the decoder layers."""
-
-Array = npt.NDArray[Any]
 
 
 class _Record(BaseModel):
@@ -74,9 +68,10 @@ class Comparison(_Record):
     first_divergence: Divergence | None
     tokens: tuple[TokenRecord, ...]
     failures: tuple[NamedFailure, ...]
-    sim_s: float  # wall time of the test outside the golden model and the comparison
-    golden_s: float
+    sim_s: float  # wall time of the test, without the waits below
+    golden_s: float  # beside it, in the scoreboard's thread
     compare_s: float
+    wait_s: float  # wall time in which the simulator waited for the scoreboard
 
     @property
     def vectors(self) -> int:
@@ -121,7 +116,7 @@ class Comparator:
         self,
         sequence: int,
         positions: Sequence[int],
-        expected: Mapping[TapKey, Sequence[Array]],
+        expected: Mapping[TapKey, TokenArrays],
         got: Sequence[Mapping[TapKey, Array]],
     ) -> None:
         """Compare some consecutive tokens of a sequence.
@@ -129,7 +124,7 @@ class Comparator:
         Args:
             sequence: its number in the run.
             positions: of the tokens.
-            expected: per tap, an array per token.
+            expected: each tap of the tokens.
             got: per token, its taps.
         """
         first: tuple[int, int, Divergence] | None = None  # token, dataflow index

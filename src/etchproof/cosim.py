@@ -16,11 +16,13 @@ from etchproof.compare import COMPARISON_FILE, Comparison
 from etchproof.errors import InputError
 from etchproof.images import ImageSet
 from etchproof.profile import ChildPeak, make_profile
+from etchproof.quantized import QuantizedModel
 from etchproof.request import CosimRequest, Job, check, draw_model
 from etchproof.result import ModelRecord, Reason, RecipeRecord, RunResult, SimRecord
 from etchproof.run_folder import RunFolder, claim, log
 from etchproof.sim.build import Build, Kind, build
 from etchproof.sim.fabric import Fabric
+from etchproof.sim.golden import GoldenSource
 from etchproof.sim.images import write_images_index
 from etchproof.sim.run import SimOutcome, simulate
 from etchproof.tools import find_verilator
@@ -113,7 +115,7 @@ def _described(job: Job) -> str:
 def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: str) -> RunResult:
     request, design, cache = job.request, job.design, flow.cache_folder()
     with watcher.stage("quantize") as say:
-        model, quantized = flow.quantize_design(design, cache, watcher.busy)
+        model = flow.quantize_design(design, cache, watcher.busy)
         say(_described(job))
     with watcher.stage("render") as say:
         fabric = flow.render_fabric(design, folder.subfolder("fabric"))
@@ -121,7 +123,6 @@ def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: 
     with watcher.stage("etch") as say:
         rom = folder.subfolder("rom")
         images = flow.etch(design, model, rom)
-        del model  # the simulator reads its own
         index = images.index(flow.inject(images, job.injections, rom))
         write_images_index(folder.path / IMAGES_INDEX, index)
         faults = f", {len(job.injections)} inverted for the simulator" if job.injections else ""
@@ -134,7 +135,7 @@ def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: 
         say(f"{'cached' if simulator.cached else 'compiled'}, {request.kind}, {job.tools['verilator']}")
     with watcher.stage("simulate") as say:
         with ChildPeak(simulator.executable) if request.profile else contextlib.nullcontext() as peak:
-            outcome = _simulate(job, folder, simulator, len(index), quantized, watcher)
+            outcome = _simulate(job, folder, simulator, len(index), model, watcher)
         comparison, reasons = read_comparison(folder.path)
         reasons += judge(
             comparison=comparison,
@@ -156,13 +157,11 @@ def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: 
 
 
 def _simulate(
-    job: Job, folder: RunFolder, simulator: Build, images: int, quantized: Path, watcher: Watcher
+    job: Job, folder: RunFolder, simulator: Build, images: int, model: QuantizedModel, watcher: Watcher
 ) -> SimOutcome:
     project, planned, request = job.request.project, job.planned, job.request
     config = {
         "project": str(project.root),
-        "golden": project.golden.factory,
-        "quantized": str(quantized),
         "images": images,
         "sequences": [
             {"prompt": planned.prompt, "new_tokens": planned.new_tokens, "stop_tokens": planned.stop_tokens}
@@ -187,6 +186,7 @@ def _simulate(
             config=config,
             seed=request.seed,
             timeout_s=request.timeout_s,
+            golden=GoldenSource(job.design.plan, lambda: flow.make_golden(job.design, model).session()),
             python_path=[project.root],
             on_progress=on_progress,
         )
@@ -270,17 +270,18 @@ def _sim_record(
 ) -> SimRecord:
     tokens = comparison.tokens if comparison else ()
     cycles = sum(token.cycles for token in tokens)
-    parts = (comparison.sim_s, comparison.golden_s, comparison.compare_s) if comparison else (0.0, 0.0, 0.0)
+    sim_s, wait_s = (comparison.sim_s, comparison.wait_s) if comparison else (0.0, 0.0)
     return SimRecord(
         kind=kind,
         cycles=cycles,
         cycles_per_token=cycles / len(tokens) if tokens else 0.0,
         wall_s=round(outcome.wall_s, 3),
         tokens_per_s=round(len(tokens) / outcome.wall_s, 3) if outcome.wall_s > 0 else 0.0,
-        startup_s=round(max(0.0, outcome.wall_s - sum(parts)), 3),
-        sim_s=round(parts[0], 3),
-        golden_s=round(parts[1], 3),
-        compare_s=round(parts[2], 3),
+        startup_s=round(max(0.0, outcome.wall_s - sim_s - wait_s), 3),
+        sim_s=round(sim_s, 3),
+        wait_s=round(wait_s, 3),
+        golden_s=round(comparison.golden_s if comparison else 0.0, 3),
+        compare_s=round(comparison.compare_s if comparison else 0.0, 3),
         build_s=simulator.build_s,
         build_cached=simulator.cached,
     )

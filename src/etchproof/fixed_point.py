@@ -5,9 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-MAX_SHIFT = 62
-"""Largest shift that any parameter may hold."""
-
 
 def round_shift(x: Tensor, shift: int | Tensor) -> Tensor:
     """rs(x, shift): divide by 2**shift, to nearest, a tie towards plus infinity; int64 in, int64 out."""

@@ -15,11 +15,11 @@ from typing import Any, Final
 
 import platformdirs
 
-from etchproof.checkpoint import Checkpoint, ModelConfig, cached_synthetic, load_checkpoint
+from etchproof.checkpoint import Checkpoint, ModelConfig, load_checkpoint
 from etchproof.errors import InputError
 from etchproof.images import ImageSet, flip_bits, write_images
 from etchproof.project import Project, load_object
-from etchproof.quantize import cached_folder, quantize_cached
+from etchproof.quantize import is_cached, quantize_cached
 from etchproof.quantized import QuantizedModel
 from etchproof.recipe import Recipe, load_recipe
 from etchproof.render import render
@@ -27,6 +27,7 @@ from etchproof.sim.build import CACHE_ENV
 from etchproof.sim.fabric import Fabric, make_fabric
 from etchproof.sim.images import IndexedImage
 
+_QUANTIZED: Final = "quantized"  # folder of the cache
 ROM_SITE: Final = re.compile(r"rom:(.+)", re.DOTALL)
 
 
@@ -89,6 +90,8 @@ def draw(config: ModelConfig, seed: int, cache: Path) -> tuple[Path, bool]:
     Raises:
         InputError: the cache cannot be used.
     """
+    from etchproof.checkpoint.synthetic import cached_synthetic  # slow to import, with PyTorch
+
     return cached_synthetic(config, seed, cache)
 
 
@@ -118,18 +121,21 @@ def plan_design(project: Project, model_dir: Path, recipe: Recipe, context: int 
     Raises:
         InputError: the checkpoint is bad, or checkpoint, recipe and chip do not fit together.
     """
-    checkpoint = load_checkpoint(model_dir)
-    recipe, plan = plan_chip(project, checkpoint.config, recipe, context)
-    return Design(project, checkpoint, recipe, plan)
+
+    def known(checkpoint: Checkpoint) -> bool:  # quantizing has read every value
+        planned, _ = plan_chip(project, checkpoint.config, recipe, context)
+        return is_cached(checkpoint, planned, cache_folder() / _QUANTIZED)
+
+    checkpoint = load_checkpoint(model_dir, known)
+    planned, plan = plan_chip(project, checkpoint.config, recipe, context)
+    return Design(project, checkpoint, planned, plan)
 
 
 def quantize_design(
     design: Design, cache: Path, progress: Callable[[str], None] | None = None
-) -> tuple[QuantizedModel, Path]:
-    """The integers of a design and the folder that holds them, for ``etchproof.quantize.load_quantized``."""
-    folder = cache / "quantized"
-    model = quantize_cached(design.checkpoint, design.recipe, folder, progress=progress)
-    return model, cached_folder(design.checkpoint, design.recipe, folder)
+) -> QuantizedModel:
+    """The integers of a design."""
+    return quantize_cached(design.checkpoint, design.recipe, cache / _QUANTIZED, progress=progress)
 
 
 def make_golden(design: Design, model: QuantizedModel) -> Any:

@@ -22,7 +22,7 @@ def make_profile(
     """The record of a run's time and memory.
 
     The stage ``simulate`` is split into what happened in the simulator's process; ``other`` is what no stage accounts
-    for.
+    for. Golden model and comparison run beside the simulator: only what it waited for them counts in the total.
 
     Args:
         stages_s: seconds of each stage, in order.
@@ -33,16 +33,20 @@ def make_profile(
     seconds |= {
         "startup": sim.startup_s,
         "simulate": sim.sim_s,
-        "golden": sim.golden_s,
-        "compare": sim.compare_s,
+        "wait": sim.wait_s,
     }
     seconds["other"] = max(0.0, total_s - sum(seconds.values()))
     return ProfileRecord(
         total_s=round(total_s, 3),
-        stages=tuple(StageRecord(name=name, wall_s=round(took, 3)) for name, took in seconds.items()),
+        stages=_records(seconds),
+        beside=_records({"golden": sim.golden_s, "compare": sim.compare_s}),
         peak_rss_bytes=peak_rss_bytes("self"),
         simulator_peak_rss_bytes=simulator_peak_bytes,
     )
+
+
+def _records(seconds: Mapping[str, float]) -> tuple[StageRecord, ...]:
+    return tuple(StageRecord(name=name, wall_s=round(took, 3)) for name, took in seconds.items())
 
 
 def peak_rss_bytes(process: str) -> int | None:

@@ -87,7 +87,9 @@ class FloatModel:
         heads, kv_heads, head_dim = config.n_heads, config.n_kv_heads, config.head_dim
         group = heads // kv_heads  # query heads that share a key head
 
-        cos, sin = rope_cos_sin(config, torch.arange(start, total))  # 2 of (T, head_dim/2) float64
+        cos, sin = map(
+            torch.from_numpy, rope_cos_sin(config, np.arange(start, total))
+        )  # 2 of (T, head_dim/2) float64
         cos, sin = cos.to(self.dtype)[:, None], sin.to(self.dtype)[:, None]  # (T, 1, head_dim/2), over heads
         to_come = torch.arange(total) > torch.arange(start, total)[:, None]  # (T, total) bool
 

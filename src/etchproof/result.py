@@ -26,6 +26,7 @@ VOLATILE: Final = (
     "sim.tokens_per_s",
     "sim.startup_s",
     "sim.sim_s",
+    "sim.wait_s",
     "sim.golden_s",
     "sim.compare_s",
     "sim.build_s",
@@ -77,9 +78,10 @@ class SimRecord(_Record):
     wall_s: Seconds = Field(description="wall time of the simulator's process")
     tokens_per_s: float = Field(ge=0, description="tokens fed / wall_s")
     startup_s: Seconds = Field(description="part of wall_s before and after the test: process, imports")
-    sim_s: Seconds = Field(description="part of wall_s spent in the test outside golden and comparison")
-    golden_s: Seconds = Field(description="part of wall_s spent in the golden model")
-    compare_s: Seconds = Field(description="part of wall_s spent comparing")
+    sim_s: Seconds = Field(description="part of wall_s in which the test drove the chip")
+    wait_s: Seconds = Field(description="part of wall_s in which the simulator waited for the scoreboard")
+    golden_s: Seconds = Field(description="spent in the golden model, beside the simulator")
+    compare_s: Seconds = Field(description="spent comparing, beside the simulator")
     build_s: Seconds = Field(description="what building the simulator took, when it was built")
     build_cached: bool = Field(description="whether the simulator was built before this run")
 
@@ -87,9 +89,7 @@ class SimRecord(_Record):
 class StageRecord(_Record):
     """What one stage of the run took."""
 
-    name: str = Field(
-        description="as on the screen; of the simulator's process: startup, simulate, golden, compare"
-    )
+    name: str = Field(description="as on the screen; of the simulator's process: startup, simulate, wait")
     wall_s: Seconds
 
 
@@ -97,7 +97,10 @@ class ProfileRecord(_Record):
     """Where time and memory went."""
 
     total_s: Seconds = Field(description="from the start of the command to the verdict")
-    stages: tuple[StageRecord, ...] = Field(description="in order; other is what no stage accounts for")
+    stages: tuple[StageRecord, ...] = Field(
+        description="in order, total_s together; wait is for golden model and comparison, other for no stage at all"
+    )
+    beside: tuple[StageRecord, ...] = Field(description="what ran beside the simulator: golden, compare")
     peak_rss_bytes: Count | None = Field(
         description="most memory that this process held; null where it is not told"
     )

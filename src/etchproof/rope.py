@@ -7,35 +7,39 @@ from __future__ import annotations
 
 import math
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 from etchproof.checkpoint.config import LinearScaling, ModelConfig
 
 
-def rope_inv_freq(config: ModelConfig) -> Tensor:
+def rope_inv_freq(config: ModelConfig) -> npt.NDArray[np.float64]:
     """Radians per position of each pair, (head_dim/2,) float64.
 
     The formulas are those of transformers' ``modeling_rope_utils`` ("default", "linear", "llama3"), which
     computes them in float32; here they are float64, so that positions in the ten thousands keep their angle.
     """
-    exponent = torch.arange(0, config.head_dim, 2, dtype=torch.float64) / config.head_dim  # (head_dim/2,)
-    inv_freq = config.rope.theta**-exponent  # (head_dim/2,)
+    exponent = np.arange(0, config.head_dim, 2, dtype=np.float64) / config.head_dim  # (head_dim/2,)
+    inv_freq: npt.NDArray[np.float64] = config.rope.theta**-exponent  # (head_dim/2,)
     scaling = config.rope.scaling
     if scaling is None:
         return inv_freq
     if isinstance(scaling, LinearScaling):
-        return inv_freq / scaling.factor
+        slowed: npt.NDArray[np.float64] = inv_freq / scaling.factor
+        return slowed
 
     # Llama 3: turns made within the original context decide. Many turns: kept; few: slowed by factor;
     # between: a ramp.
     turns = scaling.original_max_position_embeddings * inv_freq / (2 * math.pi)  # (head_dim/2,)
     kept = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
-    kept = kept.clamp(0, 1)  # (head_dim/2,) 0: slowed, 1: kept
-    return (1 - kept) * inv_freq / scaling.factor + kept * inv_freq
+    kept = kept.clip(0, 1)  # (head_dim/2,) 0: slowed, 1: kept
+    mixed: npt.NDArray[np.float64] = (1 - kept) * inv_freq / scaling.factor + kept * inv_freq
+    return mixed
 
 
-def rope_cos_sin(config: ModelConfig, positions: Tensor) -> tuple[Tensor, Tensor]:
+def rope_cos_sin(
+    config: ModelConfig, positions: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Cosine and sine of each position's angles, two of (len(positions), head_dim/2) float64."""
-    angles = positions.to(torch.float64)[:, None] * rope_inv_freq(config)  # (T, head_dim/2)
-    return angles.cos(), angles.sin()
+    angles = positions.astype(np.float64)[:, None] * rope_inv_freq(config)  # (T, head_dim/2)
+    return np.cos(angles), np.sin(angles)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from etchproof.compare import COMPARISON_FILE, Comparison, TapKey, tap_plan
+from etchproof.compare import COMPARISON_FILE, Comparison, tap_plan
 from etchproof.errors import InputError
 from etchproof.result import Reason
 from etchproof.sim.build import Build
 from etchproof.sim.fabric import Fabric, fabric_sha256
 from etchproof.sim.run import SimOutcome
+from etchproof.taps import TapKey
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,18 @@ from typing import Any
 from etchproof.checkpoint import load_checkpoint
 from etchproof.compare import COMPARISON_FILE, Comparison
 from etchproof.images import ImageSet, write_images
-from etchproof.quantize import quantize_model, save_quantized
+from etchproof.quantize import quantize_model
 from etchproof.quantized import QuantizedModel
 from etchproof.recipe import load_recipe
 from etchproof.render import render
 from etchproof.sim.build import Build, Kind, build
 from etchproof.sim.fabric import make_fabric
+from etchproof.sim.golden import GoldenSource
 from etchproof.sim.images import IndexedImage, write_images_index
 from etchproof.sim.run import SimOutcome, simulate
 from etchproof.tools import find_verilator
 from models import chip, fabric, rom
+from models.golden import Golden
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,7 +43,6 @@ def make_chip(
     """Everything up to the simulation; ``hw`` may be a mutated copy."""
     source = load_checkpoint(checkpoint)
     model = quantize_model(source, load_recipe(str(recipe), ROOT / "models" / "recipes"))
-    save_quantized(model, folder / "quantized")
     plan = chip.plan(model.config, model.recipe)
     sources = folder / "fabric"
     sources.mkdir(parents=True)
@@ -57,6 +58,7 @@ def run(
     *,
     seed: int = 1,
     module: str = "verif.tests",
+    golden: type[Golden] = Golden,
     replaced: Sequence[IndexedImage] = (),
     config: Mapping[str, Any] | None = None,
     plusargs: Sequence[str] = (),
@@ -75,13 +77,12 @@ def run(
         test_case=test,
         images_index=index,
         config={
-            "golden": "models.golden:Golden",
-            "quantized": str(chip_.folder / "quantized"),
             "images": len(chip_.images.images),
             **(config or {}),
         },
         seed=seed,
         timeout_s=timeout_s,
+        golden=GoldenSource(chip_.plan, lambda: golden(chip_.model).session()),
         plusargs=plusargs,
         python_path=[*python_path, ROOT],
     )

@@ -9,8 +9,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from etchproof.checkpoint import write_synthetic
+from models.golden import Golden
 from tests.chip.harness import ROOT, Chip, assert_clean, make_chip, run
 from tests.chip.test_shapes import W6, config
 
@@ -179,15 +181,16 @@ def test_image_count(faulty: Chip) -> None:
     assert any("image_count" in failure.message for failure in outcome.failures), outcome.failures
 
 
-def test_swapped_checker(faulty: Chip, tmp_path: Path) -> None:
+class Other(Golden):
+    """Differs in one value."""
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        return super()._embed(tokens) + 1
+
+
+def test_swapped_checker(faulty: Chip) -> None:
     """The reported values are the golden's as expected and the chip's as got, not the other way round."""
-    (tmp_path / "other.py").write_text(
-        "from models.golden import Golden\n\n\nclass Other(Golden):\n"
-        "    def _embed(self, tokens):\n        return super()._embed(tokens) + 1\n"
-    )
-    outcome, comparison = run(
-        faulty, "GreedyGeneration", config=STREAM | {"golden": "other:Other"}, python_path=[tmp_path]
-    )
+    outcome, comparison = run(faulty, "GreedyGeneration", config=STREAM, golden=Other)
     assert outcome.status == "failed"
     assert comparison is not None and comparison.first_divergence is not None
     first = comparison.first_divergence

@@ -216,7 +216,9 @@ def test_interruption_leaves_no_child_and_no_verdict(
         process.wait()
     assert process.returncode == status
     assert len(stderr.splitlines()) == 1
-    assert processes_in(out) == []
+    while processes_in(out):  # interrupted while it was being started, it ends by itself
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     assert not (out / "run.json").exists()
     assert "interrupted: no verdict" in (out / "etchproof.log").read_text(encoding="utf-8")
 

@@ -71,16 +71,17 @@ def test_profile(drawn: Done) -> None:
     profile = drawn.result.profile
     assert profile is not None
     rows = {stage.name: stage.wall_s for stage in profile.stages}
-    split = ["startup", "simulate", "golden", "compare", "other"]
+    split = ["startup", "simulate", "wait", "other"]
     assert list(rows) == ["start", "draw", "import", "quantize", "render", "etch", "build", *split]
     assert sum(rows.values()) == pytest.approx(profile.total_s, abs=0.02)
     assert all(
         peak and peak > 10 << 20 for peak in (profile.peak_rss_bytes, profile.simulator_peak_rss_bytes)
     )
     shown = drawn.stdout.partition("\nrerun ")[2]
-    assert [line.split()[0] for line in shown.splitlines() if line][-len(rows) - 2 :] == [
+    assert [line.split()[0] for line in shown.splitlines() if line][-len(rows) - 4 :] == [
         *rows,
         "total",
+        *(["beside:"] * 2),
         "memory",
     ]
 

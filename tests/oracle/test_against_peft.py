@@ -101,8 +101,9 @@ def test_shared_adapters_on_every_token(stories260k: Path, adapters_dir: Path, n
     theirs = peft_model(stories260k, adapters_dir / name)
 
     def exact(x: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        tables = rope_cos_sin(config, position_ids[0])  # 2 of (T, head_dim/2) float64
-        return tuple(torch.cat((table, table), dim=-1)[None].to(x.dtype) for table in tables)
+        tables = rope_cos_sin(config, position_ids[0].numpy())  # 2 of (T, head_dim/2) float64
+        both = (torch.from_numpy(table).to(x.dtype) for table in tables)
+        return tuple(torch.cat((table, table), dim=-1)[None] for table in both)
 
     theirs.base_model.model.model.rotary_emb.forward = exact
     tokens = torch.cat((torch.tensor([1, 403, 407, 261, 378]), torch.arange(3, 510)))

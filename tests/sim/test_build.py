@@ -121,7 +121,7 @@ Change = Callable[[pytest.MonkeyPatch, Path], None]
         lambda patch, fake: patch.setattr(build_module, "version", lambda name: "2.99"),
         lambda patch, fake: patch.setattr(build_module, "_cpu_sha256", lambda: "another"),
         lambda patch, fake: patch.setattr(build_module.platform, "python_version", lambda: "3.99.0"),
-        lambda patch, fake: patch.setattr(build_module, "sink_source", lambda: fake / "g++"),
+        lambda patch, fake: patch.setattr(build_module, "_own", lambda name: fake / "g++"),
         lambda patch, fake: patch.setattr(build_module, "_COMMON", (*build_module._COMMON, "--new")),
         lambda patch, fake: (fake / "g++").write_text("#!/bin/sh\necho 99.2.0\n"),
     ],

@@ -37,7 +37,7 @@ def test_a_run_does_not_inherit_the_settings_of_another(
 ) -> None:
     monkeypatch.setenv("COCOTB_TESTCASE", "fails")
     monkeypatch.setenv("COCOTB_RESULTS_FILE", "elsewhere.xml")
-    monkeypatch.setenv("ETCHPROOF_RING_BYTES", "1")
+    monkeypatch.setenv("ETCHPROOF_TAP_BYTES", "1")
     assert run_mini("disabled").status == "passed"
 
 

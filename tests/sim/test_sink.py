@@ -35,21 +35,21 @@ def test_the_bench_sees_a_wrong_element(run_mini: RunMini) -> None:
     assert "np.array_equal(record.data" in outcome.failures[0].message
 
 
-@pytest.mark.parametrize("case", ["disabled", "visibility", "late_ring"])
+@pytest.mark.parametrize("case", ["disabled", "visibility", "late_capacity"])
 def test_sink(run_mini: RunMini, case: str) -> None:
     assert run_mini(case).failures == ()
 
 
-@pytest.mark.parametrize("case", ["ring_wraps", "full"])
-def test_a_small_ring_serves(run_mini: RunMini, case: str) -> None:
-    assert run_mini(case, ring_bytes=4096).failures == ()
+@pytest.mark.parametrize("case", ["many", "several_tokens", "full"])
+def test_little_memory_serves(run_mini: RunMini, case: str) -> None:
+    assert run_mini(case, tap_bytes=4096).failures == ()
 
 
 @pytest.mark.parametrize(
     ("case", "name"),
     [
-        ("overflow", "ring_overflow"),
-        ("unread_overflow", "ring_overflow"),
+        ("overflow", "tap_overflow"),
+        ("unread_overflow", "tap_overflow"),
         ("lost", "lost_record"),
         ("stolen", "lost_record"),
         ("unknown_tap", "unknown_tap"),
@@ -57,14 +57,14 @@ def test_a_small_ring_serves(run_mini: RunMini, case: str) -> None:
     ],
 )
 def test_bad_taps_fail_the_run(run_mini: RunMini, case: str, name: str) -> None:
-    assert_failed(run_mini(case, ring_bytes=4096), name)
+    assert_failed(run_mini(case, tap_bytes=4096), name)
 
 
 @pytest.mark.parametrize("text", ["0", "4095", "many", "-8192", ""])
 def test_an_unusable_capacity_fails_the_run(
     run_mini: RunMini, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert_failed(run_mini("taps", ring_bytes=text), "ring_bytes")
+    assert_failed(run_mini("taps", tap_bytes=text), "tap_bytes")
 
 
 @pytest.mark.parametrize("kind", ["fast", "strict"])

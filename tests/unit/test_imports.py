@@ -17,7 +17,7 @@ PROJECT = ("models", "verif")
 LAYERS = (
     (
         "words that every stage shares",
-        ("etchproof", "etchproof.errors", "etchproof.fixed_point", "etchproof.taps"),
+        ("etchproof", "etchproof.errors", "etchproof.fixed_point", "etchproof.lazy", "etchproof.taps"),
     ),
     ("where things are", ("etchproof.project", "etchproof.tools")),
     ("import: a checkpoint becomes one resolved form", ("etchproof.checkpoint",)),

@@ -25,6 +25,7 @@ SIM = SimRecord(
     tokens_per_s=1,
     startup_s=1,
     sim_s=6,
+    wait_s=0.5,
     golden_s=2,
     compare_s=1,
     build_s=30,
@@ -73,10 +74,10 @@ def test_every_second_is_in_one_row() -> None:
         "import": 2,
         "startup": 1,
         "simulate": 6,
-        "golden": 2,
-        "compare": 1,
-        "other": 1,
+        "wait": 0.5,
+        "other": 3.5,
     }
+    assert {stage.name: stage.wall_s for stage in found.beside} == {"golden": 2, "compare": 1}
     assert sum(rows.values()) == found.total_s == 14
     assert found.simulator_peak_rss_bytes == 123
     assert (found.peak_rss_bytes or 0) > 10 << 20

@@ -142,8 +142,8 @@ def test_rope_equals_transformers(seed: int) -> None:
         )
     ).inv_freq
     ours = rope_inv_freq(config)
-    assert ours.dtype == torch.float64
-    torch.testing.assert_close(ours.float(), theirs, rtol=1e-6, atol=0)
+    assert ours.dtype == np.float64
+    torch.testing.assert_close(torch.from_numpy(ours).float(), theirs, rtol=1e-6, atol=0)
 
 
 def test_every_tap_is_observed_once_in_dataflow_order(stories: FloatModel) -> None:

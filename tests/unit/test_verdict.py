@@ -43,6 +43,7 @@ def comparison(**changes: Any) -> Comparison:
         "sim_s": 0.1,
         "golden_s": 0.1,
         "compare_s": 0.1,
+        "wait_s": 0.1,
     }
     return Comparison(**{**fields, **changes})
 

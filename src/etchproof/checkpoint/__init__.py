@@ -1,10 +1,17 @@
 """Import of Llama checkpoints in Hugging Face form: validated, resolved, read one tensor at a time."""
 
+from typing import TYPE_CHECKING
+
 from etchproof.checkpoint.config import LinearScaling, Llama3Scaling, ModelConfig, RopeConfig, read_config
 from etchproof.checkpoint.load import Checkpoint, load_checkpoint
-from etchproof.checkpoint.synthetic import cached_synthetic, write_synthetic
 from etchproof.checkpoint.tensors import expected_tensors
 from etchproof.checkpoint.tokenizer import TextStream, Tokenizer
+from etchproof.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from etchproof.checkpoint.synthetic import cached_synthetic, write_synthetic
+
+__getattr__ = lazy_names(__name__, dict.fromkeys(("cached_synthetic", "write_synthetic"), "synthetic"))
 
 __all__ = [
     "Checkpoint",

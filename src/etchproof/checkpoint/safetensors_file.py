@@ -6,26 +6,30 @@ import math
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from etchproof.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DTYPES: Final = ("BF16", "F16", "F32")
 
 
 @contextmanager
-def open_safetensors(path: Path) -> Iterator[Any]:
+def open_safetensors(path: Path, framework: Literal["pt", "numpy"] = "pt") -> Iterator[Any]:
     """The library's handle of a file, memory-mapped; only its header is read.
+
+    Args:
+        framework: what values are read as; "numpy", for headers alone, does without loading PyTorch.
 
     Raises:
         InputError: the file is missing, unreadable, empty, truncated or not safetensors.
     """
     with _translated(path):
-        file = safe_open(path, framework="pt")
+        file = safe_open(path, framework=framework)
     with file as opened:
         yield opened
 
@@ -57,11 +61,15 @@ def refuse_missing(held: Container[str], expected: Mapping[str, tuple[int, ...]]
 
 def own_float32(values: Tensor) -> Tensor:
     """A float32 copy: without one, an F32 tensor would still be the mapped file."""
+    import torch
+
     return values.to(torch.float32, copy=True)
 
 
 def check_finite(values: Tensor, name: str, source: Path) -> None:
     """``InputError`` naming the first value that is NaN or infinite."""
+    import torch
+
     if values.numel() and all(math.isfinite(end) for end in torch.aminmax(values)):
         return  # NaN is passed on by aminmax: one look, and nothing as large as the tensor beside it
     finite = torch.isfinite(values)

@@ -11,9 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Final
 
 from etchproof.checkpoint.config import ModelConfig
 from etchproof.checkpoint.json_file import read_json_object, shown, shown_name
@@ -25,6 +23,9 @@ from etchproof.checkpoint.safetensors_file import (
     refuse_missing,
 )
 from etchproof.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SINGLE_FILE: Final = "model.safetensors"
 INDEX_FILE: Final = "model.safetensors.index.json"
@@ -172,7 +173,7 @@ def open_weights(folder: Path, config: ModelConfig) -> WeightFiles:
                 f"shard {shown(shard.name)} is not in the folder", source=index, key="weight_map"
             )
         stamps[shard] = _Stamp.of(shard)
-        with open_safetensors(shard) as file:
+        with open_safetensors(shard, framework="numpy") as file:
             held = tuple(file.keys())
             for name in held:
                 if _IGNORED.fullmatch(name):

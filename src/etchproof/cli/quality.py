@@ -49,7 +49,7 @@ def run_quality(
             raise InputError(f"is {length}, the chip's context holds {design.context}", key="--length")
         say(design.checkpoint.name)
     with progress.stage("quantize") as say:
-        quantized, _ = flow.quantize_design(design, flow.cache_folder(), progress.busy)
+        quantized = flow.quantize_design(design, flow.cache_folder(), progress.busy)
         say(design.recipe.name)
     with progress.stage("sample") as say:
         text = sample_text(design.checkpoint, sequences, length, seed)

@@ -83,7 +83,7 @@ def summary(result: RunResult) -> list[Text]:
         ),
         Text(
             f"time     simulator {sim.wall_s:.2f} s: start {sim.startup_s:.2f}, simulation {sim.sim_s:.2f}, "
-            f"golden {sim.golden_s:.2f}, comparison {sim.compare_s:.2f}"
+            f"waiting {sim.wait_s:.2f}; beside it golden {sim.golden_s:.2f}, comparison {sim.compare_s:.2f}"
         ),
         Text(
             f"compared {result.taps_compared:,} vectors, {result.elements_compared:,} elements; "
@@ -118,7 +118,7 @@ def verdict(result: RunResult) -> list[Text]:
 
 
 def profile_table(profile: ProfileRecord) -> Table:
-    """Seconds and per cent of each stage."""
+    """Seconds and per cent of each stage, then what ran beside the simulator."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
     table.add_column("stage")
     table.add_column("seconds", justify="right")
@@ -127,6 +127,8 @@ def profile_table(profile: ProfileRecord) -> Table:
         share = stage.wall_s / profile.total_s if profile.total_s else 0.0
         table.add_row(stage.name, f"{stage.wall_s:,.2f}", f"{100 * share:.1f}")
     table.add_row("total", f"{profile.total_s:,.2f}", "100.0")
+    for stage in profile.beside:
+        table.add_row(f"beside: {stage.name}", f"{stage.wall_s:,.2f}", "")
     return table
 
 

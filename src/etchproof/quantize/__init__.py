@@ -1,26 +1,41 @@
 """From float weights to ROM integers: rounding, GPTQ, calibration of fractional bits, and a cache of the result."""
 
-from etchproof.quantize.calibrate import CalibrationText, calibrate, calibration_text, sample_text
-from etchproof.quantize.dequantized import dequantized_model
-from etchproof.quantize.matrix import dequantize, quantize_matrix
-from etchproof.quantize.model import QUANTIZER_VERSION, quantize_model
+from typing import TYPE_CHECKING
+
+from etchproof.lazy import lazy_names
 from etchproof.quantize.store import (
-    cached_folder,
+    QUANTIZER_VERSION,
     content_sha256,
+    is_cached,
     load_quantized,
     quantize_cached,
     save_quantized,
 )
 
+if TYPE_CHECKING:
+    from etchproof.quantize.calibrate import CalibrationText, calibration_text, sample_text
+    from etchproof.quantize.dequantized import dequantized_model
+    from etchproof.quantize.matrix import dequantize, quantize_matrix
+    from etchproof.quantize.model import quantize_model
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        **dict.fromkeys(("CalibrationText", "calibration_text", "sample_text"), "calibrate"),
+        "dequantized_model": "dequantized",
+        **dict.fromkeys(("dequantize", "quantize_matrix"), "matrix"),
+        "quantize_model": "model",
+    },
+)
+
 __all__ = [
     "QUANTIZER_VERSION",
     "CalibrationText",
-    "cached_folder",
-    "calibrate",
     "calibration_text",
     "content_sha256",
     "dequantize",
     "dequantized_model",
+    "is_cached",
     "load_quantized",
     "quantize_cached",
     "quantize_matrix",

@@ -19,10 +19,11 @@ from torch import Tensor
 
 from etchproof.checkpoint import Checkpoint, ModelConfig
 from etchproof.checkpoint.tensors import EMBEDDING
-from etchproof.quantize.layerwise import module_name, rms_norm, run_layer
+from etchproof.quantize.layerwise import rms_norm, run_layer
 from etchproof.quantize.matrix import row_blocks
 from etchproof.recipe import LM_HEAD_MODULE, Recipe
 from etchproof.reference import FloatModel, sample
+from etchproof.taps import module_name
 
 Ranges = Mapping[tuple[int, str], float]
 """The largest magnitude of each tap by (layer, tap); ``scores``, ``softmax`` and ``token`` are not among them."""

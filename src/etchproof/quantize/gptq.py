@@ -28,7 +28,7 @@ from torch import Tensor
 from etchproof.checkpoint import Checkpoint
 from etchproof.errors import InputError
 from etchproof.quantize.calibrate import CalibrationText, bias_of, layer_gains, linear_float64, weight_of
-from etchproof.quantize.layerwise import module_name, rms_norm, run_layer
+from etchproof.quantize.layerwise import rms_norm, run_layer
 from etchproof.quantize.matrix import (
     choose_scales,
     dequantize,
@@ -40,6 +40,7 @@ from etchproof.quantize.matrix import (
 )
 from etchproof.quantized import QuantizedMatrix
 from etchproof.recipe import EMBEDDING_MODULE, LM_HEAD_MODULE, Gptq, MatrixFormat
+from etchproof.taps import module_name
 
 _LAZY: Final = 128  # columns after which the errors of all of them reach the later ones in one product
 _CLIPS: Final = tuple(percent / 100 for percent in range(100, 48, -2))

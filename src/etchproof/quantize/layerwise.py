@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,33 +21,6 @@ Linear = Callable[[str, Tensor], Tensor]
 """``linear(tap, x)``: the output of the layer's linear of that name for inputs x (B, T, cols)."""
 See = Callable[[str, Tensor], None]
 """``see(tap, value)``: every tap of the layer, as (B, T, elements); scores and softmax as (B, T, n_heads, T)."""
-
-MODULES: Final = {
-    "q_proj": "self_attn.q_proj",
-    "k_proj": "self_attn.k_proj",
-    "v_proj": "self_attn.v_proj",
-    "o_proj": "self_attn.o_proj",
-    "gate_proj": "mlp.gate_proj",
-    "up_proj": "mlp.up_proj",
-    "down_proj": "mlp.down_proj",
-}
-"""A linear's module below ``model.layers.N``, by its tap."""
-
-INPUT_TAPS: Final = {
-    "q_proj": "attn_norm",
-    "k_proj": "attn_norm",
-    "v_proj": "attn_norm",
-    "o_proj": "attn_out",
-    "gate_proj": "mlp_norm",
-    "up_proj": "mlp_norm",
-    "down_proj": "swiglu",
-}
-"""The tap that feeds each linear."""
-
-
-def module_name(layer: int, linear: str) -> str:
-    """Hugging Face's name of a layer's linear."""
-    return f"model.layers.{layer}.{MODULES[linear]}"
 
 
 def run_layer(
@@ -67,7 +40,9 @@ def run_layer(
     """
     batch, count, _ = x.shape
     heads, kv_heads, head_dim = config.n_heads, config.n_kv_heads, config.head_dim
-    cos, sin = (angle.to(x.dtype)[:, None] for angle in rope_cos_sin(config, torch.arange(count)))
+    cos, sin = (
+        torch.from_numpy(angle).to(x.dtype)[:, None] for angle in rope_cos_sin(config, np.arange(count))
+    )
     to_come = torch.ones(count, count, dtype=torch.bool).triu(1)  # (T, T)
 
     h = rms_norm(config, x, attn_gain)  # (B, T, hidden)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
 
 from etchproof.checkpoint import Checkpoint
 from etchproof.checkpoint.tensors import EMBEDDING
@@ -13,7 +12,6 @@ from etchproof.quantize.calibrate import Ranges, calibrate, calibration_text, we
 from etchproof.quantize.frac import layer_fracs, tail_fracs
 from etchproof.quantize.gains import quantize_gains
 from etchproof.quantize.gptq import gptq_matrices
-from etchproof.quantize.layerwise import INPUT_TAPS, module_name
 from etchproof.quantize.matrix import quantize_matrix
 from etchproof.quantized import (
     RESIDUAL_FRAC,
@@ -23,10 +21,7 @@ from etchproof.quantized import (
     QuantizedModel,
 )
 from etchproof.recipe import EMBEDDING_MODULE, LM_HEAD_MODULE, MatrixFormat, Recipe, resolve
-from etchproof.taps import LINEARS
-
-QUANTIZER_VERSION: Final = 1
-"""Raised whenever the same checkpoint and recipe give other integers."""
+from etchproof.taps import INPUT_TAPS, LINEARS, module_name
 
 Progress = Callable[[str], None]
 

@@ -24,11 +24,12 @@ from safetensors.numpy import load_file, save_file
 from etchproof.checkpoint import Checkpoint, ModelConfig
 from etchproof.checkpoint.json_file import read_json_object
 from etchproof.errors import InputError
-from etchproof.quantize.layerwise import module_name
-from etchproof.quantize.model import QUANTIZER_VERSION, quantize_model
 from etchproof.quantized import QuantizedGains, QuantizedLayer, QuantizedMatrix, QuantizedModel
 from etchproof.recipe import EMBEDDING_MODULE, LM_HEAD_MODULE, Recipe
-from etchproof.taps import LINEARS
+from etchproof.taps import LINEARS, module_name
+
+QUANTIZER_VERSION: Final = 1
+"""Raised whenever the same checkpoint and recipe give other integers."""
 
 HEADER_FILE: Final = "model.json"
 WEIGHTS_FILE: Final = "weights.safetensors"
@@ -117,12 +118,15 @@ def quantize_cached(
     Raises:
         InputError: as ``quantize_model``, or the cache cannot be written.
     """
-    entry = cached_folder(checkpoint, recipe, cache_dir)
+    entry = _entry(checkpoint, recipe, cache_dir)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(cache_dir / f"{entry.name}.lock"):
             model = _cached(entry, checkpoint, recipe)
             if model is None:
+                # Slow to import, with PyTorch, and not needed for what the cache has.
+                from etchproof.quantize.model import quantize_model
+
                 model = quantize_model(checkpoint, recipe, progress=progress)
                 _publish(model, entry)
             return model
@@ -130,8 +134,13 @@ def quantize_cached(
         raise InputError(f"cannot be used: {error.strerror or error}", source=cache_dir) from error
 
 
-def cached_folder(checkpoint: Checkpoint, recipe: Recipe, cache_dir: Path) -> Path:
-    """Where ``quantize_cached`` keeps that model, for ``load_quantized``."""
+def is_cached(checkpoint: Checkpoint, recipe: Recipe, cache_dir: Path) -> bool:
+    """Whether this checkpoint was quantized under this recipe before, and so its every value read."""
+    return (_entry(checkpoint, recipe, cache_dir) / HEADER_FILE).is_file()
+
+
+def _entry(checkpoint: Checkpoint, recipe: Recipe, cache_dir: Path) -> Path:
+    """Where ``quantize_cached`` keeps that model."""
     return cache_dir / f"{checkpoint.sha256[:24]}-{recipe.sha256[:24]}-v{QUANTIZER_VERSION}"
 
 

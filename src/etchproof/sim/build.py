@@ -35,7 +35,7 @@ CACHE_ENV: Final = "ETCHPROOF_CACHE"
 TIME_PRECISION: Final = ("1ns", "1ps")
 """Unit and precision of every simulation."""
 
-_FORMAT: Final = 1  # of the cache entries; part of the key
+_FORMAT: Final = 2  # of the cache entries; part of the key
 _COMMON: Final = (
     "--timing",
     "-CFLAGS", "-std=c++20",    # coroutines, for --timing
@@ -92,7 +92,14 @@ class Build:
     log: Path
 
 
-def build(fabric: Fabric, kind: Kind, *, verilator: Verilator, cache_dir: Path | None = None) -> Build:
+def build(
+    fabric: Fabric,
+    kind: Kind,
+    *,
+    verilator: Verilator,
+    cache_dir: Path | None = None,
+    main: Path | None = None,
+) -> Build:
     """The simulator of a fabric, from the cache or built now with every core.
 
     Safe beside other runs: one of them builds, the others wait for it.
@@ -102,6 +109,7 @@ def build(fabric: Fabric, kind: Kind, *, verilator: Verilator, cache_dir: Path |
         kind: which flags.
         verilator: the Verilator that runs.
         cache_dir: the cache; ``$ETCHPROOF_CACHE`` or the user's cache folder by default.
+        main: C++ with another ``main``, for benchmarks; by default cocotb and Python drive the chip.
 
     Raises:
         BuildError: Verilator or g++ failed.
@@ -110,23 +118,30 @@ def build(fabric: Fabric, kind: Kind, *, verilator: Verilator, cache_dir: Path |
     if fabric_sha256(fabric.folder, fabric.sources, fabric.top) != fabric.sha256:
         raise InputError("has changed since it was hashed", source=fabric.folder, hint="render it again")
     cache = _cache_folder(cache_dir)
-    inputs = _inputs(fabric, kind, verilator)
+    cpp = (main or _own("ep_main.cpp"), _own("ep_sink.cpp"))
+    inputs = _inputs(fabric, kind, verilator, cpp)
     key = _key(inputs)
     entry = cache / "builds" / key
     if found := _load(entry, key):
         return found
     (cache / "locks").mkdir(parents=True, exist_ok=True)
     with FileLock(cache / "locks" / f"{key}.lock"):
-        return _load(entry, key) or _build(fabric, kind, verilator, cache, entry, inputs)
+        return _load(entry, key) or _build(fabric, kind, verilator, cache, entry, inputs, cpp)
 
 
-def sink_source() -> Path:
-    """The C++ side of taps and ROM images, linked into every simulator."""
-    return Path(str(files("etchproof.sim") / "ep_sink.cpp"))
+def _own(name: str) -> Path:
+    """A C++ source of this package."""
+    return Path(str(files("etchproof.sim") / name))
 
 
 def _build(
-    fabric: Fabric, kind: Kind, verilator: Verilator, cache: Path, entry: Path, inputs: dict[str, Any]
+    fabric: Fabric,
+    kind: Kind,
+    verilator: Verilator,
+    cache: Path,
+    entry: Path,
+    inputs: dict[str, Any],
+    cpp: tuple[Path, ...],
 ) -> Build:
     """Builds under the key's lock and puts the result in place."""
     # Slow to import and not needed for a cached build.
@@ -143,7 +158,8 @@ def _build(
         for name in fabric.sources:
             (sources / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(fabric.folder / name, sources / name)
-        shutil.copyfile(sink_source(), work / "ep_sink.cpp")
+        for path in cpp:
+            shutil.copyfile(path, work / path.name)
         log = made / "build.log"
         runner = VerilatorRunner(
             verilator,
@@ -154,7 +170,7 @@ def _build(
         status = runner.run_build(
             sources=sources,
             names=fabric.compiled,
-            cpp=work / "ep_sink.cpp",
+            cpp=[work / path.name for path in cpp],
             top=fabric.top,
             flags=(*_COMMON, *_VERILATOR_FLAGS[kind]),
             timescale=TIME_PRECISION,
@@ -221,7 +237,7 @@ def _failure(cache: Path, key: str, log: Path, status: int) -> BuildError:
     )
 
 
-def _inputs(fabric: Fabric, kind: Kind, verilator: Verilator) -> dict[str, Any]:
+def _inputs(fabric: Fabric, kind: Kind, verilator: Verilator, cpp: tuple[Path, ...]) -> dict[str, Any]:
     """Everything that decides what comes out."""
     return {
         "format": _FORMAT,
@@ -230,7 +246,7 @@ def _inputs(fabric: Fabric, kind: Kind, verilator: Verilator) -> dict[str, Any]:
         "kind": kind,
         "verilator_flags": [*_COMMON, *_VERILATOR_FLAGS[kind], *TIME_PRECISION],
         "make_variables": [*_COMPILER, *_MAKE_VARIABLES[kind]],
-        "sink": hashlib.sha256(sink_source().read_bytes()).hexdigest(),
+        "cpp": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in cpp},
         "verilator": f"{verilator.version} ({verilator.source})",
         "g++": compiler_version(),
         "cocotb": version("cocotb"),

@@ -1,4 +1,4 @@
-// The C++ side of a simulation: taps out of the chip into a ring of memory, ROM images into the chip.
+// The C++ side of a simulation: taps out of the chip into a block of memory, ROM images into the chip.
 //
 // RTL calls ep_tap_write_* and ep_rom_load_* (DPI-C); Python calls the ep_sink_* functions through ctypes
 // (src/etchproof/sim/sink.py), which is why the simulator is linked with -rdynamic. One thread, no locks.
@@ -29,7 +29,7 @@
 
 namespace {
 
-// Ahead of each tap in the ring; sink.py unpacks the same layout.
+// Ahead of each tap; sink.py unpacks the same layout.
 struct Header {
     uint32_t id;
     int32_t layer;
@@ -41,9 +41,8 @@ struct Header {
 };
 static_assert(sizeof(Header) == 32, "sink.py unpacks 32 bytes");
 
-constexpr uint32_t kSkip = 0xffffffff;  // in place of an id: the rest of the ring, up to its end, is unused
-constexpr uint64_t kDefaultRingBytes = 64ULL << 20;
-constexpr uint64_t kMinRingBytes = 4096;
+constexpr uint64_t kDefaultTapBytes = 64ULL << 20;
+constexpr uint64_t kMinTapBytes = 4096;
 
 constexpr int kErrorsShown = 10;  // on stderr; each counts
 
@@ -56,9 +55,8 @@ struct Image {
 struct Sink {
     uint8_t* base = nullptr;
     uint64_t capacity = 0;
-    uint64_t head = 0;  // bytes ever written; modulo the capacity it is where the next record goes
-    uint64_t tail = 0;  // bytes ever released
-    uint64_t records = 0;
+    uint64_t used = 0;     // bytes that Python has not taken: where the next record goes
+    uint64_t records = 0;  // ever written
     bool enabled = true;
     std::string error;
     int errors_shown = 0;
@@ -85,7 +83,7 @@ bool allocate(uint64_t bytes) {
     void* const base =
         mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) {
-        fail("ring_unavailable", "cannot map " + std::to_string(bytes) + " bytes");
+        fail("tap_memory", "cannot map " + std::to_string(bytes) + " bytes");
         return false;
     }
     sink.base = static_cast<uint8_t*>(base);
@@ -93,33 +91,26 @@ bool allocate(uint64_t bytes) {
     return true;
 }
 
-bool ensure_ring() {
+bool ensure_memory() {
     if (sink.base) return true;
-    uint64_t bytes = kDefaultRingBytes;
-    if (const char* const text = std::getenv("ETCHPROOF_RING_BYTES")) {
+    uint64_t bytes = kDefaultTapBytes;
+    if (const char* const text = std::getenv("ETCHPROOF_TAP_BYTES")) {
         char* end = nullptr;
         bytes = std::strtoull(text, &end, 10);
-        if (*text < '0' || *text > '9' || *end || bytes < kMinRingBytes || bytes > (1ULL << 40)) {
-            fail("ring_bytes", std::string{"ETCHPROOF_RING_BYTES is '"} + text + "', expected 4096 .. 2^40");
+        if (*text < '0' || *text > '9' || *end || bytes < kMinTapBytes || bytes > (1ULL << 40)) {
+            fail("tap_bytes", std::string{"ETCHPROOF_TAP_BYTES is '"} + text + "', expected 4096 .. 2^40");
             return false;
         }
     }
     return allocate(bytes);
 }
 
-// Where a record of `bytes` goes, or null when what Python has not released is in the way.
+// Where a record of `bytes` goes, or null when there is no room beside what Python has not taken.
 uint8_t* reserve(uint64_t bytes) {
-    uint64_t at = sink.head % sink.capacity;
-    const uint64_t to_end = sink.capacity - at;
-    const uint64_t skipped = bytes > to_end ? to_end : 0;
-    if (bytes > sink.capacity || sink.head + skipped + bytes - sink.tail > sink.capacity) return nullptr;
-    if (skipped) {
-        std::memcpy(sink.base + at, &kSkip, sizeof kSkip);  // records are multiples of 8 bytes: it always fits
-        sink.head += skipped;
-        at = 0;
-    }
-    sink.head += bytes;
-    return sink.base + at;
+    if (bytes > sink.capacity - sink.used) return nullptr;
+    uint8_t* const to = sink.base + sink.used;
+    sink.used += bytes;
+    return to;
 }
 
 std::string image_name(int layer, const std::string& name) {
@@ -202,7 +193,7 @@ __attribute__((constructor)) void die_with_parent() {
 
 // From RTL ------------------------------------------------------------------------------------------------------
 
-// Appends the first `count` elements of `data`, in row-major order, to the ring.
+// Appends the first `count` elements of `data`, in row-major order.
 extern "C" void ep_tap_write(int layer, int id, int pos, int count, const svOpenArrayHandle data) {
     if (!sink.enabled || !sink.error.empty()) return;
     const VerilatedDpiOpenVar* const array = static_cast<const VerilatedDpiOpenVar*>(data);
@@ -217,14 +208,14 @@ extern "C" void ep_tap_write(int layer, int id, int pos, int count, const svOpen
         return fail("tap_count", tap() + " has a count of " + std::to_string(count) + ", expected 1 .. "
                                      + std::to_string(elements));
     }
-    if (!ensure_ring()) return;
+    if (!ensure_memory()) return;
     const uint64_t payload = static_cast<uint64_t>(count) * element_bytes;
     const uint64_t bytes = sizeof(Header) + (payload + 7) / 8 * 8;
     uint8_t* const to = reserve(bytes);
     if (!to) {
-        return fail("ring_overflow", tap() + " needs " + std::to_string(bytes) + " bytes, "
-                                         + std::to_string(sink.head - sink.tail) + " of "
-                                         + std::to_string(sink.capacity) + " are not released");
+        return fail("tap_overflow", tap() + " needs " + std::to_string(bytes) + " bytes, "
+                                        + std::to_string(sink.used) + " of " + std::to_string(sink.capacity)
+                                        + " are not taken");
     }
     const Header header{static_cast<uint32_t>(id),
                         layer,
@@ -300,31 +291,21 @@ EP_ROM(32) EP_ROM(64)
 
 // From Python ---------------------------------------------------------------------------------------------------
 
-// Sets the ring's capacity, before the first tap; 0 when it is too late or impossible.
+// Sets the capacity, before the first tap; 0 when it is too late or impossible.
 extern "C" int ep_sink_configure(uint64_t bytes) {
-    if (sink.base || bytes < kMinRingBytes) return 0;
+    if (sink.base || bytes < kMinTapBytes) return 0;
     return allocate(bytes);
 }
 
-extern "C" const uint8_t* ep_sink_base() { return ensure_ring() ? sink.base : nullptr; }
+extern "C" const uint8_t* ep_sink_base() { return ensure_memory() ? sink.base : nullptr; }
 extern "C" uint64_t ep_sink_capacity() { return sink.capacity; }
-extern "C" uint64_t ep_sink_head() { return sink.head; }
-extern "C" uint64_t ep_sink_tail() { return sink.tail; }
+extern "C" uint64_t ep_sink_used() { return sink.used; }
 extern "C" uint64_t ep_sink_records() { return sink.records; }
 extern "C" const char* ep_sink_error() { return sink.error.c_str(); }
 extern "C" void ep_sink_enable(int enabled) { sink.enabled = enabled != 0; }
 
-// Frees what lies before `tail`; 0 when that was never written or is free already. An empty ring begins again at its
-// base, so that a run which keeps up stays within the same cached pages.
-extern "C" int ep_sink_release(uint64_t tail) {
-    if (tail < sink.tail || tail > sink.head) return 0;
-    sink.tail = tail;
-    if (sink.tail == sink.head) sink.head = sink.tail = 0;
-    return 1;
-}
-
-// Forgets all records; an error stays.
-extern "C" void ep_sink_reset() { sink.head = sink.tail = sink.records = 0; }
+// Python has copied every record: the next one goes to the beginning, within the same cached pages.
+extern "C" void ep_sink_taken() { sink.used = 0; }
 
 extern "C" uint64_t ep_sink_index_count() { return read_index() ? sink.images.size() : 0; }
 

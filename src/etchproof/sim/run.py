@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 from etchproof.errors import InputError
 from etchproof.sim.build import Build
 from etchproof.sim.child import CONFIG_FILE, RUN_ENV
+from etchproof.sim.golden import GOLDEN_ENV, GoldenServer, GoldenSource
 from etchproof.sim.progress import PROGRESS_FILE, ProgressReader
 from etchproof.sim.results import Failure, ResultsError, read_results
 
@@ -67,10 +68,11 @@ def simulate(
     config: Mapping[str, Any],
     seed: int,
     timeout_s: float,
+    golden: GoldenSource | None = None,
     python_path: Sequence[Path] = (),
     on_progress: Callable[[dict[str, Any]], None] | None = None,
     plusargs: Sequence[str] = (),
-    ring_bytes: int | None = None,
+    tap_bytes: int | None = None,
     log_level: str = "WARNING",
 ) -> SimOutcome:
     """Runs one test of a testbench in a simulator.
@@ -86,10 +88,11 @@ def simulate(
         config: JSON-able, for ``etchproof.sim.child.run_config()``.
         seed: 1 .. 2^31 - 1, of cocotb and of a strict simulator's unknown values.
         timeout_s: wall-clock limit.
+        golden: what the testbench's ``etchproof.sim.golden.GoldenClient`` reaches; None for a testbench without.
         python_path: folders from which the testbench imports.
         on_progress: gets each event that the testbench writes, while it runs.
         plusargs: further arguments of the simulator, each beginning with "+".
-        ring_bytes: capacity of the ring of taps; 64 MiB by default.
+        tap_bytes: capacity of the memory for taps; 64 MiB by default.
         log_level: of cocotb's own log.
 
     Raises:
@@ -115,21 +118,33 @@ def simulate(
     }
     if images_index is not None:
         env["ETCHPROOF_IMAGES"] = str(images_index.absolute())
-    if ring_bytes is not None:
-        env["ETCHPROOF_RING_BYTES"] = str(ring_bytes)
+    if tap_bytes is not None:
+        env["ETCHPROOF_TAP_BYTES"] = str(tap_bytes)
+
+    server = GoldenServer(golden) if golden is not None else None
+    if server is not None:
+        env[GOLDEN_ENV] = ",".join(map(str, server.fds))
 
     started = time.monotonic()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=run_dir,
-            env={**_inherited_env(), **env},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    process = None
+    try:
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=run_dir,
+                env={**_inherited_env(), **env},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=server.fds if server is not None else (),
+            )
+        if server is not None:
+            server.start()
         timed_out = _wait(process, started + timeout_s, ProgressReader(run_dir), on_progress)
+    finally:
+        if process is not None:
+            _kill(process)
     wall_s = time.monotonic() - started
     return _outcome(process.returncode, timed_out, timeout_s, test_case, results, log, wall_s)
 
@@ -152,22 +167,19 @@ def _wait(
     reader: ProgressReader,
     on_progress: Callable[[dict[str, Any]], None] | None,
 ) -> bool:
-    """Waits for the end, reporting progress; True when the deadline came first. No process is left behind."""
-    timed_out = False
-    try:
-        while True:
-            left = deadline - time.monotonic()
-            try:
-                process.wait(timeout=max(0.0, min(_POLL_S, left)))
-            except subprocess.TimeoutExpired:
-                timed_out = left <= 0
-            if on_progress is not None:
-                for event in reader.read():
-                    on_progress(event)
-            if timed_out or process.returncode is not None:
-                return timed_out
-    finally:
-        _kill(process)
+    """Waits for the end, reporting progress; True when the deadline came first."""
+    while True:
+        left = deadline - time.monotonic()
+        timed_out = False
+        try:
+            process.wait(timeout=max(0.0, min(_POLL_S, left)))
+        except subprocess.TimeoutExpired:
+            timed_out = left <= 0
+        if on_progress is not None:
+            for event in reader.read():
+                on_progress(event)
+        if timed_out or process.returncode is not None:
+            return timed_out
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -238,7 +250,7 @@ def _cocotb_env(
 
 def _inherited_env() -> dict[str, str]:
     """This process's environment without settings of another cocotb run."""
-    dropped = ("COCOTB_", "GPI_", "PYGPI_", "ETCHPROOF_RING_BYTES", "ETCHPROOF_IMAGES")
+    dropped = ("COCOTB_", "GPI_", "PYGPI_", "ETCHPROOF_TAP_BYTES", "ETCHPROOF_IMAGES", GOLDEN_ENV)
     return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
 
 

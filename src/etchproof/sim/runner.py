@@ -33,6 +33,7 @@ _NOT_INHERITED: Final = frozenset(
     }
 )
 _ALL_PUBLIC: Final = "--public-flat-rw"
+_COCOTB_MAIN: Final = "/verilator.cpp"  # ep_main.cpp is in its place
 
 
 class VerilatorRunner(CocotbRunner):
@@ -60,7 +61,7 @@ class VerilatorRunner(CocotbRunner):
         *,
         sources: Path,
         names: Sequence[str],
-        cpp: Path,
+        cpp: Sequence[Path],
         top: str,
         flags: Sequence[str],
         timescale: tuple[str, str],
@@ -72,7 +73,7 @@ class VerilatorRunner(CocotbRunner):
         Args:
             sources: folder of the SystemVerilog sources, also searched for includes.
             names: the sources to compile, in order.
-            cpp: C++ to link.
+            cpp: C++ to link, one with ``main``.
             top: the top module, and the executable's name in ``folder``.
             flags: for Verilator.
             timescale: unit and precision.
@@ -81,7 +82,7 @@ class VerilatorRunner(CocotbRunner):
         """
         self.build(
             sources=[sources / name for name in names],
-            build_args=["-I.", *flags, str(cpp)],
+            build_args=["-I.", *flags, *map(str, cpp)],
             hdl_toplevel=top,
             build_dir=folder,
             cwd=sources,
@@ -118,7 +119,7 @@ class VerilatorRunner(CocotbRunner):
         self.waves = False  # cocotb would heed $WAVES, of which the cache knows nothing
         verilate, make = super()._build_command()
         # Every signal readable from Python costs a quarter of the speed; the fabric's .vlt file names the few needed.
-        verilate = [word for word in verilate if word != _ALL_PUBLIC]
+        verilate = [word for word in verilate if word != _ALL_PUBLIC and not word.endswith(_COCOTB_MAIN)]
         # Relative to the working folder, so that messages of the simulator carry no path of this machine.
         sources = str(Path(str(self.cwd)).resolve()) + os.sep
         verilate = [word.removeprefix(sources) for word in verilate]

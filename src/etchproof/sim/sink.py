@@ -16,7 +16,7 @@ from etchproof.taps import TAP_NAMES
 _HEADER: Final = Struct("<IiIIIIQ")
 """id, layer, pos, count, element_bytes, sequence, time: ``Header`` of ``ep_sink.cpp``."""
 
-_SKIP: Final = 0xFFFFFFFF
+_HEADER_BYTES: Final = _HEADER.size
 _SEQUENCE_MASK: Final = 0xFFFFFFFF
 _DTYPES: Final[dict[int, np.dtype[Any]]] = {
     1: np.dtype("<i1"),
@@ -29,13 +29,11 @@ _FUNCTIONS: Final[dict[str, tuple[Any, list[Any]]]] = {
     "ep_sink_configure": (ctypes.c_int, [ctypes.c_uint64]),
     "ep_sink_base": (ctypes.c_void_p, []),
     "ep_sink_capacity": (ctypes.c_uint64, []),
-    "ep_sink_head": (ctypes.c_uint64, []),
-    "ep_sink_tail": (ctypes.c_uint64, []),
+    "ep_sink_used": (ctypes.c_uint64, []),
     "ep_sink_records": (ctypes.c_uint64, []),
     "ep_sink_error": (ctypes.c_char_p, []),
     "ep_sink_enable": (None, [ctypes.c_int]),
-    "ep_sink_release": (ctypes.c_int, [ctypes.c_uint64]),
-    "ep_sink_reset": (None, []),
+    "ep_sink_taken": (None, []),
     "ep_sink_index_count": (ctypes.c_uint64, []),
     "ep_sink_loaded_count": (ctypes.c_uint64, []),
     "ep_sink_unloaded": (ctypes.c_char_p, []),
@@ -46,7 +44,7 @@ class SinkError(EtchproofError):
     """A tap or a ROM image went wrong: the run is no evidence.
 
     Attributes:
-        name: which check, one word: ``ring_overflow``, ``unknown_tap``, ``lost_record``, ``image_missing`` and so on.
+        name: which check, one word: ``tap_overflow``, ``unknown_tap``, ``lost_record``, ``image_missing`` and so on.
     """
 
     def __init__(self, name: str, message: str) -> None:
@@ -57,7 +55,7 @@ class SinkError(EtchproofError):
 class TapRecord(NamedTuple):
     """One operation result of one token.
 
-    ``data`` is a read-only view of the simulator's memory, valid until ``TapSink.release``: copy what is to be kept.
+    ``data`` is read-only.
     """
 
     layer: int
@@ -72,20 +70,52 @@ class TapRecord(NamedTuple):
     """(count,) int8, int16, int32 or int64."""
 
 
+class TapBatch:
+    """Records copied out of the tap memory, in the order of writing; parsed when they are asked for, in any thread.
+
+    Attributes:
+        nbytes: memory that it holds.
+    """
+
+    def __init__(self, names: Sequence[str], sequence: int, memory: bytes) -> None:
+        self._names, self._sequence, self._memory = names, sequence, memory
+        self.nbytes = len(memory)
+
+    def records(self) -> list[TapRecord]:
+        """The records; their ``data`` is read-only.
+
+        Raises:
+            SinkError: an id without a name, or a record that was lost or overwritten.
+        """
+        unpack, frombuffer, dtypes, names = _HEADER.unpack_from, np.frombuffer, _DTYPES, self._names
+        memory, at, sequence, found = self._memory, 0, self._sequence, []
+        while at < len(memory):
+            tap_id, layer, pos, count, element_bytes, number, time = unpack(memory, at)
+            if number != sequence & _SEQUENCE_MASK:
+                raise SinkError("lost_record", f"record {sequence} expected, {number} found")
+            if tap_id >= len(names):
+                raise SinkError("unknown_tap", f"layer {layer} id {tap_id}: the table has {len(names)} names")
+            data = frombuffer(memory, dtypes[element_bytes], count, at + _HEADER_BYTES)
+            found.append(TapRecord(layer, names[tap_id], pos, time, data))
+            at += _HEADER_BYTES + (count * element_bytes + 7 & ~7)
+            sequence += 1
+        return found
+
+
 class TapSink:
-    """The ring of tap records of this process.
+    """The tap records of this process.
 
     Args:
         names: the name of each tap id, by index; a team's own chip has its own table.
-        ring_bytes: capacity, when the sink is created before the first tap; None leaves it to
-            ``ETCHPROOF_RING_BYTES``, 64 MiB by default.
+        tap_bytes: capacity, when the sink is created before the first tap; None leaves it to
+            ``ETCHPROOF_TAP_BYTES``, 64 MiB by default.
 
     Raises:
-        SinkError: ``not_a_simulation`` outside a simulator that ``etchproof.sim.build`` made; ``ring_bytes`` when the
+        SinkError: ``not_a_simulation`` outside a simulator that ``etchproof.sim.build`` made; ``tap_bytes`` when the
             capacity cannot be set any more.
     """
 
-    def __init__(self, names: Sequence[str] = TAP_NAMES, *, ring_bytes: int | None = None) -> None:
+    def __init__(self, names: Sequence[str] = TAP_NAMES, *, tap_bytes: int | None = None) -> None:
         self._names = tuple(names)
         library: Any = ctypes.CDLL(None)
         try:
@@ -95,26 +125,25 @@ class TapSink:
         except AttributeError as error:
             raise SinkError("not_a_simulation", f"this process has no tap sink: {error}") from error
         self._c = library
-        if ring_bytes is not None and not library.ep_sink_configure(ring_bytes):
-            raise SinkError("ring_bytes", f"the ring cannot be set to {ring_bytes} bytes, or not any more")
+        if tap_bytes is not None and not library.ep_sink_configure(tap_bytes):
+            raise SinkError("tap_bytes", f"the capacity cannot be set to {tap_bytes} bytes, or not any more")
         base = library.ep_sink_base()
         if base is None:
             self._check()
-            raise SinkError("ring_unavailable", "the simulator has no ring")
+            raise SinkError("tap_memory", "the simulator has none")
         self._capacity: int = library.ep_sink_capacity()
         raw = (ctypes.c_char * self._capacity).from_address(base)
         self._memory = memoryview(raw).cast("B").toreadonly()
-        self._read: int = library.ep_sink_tail()
-        self._sequence: int = library.ep_sink_records() if self._read == library.ep_sink_head() else 0
+        self._sequence: int = library.ep_sink_records() if library.ep_sink_used() == 0 else 0
 
     @property
     def capacity(self) -> int:
-        """Bytes of the ring."""
+        """Bytes that records may take."""
         return self._capacity
 
     @property
     def records_written(self) -> int:
-        """Records that the chip's taps have written since the start or the last ``reset``."""
+        """Records that the chip's taps have written."""
         return int(self._c.ep_sink_records())
 
     @property
@@ -123,56 +152,21 @@ class TapSink:
         text: bytes = self._c.ep_sink_error()
         return text.decode(errors="replace") if text else None
 
-    def drain(self) -> list[TapRecord]:
-        """All records written since the last call, in the order of writing.
+    def take(self) -> TapBatch:
+        """All records written since the last call, copied; their memory is free for the next ones.
 
         Raises:
-            SinkError: an error of the C++ side, an id without a name, or a record that was lost or overwritten.
+            SinkError: an error of the C++ side.
         """
         self._check()
-        memory, names, capacity = self._memory, self._names, self._capacity
-        unpack, frombuffer, dtypes, name_count = _HEADER.unpack_from, np.frombuffer, _DTYPES, len(self._names)
-        at, sequence, head = self._read, self._sequence, int(self._c.ep_sink_head())
-        records = []
-        while at < head:
-            offset = at % capacity
-            if capacity - offset < 32:
-                at += capacity - offset
-                continue
-            tap_id, layer, pos, count, element_bytes, found, time = unpack(memory, offset)
-            if tap_id == _SKIP:
-                at += capacity - offset
-                continue
-            if found != sequence & _SEQUENCE_MASK:
-                raise SinkError("lost_record", f"record {sequence} expected, {found} found")
-            if tap_id >= name_count:
-                raise SinkError("unknown_tap", f"layer {layer} id {tap_id}: the table has {name_count} names")
-            data = frombuffer(memory, dtypes[element_bytes], count, offset + 32)
-            records.append(TapRecord(layer, names[tap_id], pos, time, data))
-            at += 32 + (count * element_bytes + 7 & ~7)
-            sequence += 1
-        self._read, self._sequence = at, sequence
-        return records
-
-    def release(self) -> None:
-        """Frees every record drained so far; their ``data`` is invalid from here on.
-
-        Raises:
-            SinkError: somebody else released records of this ring.
-        """
-        if not self._c.ep_sink_release(self._read):
-            raise SinkError("ring_release", f"cannot release up to byte {self._read}")
-        if self._c.ep_sink_head() == 0:
-            self._read = 0
+        batch = TapBatch(self._names, self._sequence, self._memory[: self._c.ep_sink_used()].tobytes())
+        self._sequence = self.records_written
+        self._c.ep_sink_taken()
+        return batch
 
     def enable(self, enabled: bool = True) -> None:
         """Switches recording on or off, for benchmarks; a run with taps off proves nothing."""
         self._c.ep_sink_enable(int(enabled))
-
-    def reset(self) -> None:
-        """Forgets all records, as after a reset of the chip. An error stays."""
-        self._c.ep_sink_reset()
-        self._read = self._sequence = 0
 
     def images_loaded(self) -> int:
         """Distinct ROM images that the chip has loaded."""

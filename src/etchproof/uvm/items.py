@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-from etchproof.compare import Array, TapKey
+from etchproof.sim.sink import TapBatch
+from etchproof.taps import Array, TapKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +22,40 @@ class TokenResult:
     cycles: int  # from acceptance to response
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TokenTaps:
-    """A token and everything that the chip computed for it."""
+    """A token and everything that the chip computed for it.
+
+    Attributes:
+        result: the token.
+        batch: its taps as they were written; parsed when ``taps`` is first read.
+    """
 
     result: TokenResult
-    taps: Mapping[
-        TapKey, Array
-    ]  # views of the simulator's memory, valid until the scoreboard has compared them
+    batch: TapBatch
+
+    @property
+    def taps(self) -> Mapping[TapKey, Array]:
+        """Each tap's elements, read-only."""
+        return self._parsed[0]
+
+    @property
+    def problems(self) -> tuple[tuple[str, str], ...]:
+        """(name, message) of each record that is not this token's, or is there twice."""
+        return self._parsed[1]
+
+    @cached_property
+    def _parsed(self) -> tuple[dict[TapKey, Array], tuple[tuple[str, str], ...]]:
+        taps: dict[TapKey, Array] = {}
+        problems = []
+        position = self.result.position
+        for record in self.batch.records():
+            key = (record.layer, record.name)
+            if record.pos != position:
+                problems.append(
+                    ("stray_tap", f"layer {key[0]} {key[1]} of position {record.pos} beside {position}")
+                )
+            elif key in taps:
+                problems.append(("duplicate_tap", f"layer {key[0]} {key[1]} twice at position {position}"))
+            taps[key] = record.data
+        return taps, tuple(problems)

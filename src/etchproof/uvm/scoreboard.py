@@ -1,29 +1,38 @@
 """The scoreboard: every tap of every token against the reference model, bit for bit.
 
-Tokens are gathered and compared in batches, so that the golden model runs over many tokens at once; that changes
-nothing in its integers. The reference follows the tokens that the chip was given, so an early difference does not
-hide later ones.
+All of it runs in a thread beside the simulator (``etchproof.uvm.worker``), in the order in which tokens came; the
+simulator only waits for it when it is far behind, and at the end. Tokens are gathered and compared in batches, so that
+the golden model runs over many tokens at once; that changes nothing in its integers. The reference follows the tokens
+that the chip was given, so an early difference does not hide later ones.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 from pyuvm import uvm_component, uvm_subscriber
 
-from etchproof.compare import Array, Comparator, Comparison, TapKey, TokenRecord
+from etchproof.compare import Comparator, Comparison, TokenRecord
+from etchproof.taps import Array, TapKey, TokenArrays
 from etchproof.uvm.items import TokenResult, TokenTaps
-from etchproof.uvm.tap_monitor import TapMonitor
+from etchproof.uvm.worker import Worker
 
-BATCH_TOKENS: Final = 64
+BATCH_TOKENS: Final = 16
+MAX_PENDING_BYTES: Final = 1 << 28
+"""Of taps that wait to be compared: beyond it the simulator waits."""
 
 
 class Reference(Protocol):
-    """What the scoreboard asks of a project's reference model."""
+    """What the scoreboard asks of a project's reference model; all of it in the scoreboard's thread."""
 
     plan: Sequence[TapKey]
+
+    def wait_ready(self) -> None:
+        """Called once, before anything else: waits for what is slow to load."""
+        ...
 
     def respond(self, token: int, first: bool) -> tuple[int, int]:
         """(status, position) that the host port must answer; called once per token, in order."""
@@ -33,7 +42,7 @@ class Reference(Protocol):
         """Cycles from acceptance to response; None when the project has no cycle model."""
         ...
 
-    def predict(self, tokens: Sequence[int], first: bool) -> Mapping[TapKey, Sequence[Array]]:
+    def predict(self, tokens: Sequence[int], first: bool) -> Mapping[TapKey, TokenArrays]:
         """Every tap of consecutive accepted tokens; ``first`` when they open a sequence."""
         ...
 
@@ -45,30 +54,87 @@ class Reference(Protocol):
 class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
     """Subscribes to ``TokenTaps``.
 
-    ``reference`` and ``monitor`` are set by the environment in its connect phase. ``dump`` receives every compared
-    batch when set.
+    ``reference`` is set by the environment in its connect phase. ``dump`` receives every compared batch when set. What
+    the scoreboard found may be read after ``finish``.
     """
 
     def __init__(self, name: str, parent: uvm_component) -> None:
         super().__init__(name, parent)
         self.reference: Reference
-        self.monitor: TapMonitor
         self.comparator: Comparator
         self.tokens: list[TokenRecord] = []
-        self.golden_s = self.compare_s = 0.0
+        self.golden_s = self.compare_s = self.wait_s = 0.0
         self.dump: list[tuple[int, TapKey, list[Array], list[Array]]] | None = None
+        self._worker = Worker("scoreboard")
+        self._submitted_bytes = 0
         self._pending: list[TokenTaps] = []
         self._pending_bytes = 0
         self._sequence = -1
         self._finished = False
 
+    # In the simulator's thread
+
     def start_of_simulation_phase(self) -> None:
         self.comparator = Comparator(self.reference.plan)
-        self.monitor.on_failure = self.comparator.fail
-        self.monitor.before_sequence = self.flush
+        self._worker.submit(self.reference.wait_ready)
 
     def write(self, tt: TokenTaps) -> None:
+        self._worker.submit(partial(self._check_token, tt))
+        self._submitted_bytes += tt.batch.nbytes
+        if self._submitted_bytes > MAX_PENDING_BYTES:
+            self.wait()
+            self._submitted_bytes = 0
+
+    def fail(self, name: str, message: str) -> None:
+        """Record a failure that the scoreboard does not see itself."""
+        self._worker.submit(lambda: self.comparator.fail(name, message))
+
+    def reset(self) -> None:
+        """The chip was reset."""
+        self._worker.submit(self._reset)
+
+    def finish(self, sim_s: float) -> Comparison:
+        """Compare the rest and report; with nothing compared the report holds a failure that says so.
+
+        Args:
+            sim_s: wall time of the test so far.
+        """
+        sim_s -= self.wait_s
+        self._worker.submit(self._flush)
+        self.wait()
+        comparator = self.comparator
+        if not self._finished and sum(count.elements for count in comparator.counts()) == 0:
+            comparator.fail("nothing_compared", "no element of any tap was compared")
+        self._finished = True
+        return Comparison(
+            taps=comparator.counts(),
+            first_divergence=comparator.first_divergence,
+            tokens=tuple(self.tokens),
+            failures=tuple(comparator.failures),
+            sim_s=sim_s,
+            golden_s=self.golden_s,
+            compare_s=self.compare_s,
+            wait_s=self.wait_s,
+        )
+
+    def wait(self) -> None:
+        """Wait until all that was written is checked, but for what is gathered for the next batch."""
+        start = time.perf_counter()
+        self._worker.join()
+        self.wait_s += time.perf_counter() - start
+
+    # In the worker's thread
+
+    def _reset(self) -> None:
+        self._flush()
+        self.reference.reset()
+
+    def _check_token(self, tt: TokenTaps) -> None:
         result = tt.result
+        if result.first:
+            self._flush()
+        for problem in tt.problems:
+            self.comparator.fail(*problem)
         status, position = self.reference.respond(result.token_in, result.first)
         if (result.status, result.position) != (status, position):
             self.comparator.fail(
@@ -96,38 +162,32 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         )
         if status == 0 and result.status == 0:
             self._pending.append(tt)
-            self._pending_bytes += sum(tap.nbytes for tap in tt.taps.values())
-            if len(self._pending) >= BATCH_TOKENS or 4 * self._pending_bytes > self.monitor.sink.capacity:
-                self.flush()
+            self._pending_bytes += tt.batch.nbytes
+            if len(self._pending) >= BATCH_TOKENS or self._pending_bytes > MAX_PENDING_BYTES:
+                self._flush()
         elif tt.taps:
             self.comparator.fail(
                 "unexpected_tap", f"{len(tt.taps)} taps of a refused token {result.token_in}"
             )
 
-    def reset(self) -> None:
-        """The chip was reset."""
-        self.monitor.discard()
-        self.flush()
-        self.reference.reset()
-
-    def flush(self) -> None:
-        """Compare what is pending and free the simulator's memory; every tap gathered so far must be pending."""
+    def _flush(self) -> None:
+        """Compare what is pending, tokens of one sequence."""
         pending, self._pending, self._pending_bytes = self._pending, [], 0
-        if pending:
-            results = [tt.result for tt in pending]
-            start = time.perf_counter()
-            expected = self.reference.predict([result.token_in for result in results], results[0].first)
-            middle = time.perf_counter()
-            got = [tt.taps for tt in pending]
-            self.comparator.compare(self._sequence, [result.position for result in results], expected, got)
-            self._check_responses(results, got)
-            self.golden_s += middle - start
-            self.compare_s += time.perf_counter() - middle
-            if self.dump is not None:
-                for key in self.reference.plan:
-                    chip = [taps[key].copy() for taps in got if key in taps]
-                    self.dump.append((self._sequence, key, chip, list(expected[key])))
-        self.monitor.sink.release()
+        if not pending:
+            return
+        results = [tt.result for tt in pending]
+        start = time.perf_counter()
+        expected = self.reference.predict([result.token_in for result in results], results[0].first)
+        middle = time.perf_counter()
+        got = [tt.taps for tt in pending]
+        self.comparator.compare(self._sequence, [result.position for result in results], expected, got)
+        self._check_responses(results, got)
+        self.golden_s += middle - start
+        self.compare_s += time.perf_counter() - middle
+        if self.dump is not None:
+            for key in self.reference.plan:
+                chip = [taps[key] for taps in got if key in taps]
+                self.dump.append((self._sequence, key, chip, [golden.copy() for golden in expected[key]]))
 
     def _check_responses(self, results: Sequence[TokenResult], got: Sequence[Mapping[TapKey, Array]]) -> None:
         for result, taps in zip(results, got, strict=True):
@@ -137,20 +197,3 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
                     "response_token",
                     f"host port says {result.token_out}, tap says {int(token[0])} at {result.position}",
                 )
-
-    def finish(self, wall_s: float) -> Comparison:
-        """Compare the rest and report; with nothing compared the report holds a failure that says so."""
-        self.flush()
-        comparator = self.comparator
-        if not self._finished and sum(count.elements for count in comparator.counts()) == 0:
-            comparator.fail("nothing_compared", "no element of any tap was compared")
-        self._finished = True
-        return Comparison(
-            taps=comparator.counts(),
-            first_divergence=comparator.first_divergence,
-            tokens=tuple(self.tokens),
-            failures=tuple(comparator.failures),
-            sim_s=max(0.0, wall_s - self.golden_s - self.compare_s),
-            golden_s=self.golden_s,
-            compare_s=self.compare_s,
-        )

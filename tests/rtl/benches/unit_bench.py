@@ -21,7 +21,7 @@ async def vectors(dut: Any) -> None:
     if not int(dut.ended.value):
         await RisingEdge(dut.ended)
     kept: dict[str, list[tuple[np.ndarray, int, int]]] = defaultdict(list)
-    for record in sink.drain():
+    for record in sink.take().records():
         kept[f"{record.layer}.{record.name}"].append((record.data, record.pos, record.time))
     arrays = {}
     for name, records in kept.items():

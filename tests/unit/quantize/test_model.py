@@ -13,7 +13,6 @@ from etchproof.checkpoint import Checkpoint, ModelConfig, load_checkpoint, write
 from etchproof.errors import InputError
 from etchproof.quality import kl_divergence, same_top1
 from etchproof.quantize import (
-    calibrate,
     calibration_text,
     content_sha256,
     dequantized_model,
@@ -21,7 +20,7 @@ from etchproof.quantize import (
     quantize_model,
     sample_text,
 )
-from etchproof.quantize.calibrate import linear_float64
+from etchproof.quantize.calibrate import calibrate, linear_float64
 from etchproof.quantized import FRAC_TAPS, QuantizedModel
 from etchproof.recipe import Calibration, Recipe, load_recipe, resolve
 from etchproof.reference import FloatModel

@@ -140,7 +140,7 @@ class TestCache:
             built.append(recipe.name)
             return dataclasses.replace(tiny_w6a16, recipe=recipe)
 
-        monkeypatch.setattr(store, "quantize_model", quantize)
+        monkeypatch.setattr("etchproof.quantize.model.quantize_model", quantize)
         return built
 
     def test_second_time_is_read(

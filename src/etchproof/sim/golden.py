@@ -1,0 +1,165 @@
+"""The golden model, computed beside the simulator: it runs in the process that started the simulator, in a thread. The
+testbench asks for taps over a pair of sockets and finds them in memory that both processes share.
+
+So a simulator starts without loading PyTorch, the model is held once, and the golden computes on one core while the
+chip is simulated on another. The order of requests is the order of tokens: nothing depends on timing.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from io import FileIO
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from etchproof.errors import EtchproofError, InputError
+from etchproof.taps import TapKey, TokenArrays
+
+GOLDEN_ENV: Final = "ETCHPROOF_GOLDEN"
+"""Environment variable of the simulator: the file descriptors of the socket and of the shared memory."""
+
+_Placed = tuple[TapKey, bool, str, tuple[int, ...], int]
+"""Tap, whether the array is of all tokens, dtype, shape, offset in the shared memory."""
+
+_GONE: Final = "the process that computes the golden model is gone"
+
+
+class GoldenError(EtchproofError):
+    """The golden model failed; the message holds its traceback."""
+
+
+class GoldenSession(Protocol):
+    """Sequences of tokens through a golden model, one at a time."""
+
+    def predict(self, tokens: Sequence[int], first: bool) -> Mapping[TapKey, TokenArrays]:
+        """Every tap of consecutive tokens; ``first`` when they open a sequence."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenSource:
+    """What a testbench compares with.
+
+    Attributes:
+        plan: the project's record of the chip's shape, for the testbench's own use; it is pickled.
+        session: makes the golden model ready; called once, beside the simulator's start.
+    """
+
+    plan: Any
+    session: Callable[[], GoldenSession]
+
+
+class GoldenServer:
+    """Answers one simulator, in a thread that ends with it."""
+
+    def __init__(self, source: GoldenSource) -> None:
+        self._source = source
+        self._here, self._there = Pipe()
+        self._memory = os.memfd_create("golden")
+        self.fds = (self._there.fileno(), self._memory)
+
+    def start(self) -> None:
+        """To be called once the simulator holds ``fds``."""
+        self._there.close()
+        threading.Thread(target=self._serve, name="golden", daemon=True).start()
+
+    def _serve(self) -> None:
+        try:
+            with self._here as connection, open(self._memory, "r+b", buffering=0) as memory:
+                connection.send(self._source.plan)
+                try:
+                    session = self._source.session()
+                    connection.send(None)  # ready
+                    while True:
+                        tokens, first = connection.recv()
+                        connection.send(_write(memory, session.predict(tokens, first)))
+                except (EOFError, OSError):
+                    raise
+                except Exception:
+                    connection.send(traceback.format_exc())
+        except (EOFError, OSError):  # the simulator has ended
+            pass
+
+
+def _write(memory: FileIO, taps: Mapping[TapKey, TokenArrays]) -> list[_Placed]:
+    """Lays taps out in the shared memory, which grows as needed; what it held before is gone."""
+    memory.seek(0)
+    placed, at = [], 0
+    for key, arrays in taps.items():
+        whole = isinstance(arrays, np.ndarray)
+        for array in [arrays] if isinstance(arrays, np.ndarray) else arrays:
+            contiguous = np.ascontiguousarray(array)
+            memory.write(contiguous.data)
+            placed.append((key, whole, contiguous.dtype.str, contiguous.shape, at))
+            at += contiguous.nbytes
+    return placed
+
+
+class GoldenClient:
+    """The golden model as the testbench sees it.
+
+    Attributes:
+        plan: as in ``GoldenSource``.
+
+    Raises:
+        InputError: this simulation was started without a golden model.
+    """
+
+    def __init__(self) -> None:
+        numbers = os.environ.get(GOLDEN_ENV)
+        if numbers is None:
+            raise InputError("is not set", key=GOLDEN_ENV, hint="this run was started without a golden model")
+        socket, self._memory = map(int, numbers.split(","))
+        self._connection = Connection(socket)
+        self.plan: Any = self._connection.recv()
+
+    def wait_ready(self) -> None:
+        """Wait until the model is ready to compute; called once, before ``predict``.
+
+        Raises:
+            GoldenError: it could not be made, or the process that computes it has ended.
+        """
+        self._receive()
+
+    def predict(self, tokens: Sequence[int], first: bool) -> Mapping[TapKey, TokenArrays]:
+        """As ``GoldenSession.predict``; what it returned before is overwritten.
+
+        Raises:
+            GoldenError: it failed, or the process that computes it has ended.
+        """
+        try:
+            self._connection.send((list(tokens), first))
+        except OSError as error:
+            raise GoldenError(_GONE) from error
+        placed: list[_Placed] = self._receive()
+        memory = mmap.mmap(self._memory, 0, prot=mmap.PROT_READ)
+        taps: dict[TapKey, Any] = {}
+        for key, whole, dtype, shape, at in placed:
+            array = np.frombuffer(memory, dtype, int(np.prod(shape)), at).reshape(shape)
+            if whole:
+                taps[key] = array
+            else:
+                taps.setdefault(key, []).append(array)
+        return taps
+
+    def close(self) -> None:
+        """Let the model go."""
+        self._connection.close()
+        os.close(self._memory)
+
+    def _receive(self) -> Any:
+        try:
+            answer = self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise GoldenError(_GONE) from error
+        if isinstance(answer, str):
+            raise GoldenError(answer)
+        return answer

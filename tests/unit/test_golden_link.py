@@ -1,0 +1,123 @@
+"""The golden model beside the simulator: what it computes arrives unchanged, and what goes wrong has a name."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from etchproof.errors import InputError
+from etchproof.sim.golden import (
+    GOLDEN_ENV,
+    GoldenClient,
+    GoldenError,
+    GoldenServer,
+    GoldenSession,
+    GoldenSource,
+)
+from etchproof.taps import TapKey, TokenArrays
+
+Predict = Callable[[Sequence[int], bool], Mapping[TapKey, TokenArrays]]
+
+
+class Session:
+    def __init__(self, predict: Predict) -> None:
+        self.predict = predict
+
+
+def connect(session: Callable[[], GoldenSession]) -> GoldenClient:
+    """A client as the child process has one, with descriptors of its own."""
+    server = GoldenServer(GoldenSource({"layers": 3}, session))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(GOLDEN_ENV, ",".join(str(os.dup(fd)) for fd in server.fds))
+        server.start()
+        return GoldenClient()
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    before = threading.active_count()
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "golden":
+            thread.join(timeout=10)
+    assert threading.active_count() == before
+
+
+arrays = st.sampled_from(["<i1", "<i2", "<i4", "<i8"]).flatmap(
+    lambda dtype: hnp.arrays(np.dtype(dtype), hnp.array_shapes(min_dims=2, max_dims=2, max_side=9))
+)
+taps = st.dictionaries(
+    st.tuples(st.integers(-1, 40), st.sampled_from(["scores", "token"])),
+    arrays | arrays.map(lambda array: [array[0, :size] for size in range(1, array.shape[1] + 1)]),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(st.lists(taps, max_size=4))
+def test_taps_arrive_as_they_are(answers: list[Mapping[TapKey, TokenArrays]]) -> None:
+    left = iter(answers)
+    client = connect(lambda: Session(lambda tokens, first: next(left)))
+    client.wait_ready()
+    for answer in answers:
+        got = client.predict([1, 2], True)
+        assert list(got) == list(answer)
+        for key, wanted in answer.items():
+            assert isinstance(got[key], list) == isinstance(wanted, list)
+            for mine, theirs in zip(got[key], wanted, strict=True):
+                assert mine.dtype == theirs.dtype
+                assert np.array_equal(mine, theirs)
+                assert not mine.flags.writeable
+    client.close()
+
+
+def test_requests_arrive_as_they_are() -> None:
+    asked = []
+
+    def predict(tokens: Sequence[int], first: bool) -> Mapping[TapKey, TokenArrays]:
+        asked.append((list(tokens), first))
+        return {(-1, "token"): np.array([[len(asked)]])}
+
+    client = connect(lambda: Session(predict))
+    assert client.plan == {"layers": 3}
+    client.wait_ready()
+    assert int(client.predict((5, 7), True)[-1, "token"][0][0]) == 1
+    assert int(client.predict([9], False)[-1, "token"][0][0]) == 2
+    assert asked == [([5, 7], True), ([9], False)]
+    client.close()
+
+
+def test_a_model_that_cannot_be_made() -> None:
+    def session() -> GoldenSession:
+        raise LookupError("planted")
+
+    client = connect(session)
+    with pytest.raises(GoldenError, match="LookupError: planted"):
+        client.wait_ready()
+    client.close()
+
+
+def test_a_model_that_fails() -> None:
+    def predict(tokens: Sequence[int], first: bool) -> Mapping[TapKey, TokenArrays]:
+        raise LookupError("planted")
+
+    client = connect(lambda: Session(predict))
+    client.wait_ready()
+    with pytest.raises(GoldenError, match="LookupError: planted"):
+        client.predict([1], True)
+    with pytest.raises(GoldenError, match="is gone"):
+        client.predict([1], True)
+    client.close()
+
+
+def test_a_run_without_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(GOLDEN_ENV, raising=False)
+    with pytest.raises(InputError, match=GOLDEN_ENV):
+        GoldenClient()
