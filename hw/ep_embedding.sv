@@ -34,7 +34,7 @@ module ep_embedding
 
   typedef logic signed [31:0] block_t[Lanes];
 
-  logic signed [Bits-1:0] codes[1<<TokenW][Blocks][Lanes];
+  logic [Bits-1:0] codes[1<<TokenW][Blocks][Lanes];  // offset binary: code + 2^(Bits-1)
   logic [15:0] scales[1<<TokenW][Groups];
 
 `ifndef SYNTHESIS
@@ -64,9 +64,10 @@ module ep_embedding
 
   always_comb begin
     for (int unsigned i = 0; i < Lanes; i++) begin
-      wide_t scale;
+      wide_t code, scale;
+      code = 64'(codes[token][block_q][i]) - (64'd1 << (Bits - 1));
       scale = 64'(scales[token][(32'(block_q)*Lanes+i)/GroupSize]);
-      data_o[i] = 32'(saturate(round_shift(64'(codes[token][block_q][i]) * scale, shift_i), 32));
+      data_o[i] = 32'(saturate(round_shift(code * scale, shift_i), 32));
     end
   end
 

@@ -1,6 +1,6 @@
 // ROM linear: y = sat(rs(sum over groups of scale * (codes . x) + bias, shift))  (docs/numerics.md section 4).
 //
-// A word of the code ROM holds TileInputs x TileRows codes: one chunk of inputs for one block of rows. One word is
+// A word of the code ROM holds TileRows x TileInputs codes: one chunk of inputs for one block of rows. One word is
 // read and accumulated per cycle. Latency: blocks * chunks + 3 cycles from start_i to busy_o low.
 // Handshake: start_i for one cycle while busy_o is low; x_i must hold until busy_o falls; y_o then holds.
 // Degenerate: with one chunk and one block it takes 4 cycles. Blocks of y_o beyond the rows are never written.
@@ -57,13 +57,13 @@ module ep_linear
   localparam int unsigned ScaleAddrW = (ScaleDepth > 1) ? $clog2(ScaleDepth) : 1;
 
   typedef logic signed [ActW-1:0] x_t[TileInputs];
-  typedef logic signed [PartW-1:0] part_t[TileRows];
+  typedef logic signed [PartW-1:0] part_t[WordGroups];
   typedef logic signed [AccW-1:0] acc_t[TileRows];
   typedef logic signed [OutW-1:0] y_t[TileRows];
 
   // Mask ROM. Depths are rounded up to powers of two; words beyond the image are zero and never read.
-  logic signed [Bits-1:0] codes[1<<AddrW][TileInputs][TileRows];
-  logic [15:0] scales[1<<ScaleAddrW][WordGroups][TileRows];
+  logic [Bits-1:0] codes[1<<AddrW][TileRows][TileInputs];  // offset binary: code + 2^(Bits-1)
+  logic [15:0] scales[1<<ScaleAddrW][TileRows][WordGroups];
   logic signed [31:0] bias[1<<BlockW][TileRows];
 
 `ifndef SYNTHESIS
@@ -117,7 +117,7 @@ module ep_linear
   end
 
   // Read: the chunk's inputs beside the word's address.
-  logic mac_valid_q, mac_first_q, mac_last_q, mac_group_last_q;
+  logic mac_valid_q, mac_first_q, mac_last_q;
   logic [AddrW-1:0] mac_addr_q;
   logic [ScaleAddrW-1:0] mac_scale_addr_q;
   logic [BlockW-1:0] mac_block_q;
@@ -143,7 +143,6 @@ module ep_linear
     if (run_q) begin
       mac_first_q <= chunk_q == '0;
       mac_last_q <= last_chunk;
-      mac_group_last_q <= last_chunk || (32'(chunk_q) % GroupChunks == GroupChunks - 1);
       mac_addr_q <= addr_q;
       mac_scale_addr_q <= Fine ? ScaleAddrW'(addr_q) :
           ScaleAddrW'(32'(block_q) * RowGroups + 32'(chunk_q) / GroupChunks);
@@ -161,69 +160,35 @@ module ep_linear
     end
   endfunction
 
-  if (Fine) begin : gen_fine
-    function automatic acc_t mac(input acc_t acc, input logic [AddrW-1:0] addr);
-      mac = acc;
+  function automatic acc_t mac(input acc_t acc, input logic [AddrW-1:0] addr,
+                               input logic [ScaleAddrW-1:0] scale_addr);
+    part_t offset;  // what the codes' offset adds to each group's sum
+    for (int unsigned g = 0; g < WordGroups; g++) begin
+      logic signed [PartW-1:0] sum;
+      sum = '0;
+      for (int unsigned k = 0; k < GroupInputs; k++) sum += PartW'(x_q[g*GroupInputs+k]);
+      offset[g] = sum <<< (Bits - 1);
+    end
+    for (int unsigned r = 0; r < TileRows; r++) begin
+      logic signed [AccW-1:0] sum;
+      sum = acc[r];
       for (int unsigned g = 0; g < WordGroups; g++) begin
-        for (int unsigned r = 0; r < TileRows; r++) begin
-          logic signed [PartW-1:0] part;
-          part = '0;
-          for (int unsigned k = 0; k < GroupInputs; k++) begin
-            part += PartW'(codes[addr][g*GroupInputs+k][r]) * PartW'(x_q[g*GroupInputs+k]);
-          end
-          mac[r] += AccW'(part) * AccW'(signed'({1'b0, scales[ScaleAddrW'(addr)][g][r]}));
+        logic signed [PartW-1:0] part;
+        part = '0;
+        for (int unsigned k = 0; k < GroupInputs; k++) begin
+          part += PartW'(codes[addr][r][g*GroupInputs+k]) * PartW'(x_q[g*GroupInputs+k]);
         end
+        part -= offset[g];
+        sum += AccW'(part) * AccW'(signed'({1'b0, scales[scale_addr][r][g]}));
       end
-    endfunction
-
-    always_ff @(posedge clk_i) begin
-      if (mac_valid_q) begin
-        if (mac_first_q) acc_q <= mac(first_acc(mac_block_q), mac_addr_q);
-        else acc_q <= mac(acc_q, mac_addr_q);
-      end
+      mac[r] = sum;
     end
+  endfunction
 
-    logic unused_fine;
-    assign unused_fine = ^{mac_group_last_q, mac_scale_addr_q};
-  end else begin : gen_coarse
-    part_t part_q;
-
-    function automatic part_t dot(input part_t part, input logic first,
-                                  input logic [AddrW-1:0] addr);
-      for (int unsigned r = 0; r < TileRows; r++) begin
-        logic signed [PartW-1:0] sum;
-        sum = first ? '0 : part[r];
-        for (int unsigned k = 0; k < TileInputs; k++) begin
-          sum += PartW'(codes[addr][k][r]) * PartW'(x_q[k]);
-        end
-        dot[r] = sum;
-      end
-    endfunction
-
-    function automatic acc_t scaled(input acc_t acc, input part_t part,
-                                    input logic [ScaleAddrW-1:0] addr);
-      for (int unsigned r = 0; r < TileRows; r++) begin
-        scaled[r] = acc[r] + AccW'(part[r]) * AccW'(signed'({1'b0, scales[addr][0][r]}));
-      end
-    endfunction
-
-    logic part_first_q;  // the next word opens a group
-    part_t part_d;
-    acc_t acc_d;
-
-    always_comb begin
-      part_d = dot(part_q, part_first_q || mac_first_q, mac_addr_q);
-      acc_d  = acc_q;
-      if (mac_first_q) acc_d = first_acc(mac_block_q);
-      if (mac_group_last_q) acc_d = scaled(acc_d, part_d, mac_scale_addr_q);
-    end
-
-    always_ff @(posedge clk_i) begin
-      if (mac_valid_q) begin
-        part_q <= part_d;
-        acc_q <= acc_d;
-        part_first_q <= mac_group_last_q;
-      end
+  always_ff @(posedge clk_i) begin
+    if (mac_valid_q) begin
+      if (mac_first_q) acc_q <= mac(first_acc(mac_block_q), mac_addr_q, mac_scale_addr_q);
+      else acc_q <= mac(acc_q, mac_addr_q, mac_scale_addr_q);
     end
   end
 

@@ -21,12 +21,12 @@ def images(model: QuantizedModel, plan: ChipPlan) -> Iterator[Image]:
     """Every image of the chip, one after the other, so that only one is in memory at a time."""
     embedding = model.embedding
     blocks, lanes = plan.blocks(plan.hidden_size), plan.tile_rows
-    codes = _padded(_bits(embedding.codes, embedding.bits), (plan.vocab_size, blocks * lanes))
+    codes = _offset(_padded(embedding.codes, (plan.vocab_size, blocks * lanes)), embedding.bits)
     yield Image(-1, "embed_tokens.codes", embedding.bits, codes.reshape(plan.vocab_size, blocks, lanes))
     group = blocks * lanes if embedding.group_size >= plan.hidden_size else embedding.group_size
     groups = -(-blocks * lanes // group)
     yield Image(-1, "embed_tokens.scales", 16, _padded(embedding.scales, (plan.vocab_size, groups)))
-    yield from _linear(-1, model.lm_head, plan.lm_head)
+    yield from linear_images(-1, model.lm_head, plan.lm_head)
     yield _gains(-1, "final_norm", model.final_norm.values, plan)
     cos, sin = tables.rope_tables(model.config, plan.context)
     yield Image(-1, "rope.cos", 16, cos)
@@ -35,15 +35,15 @@ def images(model: QuantizedModel, plan: ChipPlan) -> Iterator[Image]:
     for index, layer in enumerate(model.layers):
         linears = plan.linears(index)
         for name in LINEARS:
-            yield from _linear(index, layer.linears[name], linears[name])
+            yield from linear_images(index, layer.linears[name], linears[name])
         yield _gains(index, "attn_norm", layer.attn_norm.values, plan)
         yield _gains(index, "mlp_norm", layer.mlp_norm.values, plan)
         yield _params(index, params.layer_params(model, index))
 
 
-def _bits(codes: npt.NDArray[np.int8], bits: int) -> npt.NDArray[np.uint8]:
-    """The low ``bits`` bits of each code."""
-    return codes.view(np.uint8) & np.uint8((1 << bits) - 1)
+def _offset(codes: npt.NDArray[np.int8], bits: int) -> npt.NDArray[np.uint8]:
+    """Codes as they are etched, in offset binary."""
+    return codes.view(np.uint8) + np.uint8(1 << (bits - 1))  # modulo 256
 
 
 def _padded(array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
@@ -56,15 +56,16 @@ def _padded(array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]
 
 
 def _tiled(array: npt.NDArray[Any], rows: int, inputs: int, blocks: int, chunks: int) -> npt.NDArray[Any]:
-    """(rows, inputs) -> (blocks * chunks, inputs of a chunk, rows of a block)."""
+    """(rows, inputs) -> (blocks * chunks, rows of a block, inputs of a chunk)."""
     padded = _padded(array, (blocks * rows, chunks * inputs))
-    return padded.reshape(blocks, rows, chunks, inputs).transpose(0, 2, 3, 1).reshape(-1, inputs, rows)
+    return padded.reshape(blocks, rows, chunks, inputs).swapaxes(1, 2).reshape(-1, rows, inputs)
 
 
-def _linear(layer: int, matrix: QuantizedMatrix, plan: LinearPlan) -> Iterator[Image]:
+def linear_images(layer: int, matrix: QuantizedMatrix, plan: LinearPlan) -> Iterator[Image]:
+    """The images of one linear."""
     rows, inputs, blocks, chunks = plan.tile_rows, plan.tile_inputs, plan.blocks, plan.chunks
-    codes = _tiled(_bits(matrix.codes, matrix.bits), rows, inputs, blocks, chunks)
-    yield Image(layer, f"{plan.name}.codes", matrix.bits, codes)
+    codes = _tiled(matrix.codes, rows, inputs, blocks, chunks)
+    yield Image(layer, f"{plan.name}.codes", matrix.bits, _offset(codes, matrix.bits))
     if plan.group_size <= inputs:
         scales = _tiled(matrix.scales, rows, inputs // plan.group_size, blocks, chunks)
     else:
@@ -159,14 +160,14 @@ def _address(
     if part == "bias":
         return f"{linear.name}.bias", (block, lane), (linear.rows,), 32
     if not part:
-        address = (block * linear.chunks + index[1] // inputs, index[1] % inputs, lane)
+        address = (block * linear.chunks + index[1] // inputs, lane, index[1] % inputs)
         return f"{linear.name}.codes", address, (linear.rows, linear.cols), linear.bits
     limits = (linear.rows, -(-linear.cols // linear.group_size))
     per_word = linear.groups_per_word
     per_row = linear.scale_depth // linear.blocks
     return (
         f"{linear.name}.scales",
-        (block * per_row + index[1] // per_word, index[1] % per_word, lane),
+        (block * per_row + index[1] // per_word, lane, index[1] % per_word),
         limits,
         16,
     )

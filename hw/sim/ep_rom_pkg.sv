@@ -9,22 +9,22 @@ package ep_rom_pkg;
   import "DPI-C" ep_rom_load_3_3 = function void load_codes_3(
     input int layer,
     input string name,
-    inout logic signed [2:0] data[][][]
+    inout logic [2:0] data[][][]
   );
   import "DPI-C" ep_rom_load_4_3 = function void load_codes_4(
     input int layer,
     input string name,
-    inout logic signed [3:0] data[][][]
+    inout logic [3:0] data[][][]
   );
   import "DPI-C" ep_rom_load_6_3 = function void load_codes_6(
     input int layer,
     input string name,
-    inout logic signed [5:0] data[][][]
+    inout logic [5:0] data[][][]
   );
   import "DPI-C" ep_rom_load_8_3 = function void load_codes_8(
     input int layer,
     input string name,
-    inout logic signed [7:0] data[][][]
+    inout logic [7:0] data[][][]
   );
 
   // Scales of a linear.

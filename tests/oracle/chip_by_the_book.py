@@ -95,12 +95,6 @@ def nearest(x: Decimal) -> int:
     return int((x + HALF).to_integral_value(ROUND_FLOOR))
 
 
-def signed(code: int, bits: int) -> int:
-    """A two's complement code of which an image holds the low ``bits`` bits."""
-    code &= (1 << bits) - 1
-    return code - (1 << bits) if code >> (bits - 1) else code
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Tables and constants
 
@@ -257,27 +251,28 @@ class Geometry:
         codes, scales = self.roms[layer, f"{name}.codes"], self.roms[layer, f"{name}.scales"]
         lanes, inputs, chunks = self.lanes, self.inputs, self.chunks(columns)
         group = self.group(layer, name, columns)
-        assert codes.shape == (self.blocks(rows) * chunks, inputs, lanes)
+        assert codes.shape == (self.blocks(rows) * chunks, lanes, inputs)
+        offset = 2 ** (codes.bits - 1)
 
         def code(o: int, k: int) -> int:
-            element = codes.at(o // lanes * chunks + k // inputs, k % inputs, o % lanes)
-            return signed(element, codes.bits)
+            return codes.at(o // lanes * chunks + k // inputs, o % lanes, k % inputs) - offset
 
         if group <= inputs:
-            assert scales.shape == (self.blocks(rows) * chunks, inputs // group, lanes)
+            assert scales.shape == (self.blocks(rows) * chunks, lanes, inputs // group)
         else:
-            assert scales.shape == (self.blocks(rows) * -(-chunks * inputs // group), 1, lanes)
+            assert scales.shape == (self.blocks(rows) * -(-chunks * inputs // group), lanes, 1)
 
         def scale(o: int, g: int) -> int:
             if group <= inputs:
                 per_chunk = inputs // group
-                return scales.at(o // lanes * chunks + g // per_chunk, g % per_chunk, o % lanes)
-            return scales.at(o // lanes * -(-chunks * inputs // group) + g, 0, o % lanes)
+                return scales.at(o // lanes * chunks + g // per_chunk, o % lanes, g % per_chunk)
+            return scales.at(o // lanes * -(-chunks * inputs // group) + g, o % lanes, 0)
 
         has_bias = (layer, f"{name}.bias") in self.roms
         matrix = [[code(o, k) for k in range(columns)] for o in range(rows)]
         steps = [[scale(o, g) for g in range(-(-columns // group))] for o in range(rows)]
-        assert _nonzero(codes.elements) == sum(map(_nonzero, matrix)), "elements outside the matrix are zero"
+        padding = sum(element != offset for element in codes.elements) - sum(map(_nonzero, matrix))
+        assert padding == 0, "codes outside the matrix are zero"
         assert _nonzero(scales.elements) == sum(map(_nonzero, steps)), "elements outside the matrix are zero"
         return Linear(
             matrix,
@@ -296,7 +291,8 @@ class Geometry:
         return [
             sat(
                 rs(
-                    scales.at(token, k // group) * signed(codes.at(token, k // lanes, k % lanes), codes.bits),
+                    scales.at(token, k // group)
+                    * (codes.at(token, k // lanes, k % lanes) - 2 ** (codes.bits - 1)),
                     shift,
                 ),
                 32,

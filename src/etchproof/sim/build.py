@@ -48,7 +48,7 @@ _VERILATOR_FLAGS: Final[dict[Kind, tuple[str, ...]]] = {
     "strict": ("--assert", "--x-assign", "unique", "--x-initial", "unique"),
 }
 _MAKE_VARIABLES: Final[dict[Kind, tuple[str, ...]]] = {
-    "fast": ("OPT_FAST=-O3 -march=native",),
+    "fast": ("OPT_FAST=-O3 -march=native --param max-completely-peel-times=8",),
     "strict": ("OPT_FAST=-O1",),
 }
 _COMPILER: Final = ("CXX=g++", "LINK=g++", "CFG_CXXFLAGS_PCH_I=-include")

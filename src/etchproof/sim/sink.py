@@ -117,7 +117,7 @@ class TapSink:
 
     def __init__(self, names: Sequence[str] = TAP_NAMES, *, tap_bytes: int | None = None) -> None:
         self._names = tuple(names)
-        library: Any = ctypes.CDLL(None)
+        library: Any = ctypes.PyDLL(None)
         try:
             for function, (result, arguments) in _FUNCTIONS.items():
                 entry = getattr(library, function)

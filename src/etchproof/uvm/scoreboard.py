@@ -21,6 +21,7 @@ from etchproof.uvm.items import TokenResult, TokenTaps
 from etchproof.uvm.worker import Worker
 
 BATCH_TOKENS: Final = 16
+MAX_BATCH_BYTES: Final = 1 << 26
 MAX_PENDING_BYTES: Final = 1 << 28
 """Of taps that wait to be compared: beyond it the simulator waits."""
 
@@ -66,7 +67,8 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         self.golden_s = self.compare_s = self.wait_s = 0.0
         self.dump: list[tuple[int, TapKey, list[Array], list[Array]]] | None = None
         self._worker = Worker("scoreboard")
-        self._submitted_bytes = 0
+        self._written: list[TokenTaps] = []
+        self._written_bytes = self._submitted_bytes = 0
         self._pending: list[TokenTaps] = []
         self._pending_bytes = 0
         self._sequence = -1
@@ -79,18 +81,31 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         self._worker.submit(self.reference.wait_ready)
 
     def write(self, tt: TokenTaps) -> None:
-        self._worker.submit(partial(self._check_token, tt))
-        self._submitted_bytes += tt.batch.nbytes
+        # Handed over in batches: to wake the thread for each token would cost the simulator more than the check.
+        self._written.append(tt)
+        self._written_bytes += tt.batch.nbytes
+        if len(self._written) >= BATCH_TOKENS or self._written_bytes > MAX_BATCH_BYTES:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        written, self._written = self._written, []
+        if not written:
+            return
+        self._worker.submit(partial(self._check_tokens, written))
+        self._submitted_bytes += self._written_bytes
+        self._written_bytes = 0
         if self._submitted_bytes > MAX_PENDING_BYTES:
             self.wait()
             self._submitted_bytes = 0
 
     def fail(self, name: str, message: str) -> None:
         """Record a failure that the scoreboard does not see itself."""
+        self._hand_over()
         self._worker.submit(lambda: self.comparator.fail(name, message))
 
     def reset(self) -> None:
         """The chip was reset."""
+        self._hand_over()
         self._worker.submit(self._reset)
 
     def finish(self, sim_s: float) -> Comparison:
@@ -100,6 +115,7 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
             sim_s: wall time of the test so far.
         """
         sim_s -= self.wait_s
+        self._hand_over()
         self._worker.submit(self._flush)
         self.wait()
         comparator = self.comparator
@@ -128,6 +144,10 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
     def _reset(self) -> None:
         self._flush()
         self.reference.reset()
+
+    def _check_tokens(self, written: Sequence[TokenTaps]) -> None:
+        for tt in written:
+            self._check_token(tt)
 
     def _check_token(self, tt: TokenTaps) -> None:
         result = tt.result

@@ -141,7 +141,7 @@ def _case(shape: Shape) -> Case:
         ]
         blocks = plan.chunks * plan.tile_inputs // plan.tile_rows
         images = [
-            *rom._linear(number, m, plan),
+            *rom.linear_images(number, m, plan),
             lanes(number, "x", x, blocks, plan.tile_rows, shape.act),
             ctl(number, list(zip(shift, bias_shift, strict=True))),
         ]

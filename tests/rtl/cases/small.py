@@ -109,12 +109,12 @@ def _embedding(vocab: int, hidden: int, width: int, bits: int, group: int | None
             row = np.zeros(blocks * width, np.int64)
             row[:hidden] = ops.saturate(ops.round_shift(product, shift), 32).numpy()
             rows.append(row)
-        low = np.zeros((vocab, blocks * width), np.uint8)
-        low[:, :hidden] = codes & ((1 << bits) - 1)
+        etched = np.full((vocab, blocks * width), 1 << (bits - 1), np.uint8)
+        etched[:, :hidden] = codes + (1 << (bits - 1))
         all_scales = np.zeros((vocab, -(-blocks * width // padded)), np.uint16)
         all_scales[:, :groups] = scales
         images = [
-            Image(-1, "embed_tokens.codes", bits, low.reshape(vocab, blocks, width)),
+            Image(-1, "embed_tokens.codes", bits, etched.reshape(vocab, blocks, width)),
             Image(-1, "embed_tokens.scales", 16, all_scales),
             ctl(number, words),
         ]

@@ -35,11 +35,11 @@ class Chip:
         return load_image(self.images, self.images.find(layer, name))
 
     def signed(self, layer: int, name: str, raw: Array) -> Array:
-        """Two's complement of the image's bits."""
+        """Codes, from offset binary."""
         bits = self.images.find(layer, name).bits
         value = raw.astype(np.int64)
         assert value.max() < 1 << bits
-        return value - ((value >> (bits - 1)) << bits)
+        return value - (1 << (bits - 1))
 
     def matrix(self, name: str, layer: int) -> QuantizedMatrix:
         if name == "lm_head":
@@ -47,17 +47,17 @@ class Chip:
         return self.model.layers[layer].linears[name]
 
     def codes(self, name: str, layer: int, raw: Array) -> Array:
-        """(rows, cols): element [b * chunks + c, k, r] is row b * R + r, input c * K + k; the rest is zero."""
+        """(rows, cols): element [b * chunks + c, r, k] is row b * R + r, input c * K + k; the rest is zero."""
         m = self.matrix(name, layer)
         chunks = -(-m.cols // self.k)
         result = np.zeros((m.rows, m.cols), np.int64)
         values = self.signed(layer, f"{name}.codes", raw)
-        for (word, k, r), value in np.ndenumerate(values):
+        for (word, r, k), value in np.ndenumerate(values):
             row, column = word // chunks * self.r + r, word % chunks * self.k + k
             if row < m.rows and column < m.cols:
                 result[row, column] = value
             else:
-                assert value == 0, f"padding at {(word, k, r)}"
+                assert value == 0, f"padding at {(word, r, k)}"
         return result
 
     def scales(self, name: str, layer: int, raw: Array) -> Array:
@@ -67,7 +67,7 @@ class Chip:
         group = m.group_size if m.group_size < m.cols else chunks * self.k
         groups = -(-m.cols // group)
         result = np.zeros((m.rows, groups), np.int64)
-        for (word, j, r), value in np.ndenumerate(raw):
+        for (word, r, j), value in np.ndenumerate(raw):
             if group <= self.k:
                 row, g = word // chunks * self.r + r, word % chunks * (self.k // group) + j
             else:
@@ -76,7 +76,7 @@ class Chip:
             if row < m.rows and g < groups:
                 result[row, g] = value
             else:
-                assert value == 0, f"padding at {(word, j, r)}"
+                assert value == 0, f"padding at {(word, r, j)}"
         return result
 
 

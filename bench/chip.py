@@ -1,0 +1,164 @@
+"""A model's chip, built twice: as it is co-simulated, and with a bare C++ main."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cocotb_tools.config
+
+from bench.measure import ROOT
+from etchproof import flow
+from etchproof.flow import Design
+from etchproof.project import load_project
+from etchproof.quantized import QuantizedModel
+from etchproof.sim.build import Build, build
+from etchproof.sim.golden import GoldenSource
+from etchproof.sim.images import write_images_index
+from etchproof.sim.run import simulate
+from etchproof.tools import find_verilator
+from etchproof.verdict import read_comparison
+
+PROJECT = load_project(ROOT)
+
+
+@dataclass(frozen=True)
+class CosimRun:
+    """A co-simulation that passed.
+
+    Attributes:
+        loop_s: from the reset to the last comparison; process start, imports and model loading are not in it.
+        wall_s: of the simulator's process.
+        tokens: fed to the chip.
+        answers: the chip's.
+        cycles: of each token.
+    """
+
+    loop_s: float
+    wall_s: float
+    tokens: list[int]
+    answers: list[int]
+    cycles: list[int]
+
+
+@dataclass(frozen=True)
+class BareRun:
+    """As ``CosimRun``, without Python and without taps.
+
+    Attributes:
+        token_s: seconds of each token.
+    """
+
+    loop_s: float
+    wall_s: float
+    answers: list[int]
+    token_s: list[float]
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A checkpoint's chip.
+
+    Attributes:
+        fast: the simulator as users have it.
+        bare: the same Verilated RTL under ``bare_main.cpp``.
+    """
+
+    design: Design
+    model: QuantizedModel
+    folder: Path
+    images: int
+    fast: Build
+    bare: Build
+
+    @property
+    def index(self) -> Path:
+        return self.folder / "images.txt"
+
+    def cosim(self, prompt: Sequence[int], new_tokens: int) -> CosimRun:
+        """Generate; everything is compared, and must be equal.
+
+        The golden model is ready before the clock starts: making it is part of the start.
+        """
+        config = {
+            "project": str(ROOT),
+            "images": self.images,
+            "wait_golden": True,
+            "sequences": [{"prompt": list(prompt), "new_tokens": new_tokens, "stop_tokens": []}],
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = simulate(
+                self.fast,
+                run_dir=Path(folder),
+                test_module=PROJECT.verif.tests,
+                test_case=PROJECT.verif.generation,
+                images_index=self.index,
+                config=config,
+                seed=1,
+                timeout_s=600,
+                golden=GoldenSource(
+                    self.design.plan, lambda: flow.make_golden(self.design, self.model).session()
+                ),
+                python_path=[ROOT],
+            )
+            comparison, reasons = read_comparison(Path(folder))
+        assert outcome.status == "passed" and comparison and not reasons, (outcome, reasons)
+        assert comparison.mismatches == 0 < comparison.elements
+        tokens = comparison.tokens
+        return CosimRun(
+            loop_s=comparison.sim_s + comparison.wait_s,
+            wall_s=outcome.wall_s,
+            tokens=[token.token_in for token in tokens],
+            answers=[token.token_out for token in tokens],
+            cycles=[token.cycles for token in tokens],
+        )
+
+    def bare_run(self, tokens: Sequence[int]) -> BareRun:
+        """The same tokens through the same RTL."""
+        file = self.folder / "tokens.txt"
+        file.write_text("".join(f"{token}\n" for token in tokens), encoding="ascii")
+        env = {
+            **os.environ,
+            "ETCHPROOF_IMAGES": str(self.index),
+            "LD_LIBRARY_PATH": str(cocotb_tools.config.libs_dir),
+        }
+        start = time.perf_counter()
+        done = subprocess.run(
+            [self.bare.executable, file], env=env, capture_output=True, text=True, check=True
+        )
+        wall_s = time.perf_counter() - start
+        lines = [line.split() for line in done.stdout.splitlines()]
+        token_s = [float(seconds) for _, seconds in lines]
+        return BareRun(sum(token_s), wall_s, [int(answer) for answer, _ in lines], token_s)
+
+
+def make_chip(model_dir: Path, recipe: str, folder: Path, context: int | None = None) -> Chip:
+    """Everything up to the simulation."""
+    cache = flow.cache_folder()
+    asked = flow.read_recipe(PROJECT, recipe)
+    design = flow.plan_design(PROJECT, model_dir, asked, context)
+    return make_chip_of(design, folder, cache)
+
+
+def make_chip_of(design: Design, folder: Path, cache: Path) -> Chip:
+    """As ``make_chip``, of a design."""
+    model = flow.quantize_design(design, cache)
+    (folder / "fabric").mkdir(parents=True)
+    fabric = flow.render_fabric(design, folder / "fabric")
+    images = flow.etch(design, model, folder / "rom").index()
+    write_images_index(folder / "images.txt", images)
+    builds: dict[str, Any] = {"verilator": find_verilator(), "cache_dir": cache}
+    return Chip(
+        design=design,
+        model=model,
+        folder=folder,
+        images=len(images),
+        fast=build(fabric, "fast", **builds),
+        bare=build(fabric, "fast", **builds, main=ROOT / "bench" / "bare_main.cpp"),
+    )
