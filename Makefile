@@ -24,6 +24,11 @@ demo: setup ## prove the small reference chip on one prompt, from checkpoint to 
 test: setup ## run every test but the long suites (JOBS=n at once; CI=true: a skip fails)
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(STRICT) $(ARGS)
 
+.PHONY: bench
+bench: setup ## measure, write bench/results.json and docs/performance.md (FIGURES="cosim linear"; fails on a missed target)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c ci/constraints.txt -e '.[bench]'
+	$(BIN)/python -m bench $(FIGURES)
+
 .PHONY: check
 check: setup ## format, lint, types and unit tests, without a simulator
 	$(BIN)/ruff format --check .
@@ -36,9 +41,10 @@ lint: setup lint-rtl ## lint the Python and the RTL, check types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Rendered for three configurations: the shipped model, every odd case at once, stories260K's shape.
+# Rendered for four configurations: the shipped model, every odd case at once, stories260K's shape, no slots for adapters.
 RTL_LINTED := models/tiny:w6a16 hw/lint/configurations/awkward:hw/lint/configurations/awkward/mixed.yaml \
-	hw/lint/configurations/stories260k:w3w6a16
+	hw/lint/configurations/stories260k:w3w6a16 \
+	hw/lint/configurations/stories260k:hw/lint/configurations/stories260k/no-lora.yaml
 
 .PHONY: lint-rtl
 lint-rtl: setup ## lint rendered chips with Verilator, Verible and slang

@@ -17,6 +17,10 @@
 
 extern "C" void ep_sink_enable(int enabled);
 
+namespace {
+constexpr int kNext = 0, kFirst = 1, kNoSlot = 15;  // ep_pkg
+}
+
 int main(int argc, char** argv) {
     std::vector<uint32_t> tokens;
     std::ifstream file{argc > 1 ? argv[1] : ""};
@@ -46,11 +50,14 @@ int main(int argc, char** argv) {
     for (std::size_t i = 0; i < tokens.size(); ++i) {
         const auto start = std::chrono::steady_clock::now();
         root->ep_sim_top__DOT__req_token = tokens[i];
-        root->ep_sim_top__DOT__req_first = i == 0;
+        root->ep_sim_top__DOT__req_op = i == 0 ? kFirst : kNext;
+        root->ep_sim_top__DOT__req_slot = kNoSlot;
         root->ep_sim_top__DOT__req ^= 1;
         const auto answered = root->ep_sim_top__DOT__rsp;
         while (root->ep_sim_top__DOT__rsp == answered) advance();
-        answers.push_back(root->ep_sim_top__DOT__rsp_token);
+        // Bits 44 to 75 of the answer: the token.
+        answers.push_back(static_cast<uint32_t>(
+            (uint64_t{root->ep_sim_top__DOT__answer[2]} << 32 | root->ep_sim_top__DOT__answer[1]) >> 12));
         seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     }
     for (std::size_t i = 0; i < tokens.size(); ++i) std::printf("%u %.9f\n", answers[i], seconds[i]);

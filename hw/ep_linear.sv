@@ -1,8 +1,10 @@
-// ROM linear: y = sat(rs(sum over groups of scale * (codes . x) + bias, shift))  (docs/numerics.md section 4).
+// ROM linear: y = sat(rs(sum over groups of scale * (codes . x) + bias + adapter, shift))  (docs/numerics.md section 4).
 //
 // A word of the code ROM holds TileRows x TileInputs codes: one chunk of inputs for one block of rows. One word is
 // read and accumulated per cycle. Latency: blocks * chunks + 3 cycles from start_i to busy_o low.
 // Handshake: start_i for one cycle while busy_o is low; x_i must hold until busy_o falls; y_o then holds.
+// The adapter's term d * 2^shift (ep_lora) is taken where lora_on_i is high; block b of d is read 2 + b * chunks cycles
+// after start_i.
 // Degenerate: with one chunk and one block it takes 4 cycles. Blocks of y_o beyond the rows are never written.
 
 module ep_linear
@@ -21,11 +23,13 @@ module ep_linear
   parameter int unsigned OutW       = 16,        // bits of an output
   parameter int unsigned PartW      = 32,        // bits of a group's sum, proven when rendering
   parameter bit          HasBias    = 1'b0,      // whether there is an image NAME.bias
+  parameter bit          HasLora    = 1'b0,      // whether there is an ep_lora
   parameter int unsigned OutBlocks  = 1,         // blocks of y_o, padded for the consumer
   localparam int unsigned Blocks    = (Rows + TileRows - 1) / TileRows,
   localparam int unsigned Chunks    = (Cols + TileInputs - 1) / TileInputs,
   localparam int unsigned ChunkBlocks = TileInputs / TileRows,
-  localparam int unsigned InBlocks  = Chunks * ChunkBlocks
+  localparam int unsigned InBlocks  = Chunks * ChunkBlocks,
+  localparam int unsigned LoraBlocks = HasLora ? Blocks : 1
 ) (
   input  logic                   clk_i,
   input  logic                   rst_ni,
@@ -37,6 +41,9 @@ module ep_linear
   output logic                   busy_o,
   input  logic        [     5:0] shift_i,
   input  logic        [     3:0] bias_shift_i,
+  input  logic                   lora_on_i,
+  input  logic        [     4:0] lora_shift_i,
+  input  logic signed [    63:0] lora_i      [LoraBlocks][TileRows],
   input  logic signed [ActW-1:0] x_i         [InBlocks][TileRows],
   output logic signed [OutW-1:0] y_o         [OutBlocks][TileRows]
 );
@@ -47,6 +54,7 @@ module ep_linear
   localparam int unsigned BlockW = (Blocks > 1) ? $clog2(Blocks) : 1;
   // The output may have more blocks than the rows: padding.
   localparam int unsigned OutIndexW = (OutBlocks > 1) ? $clog2(OutBlocks) : 1;
+  localparam int unsigned LoraBlockW = (LoraBlocks > 1) ? $clog2(LoraBlocks) : 1;
   localparam int unsigned ChunkW = (Chunks > 1) ? $clog2(Chunks) : 1;
   localparam bit Fine = GroupSize <= TileInputs;  // several groups in a word
   localparam int unsigned WordGroups = Fine ? TileInputs / GroupSize : 1;
@@ -158,7 +166,17 @@ module ep_linear
     for (int unsigned r = 0; r < TileRows; r++) begin
       first_acc[r] = HasBias ? AccW'(bias[block][r]) <<< bias_shift_i : '0;
     end
+    if (HasLora && lora_on_i) begin
+      for (int unsigned r = 0; r < TileRows; r++) begin
+        first_acc[r] += lora_i[LoraBlockW'(block)][r] <<< lora_shift_i;
+      end
+    end
   endfunction
+
+  if (!HasLora) begin : gen_no_lora
+    logic unused_lora;
+    assign unused_lora = ^{lora_on_i, lora_shift_i, lora_i[0][0]};
+  end
 
   function automatic acc_t mac(input acc_t acc, input logic [AddrW-1:0] addr,
                                input logic [ScaleAddrW-1:0] scale_addr);

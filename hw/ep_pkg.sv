@@ -2,13 +2,56 @@
 
 package ep_pkg;
 
+  // What a token on the host port asks for.
+  typedef enum logic [1:0] {
+    OP_NEXT  = 2'd0,  // go on with the open sequence
+    OP_FIRST = 2'd1,  // open a sequence, with the adapter of a slot or none
+    OP_CLOSE = 2'd2   // end the open sequence; its slot is free
+  } op_e;
+
+  localparam logic [3:0] NoSlot = 4'd15;  // of a sequence without an adapter
+
   // Status of a response on the host port.
   typedef enum logic [3:0] {
     STATUS_OK           = 4'd0,
     STATUS_BAD_TOKEN    = 4'd1,  // token id is not in the vocabulary
     STATUS_CONTEXT_FULL = 4'd2,  // the sequence already holds the last position
-    STATUS_NO_SEQUENCE  = 4'd3   // a token that is not the first, with no sequence open
+    STATUS_NO_SEQUENCE  = 4'd3,  // OP_NEXT or OP_CLOSE with no sequence open
+    STATUS_BAD_SLOT     = 4'd4,  // the chip has no such slot
+    STATUS_EMPTY_SLOT   = 4'd5,  // the slot holds no adapter, or one that is being loaded
+    STATUS_BAD_OP       = 4'd6   // no operation
   } status_e;
+
+  // Status of a load on the load port.
+  typedef enum logic [3:0] {
+    LOAD_OK          = 4'd0,
+    LOAD_BAD_HEADER  = 4'd1,  // the frame does not begin with "LORA"
+    LOAD_BAD_SLOT    = 4'd2,  // the chip has no such slot
+    LOAD_SLOT_BUSY   = 4'd3,  // the slot of the open sequence
+    LOAD_PARTIAL     = 4'd4,  // the frame ends before its length says
+    LOAD_OVERLONG    = 4'd5,  // the frame goes on after its checksum
+    LOAD_BAD_SECTION = 4'd6,  // a section that the chip has no place for, or there twice
+    LOAD_CHECKSUM    = 4'd7   // the checksum differs
+  } load_status_e;
+
+  // From the load port to the layers.
+  typedef enum logic [2:0] {
+    LORA_NONE,
+    LORA_CLEAR,    // the slot adapts no linear
+    LORA_SECTION,  // rank and shifts of a linear
+    LORA_A,        // a word of its A
+    LORA_B         // a word of its B
+  } lora_op_e;
+
+  typedef struct packed {
+    lora_op_e    op;
+    logic [3:0]  slot;
+    logic [2:0]  linear;
+    logic [7:0]  rank;
+    logic [5:0]  a_shift;
+    logic [4:0]  b_shift;
+    logic [23:0] index;    // of the word in its matrix
+  } lora_load_t;
 
   typedef logic signed [63:0] wide_t;
 
@@ -41,6 +84,14 @@ package ep_pkg;
       end
     end
     return (rest != 64'd0) ? length + 7'd1 : length;
+  endfunction
+
+  // CRC-32 of IEEE 802.3 (reflected), one 32-bit word on, its low byte first; neither end is inverted here.
+  function automatic logic [31:0] crc32_word(input logic [31:0] crc, input logic [31:0] word);
+    crc32_word = crc ^ word;
+    for (int unsigned i = 0; i < 32; i++) begin
+      crc32_word = (crc32_word >> 1) ^ (crc32_word[0] ? 32'hEDB88320 : 32'd0);
+    end
   endfunction
 
 endpackage

@@ -9,6 +9,7 @@ module ep_stage_ctrl #(
   parameter int unsigned InBlocks  = 4,                                  // blocks received
   parameter int unsigned OutBlocks = 4,                                  // blocks sent
   parameter int unsigned Steps     = 11,                                 // units run in turn
+  parameter int unsigned TagW      = 32,                                 // bits beside a token
   localparam int unsigned InW      = (InBlocks > 1) ? $clog2(InBlocks) : 1,
   localparam int unsigned OutW     = (OutBlocks > 1) ? $clog2(OutBlocks) : 1
 ) (
@@ -16,7 +17,7 @@ module ep_stage_ctrl #(
   input  logic             rst_ni,
   input  logic             in_valid_i,
   output logic             in_ready_o,
-  input  logic [     31:0] in_pos_i,    // the token's position, beside every block
+  input  logic [ TagW-1:0] in_tag_i,    // what goes with the token, beside every block
   output logic [  InW-1:0] in_block_o,  // the block expected
   output logic [Steps-1:0] start_o,     // one cycle per step
   input  logic [Steps-1:0] busy_i,      // of each step's unit
@@ -24,7 +25,7 @@ module ep_stage_ctrl #(
   output logic             out_valid_o,
   input  logic             out_ready_i,
   output logic [ OutW-1:0] out_block_o,  // the block sent
-  output logic [     31:0] pos_o,       // position of the token held
+  output logic [ TagW-1:0] tag_o,       // of the token held
   output logic             active_o     // the clock is needed
 );
 
@@ -60,12 +61,12 @@ module ep_stage_ctrl #(
       entered_q <= 1'b0;
       in_block_o <= '0;
       out_block_o <= '0;
-      pos_o <= '0;
+      tag_o <= '0;
     end else begin
       unique case (state_q)
         Receive: begin
           if (in_valid_i) begin
-            pos_o <= in_pos_i;
+            tag_o <= in_tag_i;
             in_block_o <= in_block_o + 1'b1;
             if (32'(in_block_o) == InBlocks - 1) begin
               in_block_o <= '0;

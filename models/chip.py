@@ -19,6 +19,8 @@ LOGIT_BITS = 16
 SCALE_BITS = 16
 BIAS_TERM_BITS = 46  # |B * 2**bias_shift| <= 2**46
 ROUNDING_BITS = 61  # rounding constant of the largest shift
+LORA_TERM_BITS = 60  # |d * 2**b_shift| <= 2**60, section 14
+LORA_PRODUCT_BITS = 30  # |b * h| <= 2**30
 MAX_HIDDEN = 1 << 14  # keeps RMSNorm's sum of squares below 2**63
 MAX_CONTEXT = 1 << 17  # keeps softmax's sum below 2**38
 MODULES = {name: ("self_attn" if name[0] in "qkvo" else "mlp") for name in LINEARS}
@@ -38,10 +40,22 @@ class LinearPlan:
     tile_rows: int
     tile_inputs: int
     act_bits: int
+    lora_slots: int = 0  # 0: no adapter can be added
+    lora_max_rank: int = 0
 
     @property
     def blocks(self) -> int:
         return -(-self.rows // self.tile_rows)
+
+    @property
+    def in_blocks(self) -> int:
+        """Blocks of tile_rows lanes that hold the inputs, as an adapter reads them."""
+        return -(-self.cols // self.tile_rows)
+
+    @property
+    def in_padded_blocks(self) -> int:
+        """Blocks of the input vector, padded to whole chunks."""
+        return self.chunks * self.tile_inputs // self.tile_rows
 
     @property
     def chunks(self) -> int:
@@ -83,7 +97,9 @@ class LinearPlan:
         padded = self.chunks * self.tile_inputs
         groups = -(-padded // self.group_size)
         total = groups * ((1 << SCALE_BITS) - 1) * self.max_part
-        return total + (1 << BIAS_TERM_BITS if self.has_bias else 0) + (1 << ROUNDING_BITS)
+        bias = 1 << BIAS_TERM_BITS if self.has_bias else 0
+        lora = 1 << LORA_TERM_BITS if self.lora_slots else 0
+        return total + bias + lora + (1 << ROUNDING_BITS)
 
 
 @dataclass(frozen=True)
@@ -111,6 +127,13 @@ class ChipPlan:
     ]  # distinct layers; each the linears of taps.LINEARS, in order
     layers: tuple[int, ...]  # kind of each layer
     lm_head: LinearPlan
+    lora_slots: int  # adapters that the chip holds; 0: no hardware for any
+    lora_max_rank: int
+
+    @property
+    def max_b_shift(self) -> int:
+        """Largest b_shift of an adapter (docs/numerics.md section 14): keeps |d * 2**b_shift| within 2**60."""
+        return LORA_TERM_BITS - LORA_PRODUCT_BITS - (self.lora_max_rank - 1).bit_length()
 
     @property
     def q_size(self) -> int:
@@ -157,7 +180,11 @@ def plan(config: ModelConfig, recipe: Recipe) -> ChipPlan:
             hint="softmax's sum would pass 38 bits",
         )
 
-    def linear(module: str, name: str, n_rows: int, n_cols: int, out_bits: int, bias: bool) -> LinearPlan:
+    slots = recipe.lora.slots
+
+    def linear(
+        module: str, name: str, n_rows: int, n_cols: int, out_bits: int, bias: bool, slots: int = slots
+    ) -> LinearPlan:
         fmt = formats[module]
         padded = -(-n_cols // inputs) * inputs
         result = LinearPlan(
@@ -171,6 +198,8 @@ def plan(config: ModelConfig, recipe: Recipe) -> ChipPlan:
             tile_rows=rows,
             tile_inputs=inputs,
             act_bits=recipe.activation_bits,
+            lora_slots=slots,
+            lora_max_rank=recipe.lora.max_rank if slots else 0,
         )
         if result.max_part >= 1 << 63 or result.max_acc >= 1 << (ACC_BITS - 1):
             raise InputError(
@@ -217,5 +246,7 @@ def plan(config: ModelConfig, recipe: Recipe) -> ChipPlan:
         embedding=formats["model.embed_tokens"],
         layer_kinds=kinds,
         layers=tuple(kinds.index(kind) for kind in per_layer),
-        lm_head=linear("lm_head", "lm_head", config.vocab_size, hidden, LOGIT_BITS, False),
+        lm_head=linear("lm_head", "lm_head", config.vocab_size, hidden, LOGIT_BITS, False, slots=0),
+        lora_slots=slots,
+        lora_max_rank=recipe.lora.max_rank if slots else 0,
     )

@@ -5,22 +5,32 @@ The testbench holds every token against it: a chip that computes right but stall
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 
 from models.chip import ChipPlan, LinearPlan
 
 HOST_CYCLES = 3  # accept, start, respond
-REFUSED_CYCLES = 1  # from accepting a token to its refusal
+REFUSED_CYCLES = 1  # from accepting a token to its refusal; also from a request to close
+
+Ranks = Mapping[tuple[int, str], int]
+"""Rank of each (layer, linear) that the sequence's adapter adapts."""
+
+NO_RANKS: Ranks = {}
 
 
-def _linear(linear: LinearPlan) -> int:
-    return linear.depth + 4
+def _linear(linear: LinearPlan, rank: int = 0) -> int:
+    return linear.depth + 4 + (lora_cycles(linear, rank) if rank else 0)
 
 
-def layer_cycles(plan: ChipPlan, layer: int, position: int) -> Mapping[str, int]:
+def lora_cycles(linear: LinearPlan, rank: int) -> int:
+    """Cycles that an adapter of this rank adds to its linear."""
+    return rank * (linear.in_blocks + linear.blocks) + 1
+
+
+def layer_cycles(plan: ChipPlan, layer: int, position: int, ranks: Ranks = NO_RANKS) -> Mapping[str, int]:
     """Cycles of each step of a layer, its stage's hand-over (one cycle a step) included."""
     blocks, linears = plan.blocks(plan.hidden_size), plan.linears(layer)
-    together = {name: _linear(linear) for name, linear in linears.items()}
+    together = {name: _linear(linear, ranks.get((layer, name), 0)) for name, linear in linears.items()}
     return {
         "receive": blocks,
         "attn_norm": 3 * blocks + 5,
@@ -48,7 +58,12 @@ def tail_cycles(plan: ChipPlan) -> Mapping[str, int]:
     }
 
 
-def token_cycles(plan: ChipPlan, position: int) -> int:
-    """Cycles from accepting a token to its response, at a position of its sequence."""
-    layers = sum(sum(layer_cycles(plan, layer, position).values()) for layer in range(plan.n_layers))
+def token_cycles(plan: ChipPlan, position: int, ranks: Ranks = NO_RANKS) -> int:
+    """Cycles from accepting a token to its response, at a position of its sequence, under its adapter's ranks."""
+    layers = sum(sum(layer_cycles(plan, layer, position, ranks).values()) for layer in range(plan.n_layers))
     return HOST_CYCLES + layers + sum(tail_cycles(plan).values())
+
+
+def load_cycles(plan: ChipPlan, words: Sized) -> int:
+    """Cycles from taking the first word of a frame to the answer, when the host never waits: one a word."""
+    return len(words)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from etchproof.render import Rendering
-from etchproof.taps import TAP_NAMES
+from etchproof.taps import LINEARS, TAP_NAMES
 from models import tables
 from models.chip import ChipPlan
 from models.params import LAYER_WORDS, TOP_WORDS
@@ -33,6 +33,17 @@ class TapView:
     width: int
     count: str  # SystemVerilog expression: elements that count
     step: int
+    only: str = ""  # SystemVerilog expression: whether there is one at all
+
+    @property
+    def signal(self) -> str:
+        """The array's name."""
+        return self.name.replace(".", "_")
+
+    @property
+    def valid(self) -> str:
+        """SystemVerilog expression: whether it is taken now."""
+        return f"done[{self.step}]" + (f" && {self.only}" if self.only else "")
 
     @property
     def id(self) -> int:
@@ -76,23 +87,33 @@ def renderings(plan: ChipPlan) -> tuple[Rendering, ...]:
     def heads(name: str, count: int, step: int, width: int) -> TapView:
         return TapView(name, count, plan.head_dim, width, str(count * plan.head_dim), step)
 
+    def linear(
+        name: str, vector: Vector, step: int, width: int, *, padded: bool = False
+    ) -> Iterator[TapView]:
+        """The products of its adapter, if the chip can have one, and its own result."""
+        if plan.lora_slots:
+            on = f"{name}_lora_on"
+            yield TapView(f"{name}.lora_a", 1, plan.lora_max_rank, 16, f"{name}_lora_rank", step, on)
+            yield replace(blocked(f"{name}.lora_b", vector, step, 64), only=on)
+        yield blocked(name, vector, step, width, padded=padded)
+
     layer_taps = (
         blocked("attn_norm", hidden, 0, act, padded=True),
-        blocked("q_proj", query, 1, act),
-        blocked("k_proj", key_value, 1, act),
-        blocked("v_proj", key_value, 1, kv),
+        *linear("q_proj", query, 1, act),
+        *linear("k_proj", key_value, 1, act),
+        *linear("v_proj", key_value, 1, kv),
         heads("q_rope", plan.n_heads, 2, act),
         heads("k_rope", plan.n_kv_heads, 2, kv),
         TapView("scores", cache_rows, plan.n_heads, 64, "visible", 3),
         TapView("softmax", cache_rows, plan.n_heads, 32, "visible", 3),
         blocked("attn_out", query, 3, act, padded=True),
-        blocked("o_proj", hidden, 4, act),
+        *linear("o_proj", hidden, 4, act),
         blocked("attn_residual", hidden, 5, 32),
         blocked("mlp_norm", hidden, 6, act, padded=True),
-        blocked("gate_proj", ffn, 7, act, padded=True),
-        blocked("up_proj", ffn, 7, act, padded=True),
+        *linear("gate_proj", ffn, 7, act, padded=True),
+        *linear("up_proj", ffn, 7, act, padded=True),
         blocked("swiglu", ffn, 8, act, padded=True),
-        blocked("down_proj", hidden, 9, act),
+        *linear("down_proj", hidden, 9, act),
         blocked("mlp_residual", hidden, 10, 32),
     )
     tail_taps = (
@@ -123,7 +144,8 @@ def renderings(plan: ChipPlan) -> tuple[Rendering, ...]:
                 | {
                     "module": module,
                     "words": layer_words,
-                    "linears": {linear.name: linear for linear in kind},
+                    "linears": {item.name: item for item in kind},
+                    "linear_numbers": _indices(LINEARS),
                     "taps": layer_taps,
                 },
             )
@@ -138,6 +160,8 @@ def renderings(plan: ChipPlan) -> tuple[Rendering, ...]:
                 "words": top_words,
                 "embedding_group": embedding_group,
                 "layer_modules": tuple(modules[kind] for kind in plan.layers),
+                "lora_in_blocks": tuple(item.in_blocks for item in plan.layer_kinds[0]),
+                "lora_out_blocks": tuple(item.blocks for item in plan.layer_kinds[0]),
                 "taps": (blocked("embedding", hidden, 0, 32),),
             },
         ),

@@ -1,4 +1,4 @@
-"""The golden model: the quantized Llama in integers, every tap of it (docs/numerics.md).
+"""The golden model: the quantized Llama in integers, perhaps with an adapter, every tap of it (docs/numerics.md).
 
 One pass over a whole sequence and one token at a time give the same integers: nothing depends on how many
 tokens are computed together.
@@ -6,15 +6,20 @@ tokens are computed together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from etchproof.quantized import QuantizedMatrix, QuantizedModel
-from etchproof.taps import LINEARS, TapKey, TokenArrays
+from etchproof.errors import InputError
+from etchproof.quantized import AdapterMatrix, QuantizedAdapter, QuantizedMatrix, QuantizedModel
+from etchproof.taps import LINEARS, LORA_TAPS, TapKey, TokenArrays
 from models import chip, ops, params, tables
+
+LORA_BITS: Final = 16
+"""Of an adapter's matrices and of its first product."""
 
 Observer = Callable[[int, str, Tensor], None]
 """Called with (layer, tap, value); value's first axis is the token."""
@@ -54,8 +59,8 @@ class Linear:
             weight[:, whole:] *= scales[:, -1:]
         return weight.T
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """x (T, cols) -> (T, rows), int64."""
+    def __call__(self, x: Tensor, addition: Tensor | None = None) -> Tensor:
+        """x (T, cols) -> (T, rows), int64; ``addition`` (T, rows) joins the accumulator before its rounding."""
         if self._kept is not None:
             acc = ops.exact_matmul(x, self._kept, self._bound)
         else:
@@ -66,7 +71,28 @@ class Linear:
             acc = torch.cat(parts, dim=1)
         if self._bias is not None:
             acc = acc + self._bias
+        if addition is not None:
+            acc = acc + addition
         return ops.saturate(ops.round_shift(acc, self._shift), self._bits)
+
+
+class Lora:
+    """Section 14: an adapter's two products for one linear."""
+
+    def __init__(self, matrix: AdapterMatrix, act_bits: int) -> None:
+        self._a = torch.from_numpy(matrix.a.astype("int64")).T  # (cols, r)
+        self._b = torch.from_numpy(matrix.b.astype("int64")).T  # (r, rows)
+        self._a_shift, self.b_shift = matrix.a_shift, matrix.b_shift
+        rank, cols = matrix.a.shape
+        largest = 1 << (LORA_BITS - 1)
+        self._bound_a = cols * largest << (act_bits - 1)
+        self._bound_b = rank * largest * largest
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (T, cols) -> h (T, r), d (T, rows), int64."""
+        acc = ops.exact_matmul(x, self._a, self._bound_a)
+        h = ops.saturate(ops.round_shift(acc, self._a_shift), LORA_BITS)
+        return h, ops.exact_matmul(h, self._b, self._bound_b)
 
 
 class Layer:
@@ -89,15 +115,32 @@ class Layer:
         self._mlp_gains = torch.from_numpy(quantized.mlp_norm.values.astype("int64"))
 
     def __call__(
-        self, r: Tensor, cos: Tensor, sin: Tensor, cache: Tensor, observe: Callable[[str, Tensor], None]
+        self,
+        r: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        cache: Tensor,
+        observe: Callable[[str, Tensor], None],
+        adapter: Mapping[str, Lora],
     ) -> Tensor:
-        """r (T, H) -> (T, H); cache (2, S, N_kv, D): keys and values of rows 0 .. S-1, the last T to be written."""
+        """r (T, H) -> (T, H).
+
+        Args:
+            cache: (2, S, N_kv, D), keys and values of rows 0 .. S-1, the last T to be written.
+            adapter: by linear, those that are adapted.
+        """
         plan, shift = self._plan, self._params
         count, length = r.shape[0], cache.shape[1]
         act, groups = plan.act_bits, plan.n_heads // plan.n_kv_heads
 
         def linear(name: str, x: Tensor) -> Tensor:
-            y = self._linears[name](x)
+            addition = None
+            if name in adapter:
+                h, d = adapter[name](x)
+                for part, value in zip(LORA_TAPS[name], (h, d), strict=True):
+                    observe(part, value)
+                addition = d << adapter[name].b_shift
+            y = self._linears[name](x, addition)
             observe(name, y)
             return y
 
@@ -158,18 +201,20 @@ class Golden:
 
     Args:
         model: the quantized model.
+        adapters: those that a sequence may choose, by their index.
 
     Raises:
-        InputError: the chip cannot hold the model (models.chip.plan, models.params).
+        InputError: the chip cannot hold the model or an adapter (models.chip.plan, models.params).
     """
 
-    def __init__(self, model: QuantizedModel) -> None:
-        self.model = model
+    def __init__(self, model: QuantizedModel, adapters: Sequence[QuantizedAdapter] = ()) -> None:
+        self.model, self.adapters = model, tuple(adapters)
         self.plan = plan = chip.plan(model.config, model.recipe)
         self._params = params.top_params(model)
         self._embedding_codes = torch.from_numpy(model.embedding.codes)
         self._embedding_scales = torch.from_numpy(model.embedding.scales.astype("int32"))
         self._layers = [Layer(model, plan, index) for index in range(plan.n_layers)]
+        self._loras = [self._check_adapter(adapter) for adapter in self.adapters]
         self._gains = torch.from_numpy(model.final_norm.values.astype("int64"))
         self._head = Linear(model.lm_head, self._params["lm_head.shift"], chip.LOGIT_BITS, plan.act_bits)
         cos, sin = tables.rope_tables(model.config, plan.context)
@@ -180,8 +225,16 @@ class Golden:
         shape = (2, self.plan.context, self.plan.n_kv_heads, self.plan.head_dim)
         return Cache([torch.zeros(shape, dtype=torch.int64) for _ in self._layers])
 
-    def forward(self, tokens: Tensor, cache: Cache | None = None, observe: Observer | None = None) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        cache: Cache | None = None,
+        observe: Observer | None = None,
+        adapter: int | None = None,
+    ) -> Tensor:
         """Logits (T, V) int64 of tokens (T,), which follow what the cache holds; observes every tap.
+
+        ``adapter`` is an index of ``adapters``, None for the base alone; what the cache holds was made with the same.
 
         Taps are (T, elements); ``scores`` and ``softmax`` are (T, N, S) over all S positions so far, of which
         token i of this call sees the first S - T + i + 1. ``token`` is (T, 1).
@@ -195,6 +248,7 @@ class Golden:
             raise ValueError(f"{end} positions are more than the chip's context of {self.plan.context}")
         seen: Observer = observe if observe is not None else lambda layer, tap, value: None
 
+        loras = self._loras[adapter] if adapter is not None else [{}] * self.plan.n_layers
         r = self._embed(tokens)
         seen(-1, "embedding", r)
         for index, layer in enumerate(self._layers):
@@ -204,8 +258,9 @@ class Golden:
                 self._cos[start:end],
                 self._sin[start:end],
                 rows,
-                lambda tap, value, index=index: seen(index, tap, value),
-            )  # type: ignore[misc]
+                lambda tap, value, index=index: seen(index, tap, value),  # type: ignore[misc]
+                loras[index],
+            )
         cache.length = end
         x = ops.rms_norm(
             r, self._gains, self.plan.norm_epsilon, self._params["final_norm.shift"], self.plan.act_bits
@@ -215,6 +270,32 @@ class Golden:
         seen(-1, "logits", logits)
         seen(-1, "token", greedy_token(logits)[:, None])
         return logits
+
+    def _check_adapter(self, adapter: QuantizedAdapter) -> list[dict[str, Lora]]:
+        """Its parts by layer and linear, within the bounds that section 14 proves."""
+        plan, parts = self.plan, [dict[str, Lora]() for _ in self._layers]
+        for (layer, name), matrix in adapter.linears.items():
+            where = f"{adapter.name}: layer {layer} {name}"
+            if layer >= plan.n_layers or name not in LINEARS:
+                raise InputError("no such linear", source=where)
+            linear = plan.linears(layer)[name]
+            (rank, cols), (rows, b_rank) = matrix.a.shape, matrix.b.shape
+            if (rows, cols, b_rank) != (linear.rows, linear.cols, rank):
+                raise InputError(
+                    f"a is {[rank, cols]} and b {[rows, b_rank]}, the linear is {[linear.rows, linear.cols]}",
+                    source=where,
+                )
+            if not 1 <= rank <= plan.lora_max_rank:
+                raise InputError(f"rank {rank}, the chip takes 1 .. {plan.lora_max_rank}", source=where)
+            limit = plan.max_b_shift
+            if not (0 <= matrix.a_shift <= params.MAX_SHIFT and 0 <= matrix.b_shift <= limit):
+                raise InputError(
+                    f"shifts {matrix.a_shift} and {matrix.b_shift}, the chip takes 0 .. {params.MAX_SHIFT} and "
+                    f"0 .. {limit}",
+                    source=where,
+                )
+            parts[layer][name] = Lora(matrix, plan.act_bits)
+        return parts
 
     def session(self) -> Session:
         """Sequences of tokens, a few at a time, as a testbench wants them (``etchproof.sim.golden``)."""
@@ -233,11 +314,14 @@ class Session:
 
     def __init__(self, golden: Golden) -> None:
         self._golden, self._cache = golden, golden.new_cache()
+        self._adapter: int | None = None
 
-    def predict(self, tokens: Sequence[int], first: bool) -> dict[TapKey, TokenArrays]:
-        """Every tap of consecutive tokens; ``first`` when they open a sequence."""
+    def predict(
+        self, tokens: Sequence[int], first: bool, adapter: int | None = None
+    ) -> dict[TapKey, TokenArrays]:
+        """Every tap of consecutive tokens; ``first`` when they open a sequence, which keeps the adapter named then."""
         if first:
-            self._cache = self._golden.new_cache()
+            self._cache, self._adapter = self._golden.new_cache(), adapter
         start = self._cache.length
         expected: dict[TapKey, TokenArrays] = {}
 
@@ -248,7 +332,7 @@ class Session:
             else:
                 expected[layer, tap] = value.numpy()
 
-        self._golden.forward(torch.tensor(tokens, dtype=torch.int64), self._cache, observe)
+        self._golden.forward(torch.tensor(tokens, dtype=torch.int64), self._cache, observe, self._adapter)
         return expected
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 import cocotb
-from cocotb.triggers import Event, First, Timer, ValueChange
+from cocotb.triggers import Event, Timer, ValueChange
+from cocotb.utils import get_sim_time
 from pyuvm import (
     ConfigDB,
     uvm_agent,
@@ -15,51 +16,101 @@ from pyuvm import (
     uvm_monitor,
     uvm_sequence_item,
     uvm_sequencer,
+    uvm_subscriber,
 )
 
 from etchproof.uvm import TokenResult
+from verif.reference import NO_SLOT
 
 CLOCK_NS: Final = 2
 RESET_CYCLES: Final = 4
+_WORD: Final = (1 << 32) - 1
 
 
 class TokenItem(uvm_sequence_item):  # type: ignore[misc]  # pyuvm is untyped
-    """One token for the chip; the driver fills in ``result``.
+    """One request for the chip; the driver fills in ``result``.
 
     Attributes:
         token: its id, 32 bits; need not be in the vocabulary.
-        first: opens a sequence.
+        op: what is asked for, 2 bits: an ``Op``, or what is none.
+        slot: of the sequence's adapter, 4 bits; read where a sequence is opened.
         request_stall: clock cycles before it is offered.
         response_stall: clock cycles for which the response is held off.
         result: the response, None when a reset cut the token off.
     """
 
     def __init__(
-        self, token: int, first: bool, request_stall: int = 0, response_stall: int = 0, name: str = "token"
+        self,
+        token: int,
+        op: int,
+        slot: int = NO_SLOT,
+        request_stall: int = 0,
+        response_stall: int = 0,
+        name: str = "token",
     ) -> None:
         super().__init__(name)
-        self.token, self.first = token, first
+        self.token, self.op, self.slot = token, op, slot
         self.request_stall, self.response_stall = request_stall, response_stall
         self.result: TokenResult | None = None
 
     def __str__(self) -> str:
-        return f"token {self.token} first {self.first} stalls {self.request_stall} {self.response_stall}"
+        return f"token {self.token} op {self.op} slot {self.slot} stalls {self.request_stall} {self.response_stall}"
 
 
 class ResponseTimeoutError(AssertionError):
-    """The chip did not answer a token."""
+    """The chip did not answer."""
+
+
+class Reset:
+    """Whether the chip is in reset, for all who drive it.
+
+    Attributes:
+        asserted: set while it is.
+        released: set while it is not.
+        count: resets so far.
+    """
+
+    def __init__(self) -> None:
+        self.asserted, self.released, self.count = Event(), Event(), 0
+        self.released.set()
+
+    def enter(self) -> None:
+        """Reset begins."""
+        self.released.clear()
+        self.asserted.set()
+        self.count += 1
+
+    def leave(self) -> None:
+        """Reset has ended."""
+        self.asserted.clear()
+        self.released.set()
 
 
 def read_result(dut: Any) -> TokenResult:
-    """The token that was just answered, from the pins of the transactor."""
+    """The token that was just answered, from the transactor's ``answer`` (hw/sim/ep_sim_top.sv)."""
+    answer = int(dut.answer.value)
     return TokenResult(
-        token_in=int(dut.tok_id.value),
-        first=bool(int(dut.tok_first.value)),
-        token_out=int(dut.rsp_token.value),
-        position=int(dut.rsp_pos.value),
-        status=int(dut.rsp_status.value),
-        cycles=int(dut.rsp_cycles.value),
+        token_in=answer >> 12 & _WORD,
+        op=answer & 0xF,
+        slot=answer >> 4 & 0xF,
+        token_out=answer >> 44 & _WORD,
+        position=answer >> 76 & _WORD,
+        status=answer >> 8 & 0xF,
+        cycles=answer >> 108,
     )
+
+
+class _Answers(uvm_subscriber):  # type: ignore[misc]
+    """Where the driver hears from the monitor that its token was answered."""
+
+    def __init__(self, name: str, parent: uvm_component) -> None:
+        super().__init__(name, parent)
+        self.result: TokenResult | None = None
+        self.heard = Event()
+
+    def write(self, tt: TokenResult) -> None:
+        self.result = tt
+        self.heard.set()
 
 
 class TokenDriver(uvm_driver):  # type: ignore[misc]
@@ -68,46 +119,65 @@ class TokenDriver(uvm_driver):  # type: ignore[misc]
     def build_phase(self) -> None:
         self.dut = cocotb.top
         self.timeout_cycles: int = ConfigDB().get(self, "", "TOKEN_TIMEOUT_CYCLES")
-        self._reset = Event()  # set while the chip is in reset
-        self._running = Event()  # set while it is not
-        self._running.set()
+        self._reset: Reset = ConfigDB().get(self, "", "RESET")
+        self.answers = _Answers("answers", self)
         self._request = 0
+        self._pins: dict[str, int] = {}
+        self._deadline_ns: float | None = None  # of the token in flight
 
     async def reset(self) -> None:
-        """Reset the chip; a token in flight is cut off."""
+        """Reset the chip; a token in flight and a load are cut off."""
         dut = self.dut
-        self._running.clear()
-        self._reset.set()
+        self._reset.enter()
+        self.answers.heard.set()
         dut.rst_n.value = 0
-        dut.req.value = 0
+        self._put("req", 0)
+        dut.load_req.value = 0
         self._request = 0
         await Timer(RESET_CYCLES * CLOCK_NS, "ns")
         dut.rst_n.value = 1
         await Timer(CLOCK_NS, "ns")
-        self._reset.clear()
-        self._running.set()
+        self._reset.leave()
 
     async def run_phase(self) -> None:
+        cocotb.start_soon(self._watch())
         while True:
             item = await self.seq_item_port.get_next_item()
             await self._drive(item)
             self.seq_item_port.item_done()
 
+    def _put(self, pin: str, value: int) -> None:
+        """Drive a pin of the transactor, if it has to change: a write costs more than the memory of the last one."""
+        if self._pins.get(pin) != value:
+            self._pins[pin] = value
+            getattr(self.dut, pin).value = value
+
+    async def _watch(self) -> None:
+        """Wake the driver when a token stays unanswered: one timer for all of them, not one for each."""
+        while True:
+            await Timer(self.timeout_cycles * CLOCK_NS, "ns")
+            if self._deadline_ns is not None and get_sim_time("ns") > self._deadline_ns:
+                self.answers.heard.set()
+
     async def _drive(self, item: TokenItem) -> None:
-        dut = self.dut
-        await self._running.wait()
-        dut.req_token.value = item.token
-        dut.req_first.value = int(item.first)
-        dut.req_stall.value = item.request_stall
-        dut.rsp_stall.value = item.response_stall
+        await self._reset.released.wait()
+        answers, resets = self.answers, self._reset.count
+        answers.result = None
+        answers.heard.clear()
+        stalls = item.request_stall + item.response_stall
+        self._deadline_ns = get_sim_time("ns") + (self.timeout_cycles + stalls) * CLOCK_NS
+        self._put("req_token", item.token)
+        self._put("req_op", int(item.op))
+        self._put("req_slot", item.slot)
+        self._put("req_stall", item.request_stall)
+        self._put("rsp_stall", item.response_stall)
         self._request ^= 1
-        dut.req.value = self._request
-        patience = (self.timeout_cycles + item.request_stall + item.response_stall) * CLOCK_NS
-        answered, cut_off = ValueChange(dut.rsp), self._reset.wait()
-        fired = await First(answered, cut_off, Timer(patience, "ns"))
-        if fired is answered:
-            item.result = read_result(dut)
-        elif not self._reset.is_set():
+        self._put("req", self._request)
+        await answers.heard.wait()
+        self._deadline_ns = None
+        if answers.result is not None:
+            item.result = answers.result
+        elif self._reset.count == resets:
             raise ResponseTimeoutError(f"timeout: no response to {item} within {self.timeout_cycles} cycles")
 
 
@@ -117,12 +187,21 @@ class TokenMonitor(uvm_monitor):  # type: ignore[misc]
     def build_phase(self) -> None:
         self.dut = cocotb.top
         self.ap = uvm_analysis_port("ap", self)
+        self._reset: Reset = ConfigDB().get(self, "", "RESET")
+        self._published = 0  # the response's toggle as of the last one published
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a token was accepted whose response is not published yet."""
+        return int(self.dut.ack.value) != self._published
 
     async def run_phase(self) -> None:
         dut = self.dut
         while True:
             await ValueChange(dut.rsp)
-            if int(dut.rst_n.value):  # a reset returns the toggle to 0
+            self._published = int(dut.rsp.value)
+            # A reset returns the toggle to 0, from a random value the first time in a strict build.
+            if int(dut.rst_n.value) and not self._reset.asserted.is_set():
                 self.ap.write(read_result(dut))
 
 
@@ -134,12 +213,15 @@ class TokenAgent(uvm_agent):  # type: ignore[misc]
 
     def build_phase(self) -> None:
         super().build_phase()
+        ConfigDB().set(None, "*", "RESET", Reset())
         self.monitor = TokenMonitor.create("monitor", self)
         if self.active():
             self.sequencer = uvm_sequencer.create("sequencer", self)
             self.driver = TokenDriver.create("driver", self)
         ConfigDB().set(None, "*", "TOKEN_SEQUENCER", getattr(self, "sequencer", None))
+        ConfigDB().set(None, "*", "TOKEN_MONITOR", self.monitor)
 
     def connect_phase(self) -> None:
         if self.active():
             self.driver.seq_item_port.connect(self.sequencer.seq_item_export)
+            self.monitor.ap.connect(self.driver.answers.analysis_export)

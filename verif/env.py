@@ -1,10 +1,11 @@
-"""The environment: token agent, tap monitor, reference model, scoreboard."""
+"""The environment: token agent, adapter agent, tap monitor, reference model, scoreboard."""
 
 from __future__ import annotations
 
 from pyuvm import uvm_env
 
 from etchproof.uvm import TapMonitor, TapScoreboard
+from verif.adapter_agent import AdapterAgent
 from verif.agent import TokenAgent
 from verif.reference import ReferenceModel
 
@@ -14,6 +15,7 @@ class ChipEnv(uvm_env):  # type: ignore[misc]  # pyuvm is untyped
 
     def build_phase(self) -> None:
         self.agent = TokenAgent.create("agent", self)
+        self.adapters = AdapterAgent.create("adapters", self)
         self.taps = TapMonitor.create("taps", self)
         self.reference = ReferenceModel.create("reference", self)
         self.scoreboard = TapScoreboard.create("scoreboard", self)
@@ -21,6 +23,7 @@ class ChipEnv(uvm_env):  # type: ignore[misc]  # pyuvm is untyped
     def connect_phase(self) -> None:
         self.agent.monitor.ap.connect(self.taps.analysis_export)
         self.taps.ap.connect(self.scoreboard.analysis_export)
+        self.adapters.monitor.ap.connect(self.scoreboard.analysis_export)
         self.scoreboard.reference = self.reference
 
     async def reset(self) -> None:

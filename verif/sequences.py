@@ -9,6 +9,7 @@ from pyuvm import ConfigDB, uvm_sequence
 
 from etchproof.uvm import TokenResult
 from verif.agent import TokenItem
+from verif.reference import NO_SLOT, Op
 
 TokenCallback = Callable[[TokenResult, bool], None]
 """Called with each response and whether its token continues the text."""
@@ -25,10 +26,10 @@ class TokenSequence(uvm_sequence):  # type: ignore[misc]  # pyuvm is untyped
         super().__init__(name)
         self._stalls = stalls
 
-    async def send(self, token: int, first: bool) -> TokenResult | None:
-        """Send one token; None when a reset cut it off."""
+    async def send(self, token: int, op: int, slot: int = NO_SLOT) -> TokenResult | None:
+        """Send one request; None when a reset cut it off."""
         request, response = (self._stalls(), self._stalls()) if self._stalls else (0, 0)
-        item = TokenItem(token, first, request, response)
+        item = TokenItem(token, op, slot, request, response)
         await self.start_item(item)
         await self.finish_item(item)
         return item.result
@@ -46,6 +47,7 @@ class GreedySequence(TokenSequence):
         new_tokens: how many to generate.
         stop: tokens after which generation ends.
         on_token: called for every response.
+        slot: of the adapter; none by default.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class GreedySequence(TokenSequence):
         stop: Iterable[int] = (),
         on_token: TokenCallback | None = None,
         stalls: Callable[[], int] | None = None,
+        slot: int = NO_SLOT,
     ) -> None:
         super().__init__("greedy", stalls)
+        self.slot = slot
         self.prompt, self.new_tokens, self.stop = list(prompt), new_tokens, frozenset(stop)
         self.generated: list[int] = []
         self._on_token = on_token
@@ -65,7 +69,7 @@ class GreedySequence(TokenSequence):
         following, generated = list(self.prompt), self.generated
         sent = 0
         while sent < len(following):
-            result = await self.send(following[sent], first=sent == 0)
+            result = await self.send(following[sent], Op.NEXT if sent else Op.FIRST, self.slot)
             if result is None or result.status != 0:
                 return
             sent += 1
@@ -82,29 +86,31 @@ class GreedySequence(TokenSequence):
 class StreamSequence(TokenSequence):
     """Given tokens as one sequence, whatever the chip answers; a reset ends it."""
 
-    def __init__(self, tokens: Sequence[int], stalls: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self, tokens: Sequence[int], stalls: Callable[[], int] | None = None, slot: int = NO_SLOT
+    ) -> None:
         super().__init__("stream", stalls)
-        self.tokens = list(tokens)
+        self.tokens, self.slot = list(tokens), slot
         self.results: list[TokenResult | None] = []
 
     async def body(self) -> None:
         for index, token in enumerate(self.tokens):
-            self.results.append(await self.send(token, first=index == 0))
+            self.results.append(await self.send(token, Op.NEXT if index else Op.FIRST, self.slot))
             if self.results[-1] is None:
                 return
 
 
 class RawSequence(TokenSequence):
-    """(token, first) pairs as they are, for the protocol's corners."""
+    """(token, op, slot) as they are, for the protocol's corners."""
 
-    def __init__(self, tokens: Sequence[tuple[int, bool]]) -> None:
+    def __init__(self, requests: Sequence[tuple[int, int, int]]) -> None:
         super().__init__("raw")
-        self.tokens = list(tokens)
+        self.requests = list(requests)
         self.results: list[TokenResult | None] = []
 
     async def body(self) -> None:
-        for token, first in self.tokens:
-            self.results.append(await self.send(token, first))
+        for token, op, slot in self.requests:
+            self.results.append(await self.send(token, op, slot))
 
 
 def random_stalls(rng: np.random.Generator) -> Callable[[], int]:

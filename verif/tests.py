@@ -17,9 +17,10 @@ from etchproof.sim.child import run_config, run_dir
 from etchproof.sim.golden import GoldenClient
 from etchproof.sim.progress import ProgressWriter
 from etchproof.uvm import TokenResult
+from verif.adapter_agent import FaultSequence, LoadSequence
 from verif.agent import CLOCK_NS
 from verif.env import ChipEnv
-from verif.reference import Status
+from verif.reference import NO_SLOT, Op, Status
 from verif.sequences import GreedySequence, RawSequence, StreamSequence, random_stalls
 
 TOKEN_TIMEOUT_CYCLES = 20_000_000
@@ -37,6 +38,9 @@ class ChipTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
         self.progress = ProgressWriter(run_dir())
         self.golden = GoldenClient()
         ConfigDB().set(None, "*", "GOLDEN", self.golden)
+        self.adapters: list[dict[str, Any]] = self.config.get("adapters", [])
+        self.frames = [np.fromfile(adapter["frame"], "<u4") for adapter in self.adapters]
+        ConfigDB().set(None, "*", "ADAPTER_FRAMES", self.frames)
         ConfigDB().set(
             None, "*", "TOKEN_TIMEOUT_CYCLES", self.config.get("timeout_cycles", TOKEN_TIMEOUT_CYCLES)
         )
@@ -103,10 +107,25 @@ class ChipTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
 
 @pyuvm.test()
 class GreedyGeneration(ChipTest):
-    """Greedy text from each configured prompt; the chip's own argmax drives it."""
+    """Greedy text from each configured prompt; the chip's own argmax drives it.
+
+    An adapter is loaded before a sequence of its own when its slot holds another one. Where that is the slot of the
+    sequence before, that one is closed first. Faults in SRAM come with a slot's first load.
+    """
 
     async def stimulus(self) -> None:
+        held: dict[int, int] = {}  # adapter by slot
+        open_slot = NO_SLOT
         for index, planned in enumerate(self.config["sequences"]):
+            adapter, slot = planned.get("adapter"), NO_SLOT
+            if adapter is not None:
+                slot = self.adapters[adapter]["slot"]
+                if held.get(slot) != adapter:
+                    if slot == open_slot:
+                        await RawSequence([(0, Op.CLOSE, NO_SLOT)]).run()
+                    await self.load(adapter, first=slot not in held)
+                    held[slot] = adapter
+            open_slot = slot
 
             def report(result: TokenResult, generated: bool, index: int = index) -> None:
                 self.progress.write(
@@ -119,9 +138,21 @@ class GreedyGeneration(ChipTest):
                 )
 
             sequence = GreedySequence(
-                planned["prompt"], planned["new_tokens"], planned.get("stop_tokens", ()), report
+                planned["prompt"],
+                planned["new_tokens"],
+                planned.get("stop_tokens", ()),
+                report,
+                slot=slot,
             )
             await sequence.run()
+
+    async def load(self, adapter: int, first: bool) -> None:
+        """Load one of the run's adapters into its slot, with the faults there if it is the slot's first."""
+        slot = self.adapters[adapter]["slot"]
+        await LoadSequence(self.frames[adapter]).run()
+        faults = [fault for fault in self.config.get("lora_faults", ()) if fault["slot"] == slot]
+        if first and faults:
+            await FaultSequence(faults).run()
 
 
 @pyuvm.test()
@@ -160,7 +191,7 @@ class ResetMidSequence(ChipTest):
             await Timer(int(self.rng.integers(1, 2 * latency)) * CLOCK_NS, "ns")
             await self.env.reset()
             await running
-            raw = RawSequence([(0, False)])  # no sequence is open after a reset
+            raw = RawSequence([(0, Op.NEXT, NO_SLOT)])  # no sequence is open after a reset
             await raw.run()
             status = raw.results[0].status if raw.results[0] else None
             self.expect(status == Status.NO_SEQUENCE, f"a token after reset got status {status}")
@@ -186,20 +217,45 @@ class HostErrors(ChipTest):
     """Every refusal of the host port, between tokens that must not notice."""
 
     async def stimulus(self) -> None:
-        vocab = self.golden.plan.vocab_size
+        vocab, slots = self.golden.plan.vocab_size, self.golden.plan.lora_slots
         raw = RawSequence(
             [
-                (0, False),  # nothing open
-                (vocab, True),  # just outside the vocabulary
-                (0, False),  # the refused token opened nothing
-                (1, True),
-                (2**32 - 1, False),
-                (2, False),  # continues at position 1
-                (vocab, True),  # refused: the open sequence stays
-                (3, False),  # continues at position 2
+                (0, Op.NEXT, NO_SLOT),  # nothing open
+                (0, Op.CLOSE, NO_SLOT),
+                (vocab, Op.FIRST, NO_SLOT),  # just outside the vocabulary
+                (0, Op.NEXT, NO_SLOT),  # the refused token opened nothing
+                (1, Op.FIRST, NO_SLOT),
+                (2**32 - 1, Op.NEXT, NO_SLOT),
+                (2, Op.NEXT, 3),  # continues at position 1, whatever slot it names
+                (vocab, Op.FIRST, NO_SLOT),  # refused: the open sequence stays
+                (1, Op.FIRST, slots),  # no such slot
+                (1, Op.FIRST, 0),  # nothing in it, or no such slot
+                (1, 3, NO_SLOT),  # no operation
+                (3, Op.NEXT, NO_SLOT),  # continues at position 2
+                (vocab, Op.CLOSE, slots),  # its token and slot are nobody's
+                (3, Op.NEXT, NO_SLOT),
+                (3, Op.CLOSE, NO_SLOT),
             ]
         )
         await raw.run()
         statuses = [result.status for result in raw.results if result is not None]
         no, bad, ok = Status.NO_SEQUENCE, Status.BAD_TOKEN, Status.OK
-        self.expect(statuses == [no, bad, no, ok, bad, ok, bad, ok], f"statuses {statuses}")
+        nothing = Status.EMPTY_SLOT if slots else Status.BAD_SLOT
+        expected = [
+            no,
+            no,
+            bad,
+            no,
+            ok,
+            bad,
+            ok,
+            bad,
+            Status.BAD_SLOT,
+            nothing,
+            Status.BAD_OP,
+            ok,
+            ok,
+            no,
+            no,
+        ]
+        self.expect(statuses == expected, f"statuses {statuses}")

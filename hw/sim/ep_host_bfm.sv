@@ -1,8 +1,8 @@
 // The host of the chip, as a transactor: Python sets a request and waits for one edge instead of following the clock.
 // Simulation only.
 //
-// Request: Python sets req_token_i, req_first_i and req_stall_i, then toggles req_i, and leaves all four until ack_o
-// toggles. With E the first rising clock edge at which req_i differs, tok_valid_o rises after edge E + req_stall_i;
+// Request: Python sets req_token_i, req_op_i, req_slot_i and req_stall_i, then toggles req_i, and leaves all of them until
+// ack_o toggles. With E the first rising clock edge at which req_i differs, tok_valid_o rises after edge E + req_stall_i;
 // the earliest acceptance is one cycle later. ack_o toggles at the edge at which the chip takes the token.
 //
 // Response: with R the first edge at which rsp_valid_i is high for a response, the response is taken at edge
@@ -12,18 +12,26 @@
 // Latency: rsp_cycles_o = R - A, with A the edge of the latest acceptance before R: exact with one token in flight.
 // With more, subtract the stamps ack_cycle_o and rsp_cycle_o, which count edges since reset, modulo 2^32.
 //
-// Reset, also amid a transfer: idle, valid and ready low, every toggle and counter 0, requests and responses in
-// flight forgotten. Python drives req_i to 0 together with rst_ni.
+// Load: Python offers the words of a frame (ep_load_word), sets load_words_i and load_seed_i, then toggles load_i. Words
+// 0 .. load_words_i - 1 are sent, ld_last_o with the last of them; a seed other than 0 puts random stalls before some.
+// load_checked_o toggles at the edge at which the chip takes word 1, or at the answer when there is no word 1. The answer:
+// load_answered_o toggles at the first edge S at which ldr_valid_i is high, load_done_o at S + load_rsp_stall_i, where it
+// is taken. load_cycles_o = S - F, with F the edge at which word 0 was taken.
 //
-// Assertions (strict build): the chip holds rsp_valid_i and its payload until ready; req_i is 0 in reset.
+// Reset, also amid a transfer: idle, valid and ready low, every toggle and counter 0, requests and responses in
+// flight forgotten. Python drives req_i and load_i to 0 together with rst_ni.
+//
+// Assertions (strict build): the chip holds rsp_valid_i, ldr_valid_i and their payloads until ready; req_i and load_i are
+// 0 in reset.
 
 module ep_host_bfm (
   input  logic        clk_i,
   input  logic        rst_ni,
   // Python, to the chip
-  input  logic        req_i,          // a toggle sends one token
+  input  logic        req_i,          // a toggle sends one request
   input  logic [31:0] req_token_i,    // token id
-  input  logic        req_first_i,    // first token of a sequence
+  input  logic [ 1:0] req_op_i,       // what is asked for
+  input  logic [ 3:0] req_slot_i,     // slot of the adapter
   input  logic [15:0] req_stall_i,    // cycles to wait before tok_valid_o
   output logic        ack_o,          // toggles when the chip takes the token
   output logic [31:0] ack_cycle_o,    // cycle_o of that edge
@@ -37,17 +45,40 @@ module ep_host_bfm (
   output logic [31:0] rsp_cycle_o,    // cycle_o of the first edge with rsp_valid_i
   output logic [31:0] cycle_o,        // edges since reset
   output logic [31:0] busy_cycles_o,  // of these, with a token accepted and not answered
+  // Python, loads
+  input  logic        load_i,            // a toggle sends a frame
+  input  logic [31:0] load_words_i,      // its words, at least 1
+  input  logic [31:0] load_seed_i,       // of the stalls; 0: none
+  input  logic [15:0] load_rsp_stall_i,  // cycles to hold ldr_ready_o low once ldr_valid_i is seen
+  output logic        load_checked_o,    // toggles when the chip knows the frame's slot
+  output logic        load_answered_o,   // toggles when the answer is seen
+  output logic        load_done_o,       // toggles when the answer was taken
+  output logic [31:0] load_taken_o,      // words that the chip took
+  output logic [31:0] load_cycles_o,     // from the first word taken to ldr_valid_i
+  output logic [ 3:0] load_status_o,     // the chip's status code
+  output logic [ 3:0] load_slot_o,       // the slot that it names
   // Chip
   output logic        tok_valid_o,
   input  logic        tok_ready_i,
   output logic [31:0] tok_id_o,
-  output logic        tok_first_o,
+  output logic [ 1:0] tok_op_o,
+  output logic [ 3:0] tok_slot_o,
   input  logic        rsp_valid_i,
   output logic        rsp_ready_o,
   input  logic [31:0] rsp_token_i,
   input  logic [31:0] rsp_pos_i,
-  input  logic [ 3:0] rsp_status_i
+  input  logic [ 3:0] rsp_status_i,
+  output logic        ld_valid_o,
+  input  logic        ld_ready_i,
+  output logic [31:0] ld_data_o,
+  output logic        ld_last_o,
+  input  logic        ldr_valid_i,
+  output logic        ldr_ready_o,
+  input  logic [ 3:0] ldr_status_i,
+  input  logic [ 3:0] ldr_slot_i
 );
+
+  import "DPI-C" function int unsigned ep_load_word(input int unsigned index);
 
   logic [31:0] cycle_q;
 
@@ -74,7 +105,8 @@ module ep_host_bfm (
   logic tok_taken;  // the chip takes the token at this edge
   logic ack_q;
   logic [31:0] ack_cycle_q, tok_id_q;
-  logic tok_first_q;
+  logic [1:0] tok_op_q;
+  logic [3:0] tok_slot_q;
 
   assign req_new   = (req_state_q == ReqIdle) && (req_i != req_seen_q);
   assign tok_taken = (req_state_q == ReqValid) && tok_ready_i;
@@ -112,14 +144,16 @@ module ep_host_bfm (
       ack_q       <= 1'b0;
       ack_cycle_q <= '0;
       tok_id_q    <= '0;
-      tok_first_q <= 1'b0;
+      tok_op_q    <= '0;
+      tok_slot_q  <= '0;
     end else begin
       req_state_q <= req_state_d;
       req_left_q  <= req_left_d;
       if (req_new) begin
         req_seen_q  <= req_i;
         tok_id_q    <= req_token_i;
-        tok_first_q <= req_first_i;
+        tok_op_q    <= req_op_i;
+        tok_slot_q  <= req_slot_i;
       end
       if (tok_taken) begin
         ack_q       <= !ack_q;
@@ -232,6 +266,117 @@ module ep_host_bfm (
     end
   end
 
+  // Loads
+
+  typedef enum logic [1:0] {
+    LoadIdle,
+    LoadStall,
+    LoadWord,
+    LoadAnswer
+  } load_state_e;
+
+  load_state_e load_state_q;
+  logic load_seen_q;  // load_i as of the last frame taken up
+  logic [31:0] load_index_q;  // of the word at the pins
+  logic [31:0] load_left_q;  // cycles of a stall
+  logic [31:0] load_first_cycle_q;
+  logic [31:0] load_random_q;  // 0: no stalls
+  logic load_taken, answer_seen_q;
+
+  assign ld_valid_o = load_state_q == LoadWord;
+  assign ldr_ready_o = load_state_q == LoadAnswer && load_left_q == '0;
+  assign load_taken = ld_valid_o && ld_ready_i;
+
+  // A quarter of the words wait for up to 7 cycles, few of them for 40.
+  function automatic logic [31:0] load_stall(input logic [31:0] random);
+    if (random == 32'd0) return 32'd0;
+    if (random[11:5] == 7'd0) return 32'd40;
+    return (random[1:0] == 2'd0) ? 32'(random[4:2]) : 32'd0;
+  endfunction
+
+  function automatic logic [31:0] next_random(input logic [31:0] random);
+    next_random = random ^ (random << 13);
+    next_random = next_random ^ (next_random >> 17);
+    next_random = next_random ^ (next_random << 5);
+  endfunction
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      load_state_q <= LoadIdle;
+      load_seen_q <= 1'b0;
+      load_checked_o <= 1'b0;
+      load_answered_o <= 1'b0;
+      load_done_o <= 1'b0;
+      load_taken_o <= '0;
+      load_cycles_o <= '0;
+      load_status_o <= '0;
+      load_slot_o <= '0;
+      load_index_q <= '0;
+      load_left_q <= '0;
+      load_first_cycle_q <= '0;
+      load_random_q <= '0;
+      answer_seen_q <= 1'b0;
+      ld_data_o <= '0;
+      ld_last_o <= 1'b0;
+    end else begin
+      unique case (load_state_q)
+        LoadIdle: begin
+          if (load_i != load_seen_q) begin
+            load_seen_q <= load_i;
+            load_index_q <= '0;
+            ld_last_o <= load_words_i == 32'd1;
+            load_taken_o <= '0;
+            load_random_q <= load_seed_i;
+            answer_seen_q <= 1'b0;
+            ld_data_o <= ep_load_word(32'd0);
+            load_state_q <= LoadWord;
+          end
+        end
+        LoadStall: begin
+          load_left_q <= load_left_q - 32'd1;
+          if (load_left_q == 32'd1) load_state_q <= LoadWord;
+        end
+        LoadWord: begin
+          if (load_taken) begin
+            load_taken_o <= load_taken_o + 32'd1;
+            load_random_q <= next_random(load_random_q);
+            if (load_index_q == 32'd0) load_first_cycle_q <= cycle_q;
+            if (load_index_q == 32'd1) load_checked_o <= !load_checked_o;
+            if (ld_last_o) begin
+              load_left_q <= 32'(load_rsp_stall_i);
+              load_state_q <= LoadAnswer;
+            end else begin
+              load_index_q <= load_index_q + 32'd1;
+              ld_last_o <= load_index_q + 32'd2 == load_words_i;
+              ld_data_o <= ep_load_word(load_index_q + 32'd1);
+              load_left_q <= load_stall(load_random_q);
+              if (load_stall(load_random_q) != '0) load_state_q <= LoadStall;
+            end
+          end
+        end
+        LoadAnswer: begin
+          if (ldr_valid_i) begin
+            answer_seen_q <= 1'b1;
+            if (!answer_seen_q) begin
+              load_answered_o <= !load_answered_o;
+              load_cycles_o <= cycle_q - load_first_cycle_q;
+              load_status_o <= ldr_status_i;
+              load_slot_o <= ldr_slot_i;
+              if (load_index_q == 32'd0) load_checked_o <= !load_checked_o;
+            end
+            if (ldr_ready_o) begin
+              load_done_o <= !load_done_o;
+              load_state_q <= LoadIdle;
+            end else begin
+              load_left_q <= load_left_q - 32'd1;
+            end
+          end
+        end
+        default: load_state_q <= LoadIdle;
+      endcase
+    end
+  end
+
   assign ack_o         = ack_q;
   assign ack_cycle_o   = ack_cycle_q;
   assign rsp_o         = rsp_q;
@@ -244,20 +389,29 @@ module ep_host_bfm (
   assign busy_cycles_o = busy_cycles_q;
   assign tok_valid_o   = (req_state_q == ReqValid);
   assign tok_id_o      = tok_id_q;
-  assign tok_first_o   = tok_first_q;
+  assign tok_op_o      = tok_op_q;
+  assign tok_slot_o    = tok_slot_q;
   assign rsp_ready_o   = rsp_ready_q;
 
   // Assertions
 
   logic held_q;  // a response was valid and not taken at the last edge
   logic [67:0] payload, payload_q;
+  logic load_held_q;  // an answer to a load, likewise
+  logic [7:0] load_payload, load_payload_q;
 
   assign payload = {rsp_token_i, rsp_pos_i, rsp_status_i};
+  assign load_payload = {ldr_status_i, ldr_slot_i};
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
       held_q    <= 1'b0;
       payload_q <= '0;
+      load_held_q <= 1'b0;
+      load_payload_q <= '0;
+      ALoadLowInReset :
+      assert (!load_i)
+      else $error("ep_host_bfm: load_i is high in reset");
       AReqLowInReset :
       assert (!req_i)
       else $error("ep_host_bfm: req_i is high in reset");
@@ -271,6 +425,16 @@ module ep_host_bfm (
         ARspPayloadHeld :
         assert (payload == payload_q)
         else $error("ep_host_bfm: the response changed before rsp_ready_o");
+      end
+      load_held_q    <= ldr_valid_i && !ldr_ready_o;
+      load_payload_q <= load_payload;
+      if (load_held_q) begin
+        ALdrValidHeld :
+        assert (ldr_valid_i)
+        else $error("ep_host_bfm: ldr_valid_i fell before ldr_ready_o");
+        ALdrPayloadHeld :
+        assert (load_payload == load_payload_q)
+        else $error("ep_host_bfm: the answer to a load changed before ldr_ready_o");
       end
     end
   end

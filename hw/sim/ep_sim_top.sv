@@ -10,13 +10,23 @@ module ep_sim_top;
   logic rst_n = 1'b1;
   logic req = 1'b0;
   logic [31:0] req_token = '0;
-  logic req_first = 1'b0;
+  logic [1:0] req_op = '0;
+  logic [3:0] req_slot = '1;
   logic [15:0] req_stall = '0;
   logic [15:0] rsp_stall = '0;
+  logic load_req = 1'b0;
+  logic [31:0] load_words = '0;
+  logic [31:0] load_seed = '0;
+  logic [15:0] load_rsp_stall = '0;
   // Read by Python.
   logic ack, rsp;
   logic [31:0] ack_cycle, rsp_token, rsp_pos, rsp_cycles, rsp_cycle, cycle, busy_cycles;
   logic [3:0] rsp_status;
+  logic load_checked, load_answered, load_done;
+  logic [31:0] load_taken, load_cycles;
+  logic [3:0] load_status, load_slot;
+  // The token that was answered last, in one pin: Python pays for each that it reads.
+  logic [139:0] answer;
 
   logic clk = 1'b0;
   logic load = 1'b0;
@@ -26,16 +36,25 @@ module ep_sim_top;
     forever #1 clk = ~clk;
   end
 
-  logic tok_valid, tok_ready, tok_first, chip_rsp_valid, chip_rsp_ready;
+  logic tok_valid, tok_ready, chip_rsp_valid, chip_rsp_ready;
   logic [31:0] tok_id, chip_rsp_token, chip_rsp_pos;
+  logic [1:0] tok_op;
+  logic [3:0] tok_slot;
   ep_pkg::status_e chip_rsp_status;
+  logic ld_valid, ld_ready, ld_last, ldr_valid, ldr_ready;
+  logic [31:0] ld_data;
+  ep_pkg::load_status_e ldr_status;
+  logic [3:0] ldr_slot;
+
+  assign answer = {rsp_cycles, rsp_pos, rsp_token, tok_id, rsp_status, tok_slot, 2'b0, tok_op};
 
   ep_host_bfm u_host (
     .clk_i(clk),
     .rst_ni(rst_n),
     .req_i(req),
     .req_token_i(req_token),
-    .req_first_i(req_first),
+    .req_op_i(req_op),
+    .req_slot_i(req_slot),
     .req_stall_i(req_stall),
     .ack_o(ack),
     .ack_cycle_o(ack_cycle),
@@ -51,7 +70,27 @@ module ep_sim_top;
     .tok_valid_o(tok_valid),
     .tok_ready_i(tok_ready),
     .tok_id_o(tok_id),
-    .tok_first_o(tok_first),
+    .tok_op_o(tok_op),
+    .tok_slot_o(tok_slot),
+    .load_i(load_req),
+    .load_words_i(load_words),
+    .load_seed_i(load_seed),
+    .load_rsp_stall_i(load_rsp_stall),
+    .load_checked_o(load_checked),
+    .load_answered_o(load_answered),
+    .load_done_o(load_done),
+    .load_taken_o(load_taken),
+    .load_cycles_o(load_cycles),
+    .load_status_o(load_status),
+    .load_slot_o(load_slot),
+    .ld_valid_o(ld_valid),
+    .ld_ready_i(ld_ready),
+    .ld_data_o(ld_data),
+    .ld_last_o(ld_last),
+    .ldr_valid_i(ldr_valid),
+    .ldr_ready_o(ldr_ready),
+    .ldr_status_i(ldr_status),
+    .ldr_slot_i(ldr_slot),
     .rsp_valid_i(chip_rsp_valid),
     .rsp_ready_o(chip_rsp_ready),
     .rsp_token_i(chip_rsp_token),
@@ -68,7 +107,16 @@ module ep_sim_top;
     .tok_valid_i(tok_valid),
     .tok_ready_o(tok_ready),
     .tok_id_i(tok_id),
-    .tok_first_i(tok_first),
+    .tok_op_i(tok_op),
+    .tok_slot_i(tok_slot),
+    .ld_valid_i(ld_valid),
+    .ld_ready_o(ld_ready),
+    .ld_data_i(ld_data),
+    .ld_last_i(ld_last),
+    .ldr_valid_o(ldr_valid),
+    .ldr_ready_i(ldr_ready),
+    .ldr_status_o(ldr_status),
+    .ldr_slot_o(ldr_slot),
     .rsp_valid_o(chip_rsp_valid),
     .rsp_ready_i(chip_rsp_ready),
     .rsp_token_o(chip_rsp_token),

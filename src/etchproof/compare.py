@@ -6,12 +6,13 @@ Integers against integers, with no tolerance. Nothing compared is a failure, lik
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from etchproof.taps import HEAD_TAPS, LAYER_TAPS, TAIL_TAPS, Array, TapKey, TokenArrays
+from etchproof.taps import ADAPTED_LAYER_TAPS, HEAD_TAPS, LORA_TAPS, TAIL_TAPS, Array, TapKey, TokenArrays
 
 COMPARISON_FILE: Final = "comparison.json"
 MAX_FAILURES: Final = 100
@@ -54,6 +55,27 @@ class TokenRecord(_Record):
     cycles: int  # from acceptance to response
 
 
+class SequenceCount(_Record):
+    """What was compared of one sequence."""
+
+    sequence: int
+    adapter: int | None  # index of the run's adapters; None for the base alone
+    vectors: int
+    elements: int
+    mismatches: int
+
+
+class LoadRecord(_Record):
+    """One load of an adapter through the host's load port."""
+
+    adapter: int | None  # index of the run's adapters; None where it was not loaded
+    slot: int  # as answered
+    words: int
+    status: int
+    cycles: int  # from the first word taken to the answer
+    stalled: bool  # the host kept the chip waiting, so cycles are not held against the cycle model
+
+
 class NamedFailure(_Record):
     """A reason why the run proves nothing, other than an element that differs."""
 
@@ -64,7 +86,9 @@ class NamedFailure(_Record):
 class Comparison(_Record):
     """What the testbench hands back (``comparison.json``)."""
 
-    taps: tuple[TapCount, ...]  # dataflow order
+    taps: tuple[TapCount, ...]  # dataflow order; of an adapter's taps, those that a sequence had
+    sequences: tuple[SequenceCount, ...]
+    loads: tuple[LoadRecord, ...]
     first_divergence: Divergence | None
     tokens: tuple[TokenRecord, ...]
     failures: tuple[NamedFailure, ...]
@@ -86,22 +110,38 @@ class Comparison(_Record):
         return sum(count.mismatches for count in self.taps)
 
 
-def tap_plan(n_layers: int) -> tuple[TapKey, ...]:
-    """Every tap of a token, in dataflow order."""
-    layers = ((layer, tap) for layer in range(n_layers) for tap in LAYER_TAPS)
-    return (*((-1, tap) for tap in HEAD_TAPS), *layers, *((-1, tap) for tap in TAIL_TAPS))
+def tap_plan(n_layers: int, adapted: AbstractSet[TapKey] = frozenset()) -> tuple[TapKey, ...]:
+    """Every tap of a token, in dataflow order.
+
+    Args:
+        adapted: the linears, by (layer, linear), to which an adapter adds.
+    """
+    absent = {
+        (layer, tap)
+        for layer in range(n_layers)
+        for linear, taps in LORA_TAPS.items()
+        if (layer, linear) not in adapted
+        for tap in taps
+    }
+    layers = ((layer, tap) for layer in range(n_layers) for tap in ADAPTED_LAYER_TAPS)
+    return (
+        *((-1, tap) for tap in HEAD_TAPS),
+        *(key for key in layers if key not in absent),
+        *((-1, tap) for tap in TAIL_TAPS),
+    )
 
 
 class Comparator:
     """Counts and locates differences.
 
     Args:
-        plan: the taps that each token must have, in dataflow order (``tap_plan``).
+        order: every tap that a token of the run can have, in dataflow order (``tap_plan``).
     """
 
-    def __init__(self, plan: Sequence[TapKey]) -> None:
-        self._plan = tuple(plan)
-        self._counts = {key: [0, 0, 0] for key in self._plan}
+    def __init__(self, order: Sequence[TapKey]) -> None:
+        self._counts = {key: [0, 0, 0] for key in order}
+        self._planned: set[TapKey] = set()
+        self._sequences: dict[int, tuple[int | None, list[int]]] = {}
         self.first_divergence: Divergence | None = None
         self.failures: list[NamedFailure] = []
         self.failure_count = 0
@@ -112,9 +152,14 @@ class Comparator:
         if len(self.failures) < MAX_FAILURES or name not in {failure.name for failure in self.failures}:
             self.failures.append(NamedFailure(name=name, message=message))
 
+    def begin(self, sequence: int, adapter: int | None) -> None:
+        """A sequence was opened."""
+        self._sequences[sequence] = (adapter, [0, 0, 0])
+
     def compare(
         self,
         sequence: int,
+        plan: Sequence[TapKey],
         positions: Sequence[int],
         expected: Mapping[TapKey, TokenArrays],
         got: Sequence[Mapping[TapKey, Array]],
@@ -122,34 +167,34 @@ class Comparator:
         """Compare some consecutive tokens of a sequence.
 
         Args:
-            sequence: its number in the run.
+            sequence: its number in the run, known from ``begin``.
+            plan: the taps that each of its tokens must have and no other, in dataflow order.
             positions: of the tokens.
             expected: each tap of the tokens.
             got: per token, its taps.
         """
+        self._planned.update(plan)
+        totals = self._sequences[sequence][1]
         first: tuple[int, int, Divergence] | None = None  # token, dataflow index
-        for order, key in enumerate(self._plan):
+        for order, key in enumerate(plan):
+            vectors = elements = mismatches = 0
             for token, position in enumerate(positions):
                 mine = got[token].get(key)
                 if mine is None:
-                    self.fail(
-                        "missing_tap", f"layer {key[0]} {key[1]} of sequence {sequence} position {position}"
-                    )
+                    self.fail("missing_tap", _where(sequence, position, key))
                     continue
                 golden = expected[key][token]
                 if mine.shape != golden.shape:
                     self.fail(
                         "tap_size",
-                        f"layer {key[0]} {key[1]} of sequence {sequence} position {position} has {mine.size} "
-                        f"elements, expected {golden.size}",
+                        f"{_where(sequence, position, key)} has {mine.size} elements, expected {golden.size}",
                     )
                     continue
-                counts = self._counts[key]
-                counts[0] += 1
-                counts[1] += mine.size
+                vectors += 1
+                elements += mine.size
                 if not np.array_equal(mine, golden):
                     wrong = np.flatnonzero(mine != golden)
-                    counts[2] += len(wrong)
+                    mismatches += len(wrong)
                     if first is None or (token, order) < first[:2]:
                         element = int(wrong[0])
                         divergence = Divergence(
@@ -162,15 +207,32 @@ class Comparator:
                             got=int(mine[element]),
                         )
                         first = (token, order, divergence)
+            for total in (self._counts[key], totals):
+                total[0] += vectors
+                total[1] += elements
+                total[2] += mismatches
+        planned = set(plan)
         for token, taps in enumerate(got):
-            for key in taps.keys() - set(self._plan):
-                self.fail("unknown_tap", f"layer {key[0]} {key[1]} at position {positions[token]}")
+            for key in taps.keys() - planned:
+                self.fail("unknown_tap", f"{_where(sequence, positions[token], key)} is not of its plan")
         if first is not None and self.first_divergence is None:
             self.first_divergence = first[2]
 
     def counts(self) -> tuple[TapCount, ...]:
-        """Counts per tap, in dataflow order."""
+        """Counts per tap that was planned, in dataflow order."""
         return tuple(
             TapCount(layer=layer, tap=tap, vectors=c[0], elements=c[1], mismatches=c[2])
             for (layer, tap), c in self._counts.items()
+            if (layer, tap) in self._planned
         )
+
+    def sequences(self) -> tuple[SequenceCount, ...]:
+        """Counts per sequence, in the order in which they were opened."""
+        return tuple(
+            SequenceCount(sequence=number, adapter=adapter, vectors=c[0], elements=c[1], mismatches=c[2])
+            for number, (adapter, c) in self._sequences.items()
+        )
+
+
+def _where(sequence: int, position: int, key: TapKey) -> str:
+    return f"layer {key[0]} {key[1]} of sequence {sequence} position {position}"

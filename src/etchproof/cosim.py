@@ -10,27 +10,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from etchproof import flow
-from etchproof.checkpoint import Tokenizer
-from etchproof.compare import COMPARISON_FILE, Comparison
+import numpy as np
+
+from etchproof import flow, slots
+from etchproof.compare import COMPARISON_FILE
 from etchproof.errors import InputError
-from etchproof.images import ImageSet
 from etchproof.profile import ChildPeak, make_profile
 from etchproof.quantized import QuantizedModel
+from etchproof.record import make_result
 from etchproof.request import CosimRequest, Job, check, draw_model
-from etchproof.result import ModelRecord, Reason, RecipeRecord, RunResult, SimRecord
+from etchproof.result import Reason, RunResult
 from etchproof.run_folder import RunFolder, claim, log
-from etchproof.sim.build import Build, Kind, build
-from etchproof.sim.fabric import Fabric
+from etchproof.sim.build import Build, build
 from etchproof.sim.golden import GoldenSource
 from etchproof.sim.images import write_images_index
 from etchproof.sim.run import SimOutcome, simulate
+from etchproof.slots import LoadedAdapter
 from etchproof.tools import find_verilator
-from etchproof.verdict import check_fabric, generated, judge, read_comparison
+from etchproof.verdict import check_fabric, judge, read_comparison
 from etchproof.watcher import StageClock, Watcher
 
 IMAGES_INDEX: Final = "images.index"
 _DUMP: Final = "taps.npz"
+_ADAPTERS: Final = "adapters"  # folder of the frames
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def cosim(
         say(f"{config.name}: {layers}, hidden {config.hidden_size}, vocabulary {config.vocab_size}")
     folder = claim(request.out, f"{config.name}-{job.design.recipe.name}")
     try:
-        rerun = rerun_command(job.planned.prompt)
+        rerun = rerun_command(job.planned.sequences[0].prompt)
         folder.write_rerun(rerun)
         log.info("rerun: %s", rerun)
         log.info("tools: %s", job.tools)
@@ -117,6 +119,13 @@ def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: 
     with watcher.stage("quantize") as say:
         model = flow.quantize_design(design, cache, watcher.busy)
         say(_described(job))
+    loaded: tuple[LoadedAdapter, ...] = ()
+    if job.adapters:
+        with watcher.stage("adapters") as say:
+            cached = flow.quantized_folder(cache)
+            loaded = slots.prepare(design, model, job.adapters, cached, watcher.busy)
+            words = sum(len(adapter.frame) for adapter in loaded)
+            say(f"{_listed(loaded)}; {design.recipe.lora.slots} slots, frames of {words:,} words")
     with watcher.stage("render") as say:
         fabric = flow.render_fabric(design, folder.subfolder("fabric"))
         say(f"{len(fabric.sources)} files, fabric {fabric.sha256[:12]}")
@@ -125,7 +134,8 @@ def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: 
         images = flow.etch(design, model, rom)
         index = images.index(flow.inject(images, job.injections, rom))
         write_images_index(folder.path / IMAGES_INDEX, index)
-        faults = f", {len(job.injections)} inverted for the simulator" if job.injections else ""
+        count = len(job.injections) + len(job.sram_faults)
+        faults = f", {count} bits inverted for the simulator" if count else ""
         say(
             f"{len(index)} images, {sum(i.size_bytes for i in index):,} bytes, rom {images.sha256[:12]}{faults}"
         )
@@ -135,7 +145,7 @@ def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: 
         say(f"{'cached' if simulator.cached else 'compiled'}, {request.kind}, {job.tools['verilator']}")
     with watcher.stage("simulate") as say:
         with ChildPeak(simulator.executable) if request.profile else contextlib.nullcontext() as peak:
-            outcome = _simulate(job, folder, simulator, len(index), model, watcher)
+            outcome = _simulate(job, folder, simulator, len(index), model, loaded, watcher)
         comparison, reasons = read_comparison(folder.path)
         reasons += judge(
             comparison=comparison,
@@ -148,7 +158,7 @@ def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: 
         reasons += _deliver_dump(request, folder)
         fed = len(comparison.tokens) if comparison else 0
         say(f"{fed} tokens, {outcome.status}")
-    result = _result(job, fabric, images, simulator, outcome, comparison, reasons, rerun)
+    result = make_result(job, loaded, fabric, images, simulator, outcome, comparison, reasons, rerun)
     if peak is not None:
         total_s = time.perf_counter() - begun
         profile = make_profile(watcher.stages_s, total_s, result.sim, peak.peak_bytes)
@@ -156,24 +166,61 @@ def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: 
     return result
 
 
+def _listed(loaded: Sequence[LoadedAdapter]) -> str:
+    """Names and ranks."""
+    parts = []
+    for adapter in loaded:
+        ranks = sorted(set(adapter.quantized.ranks.values()))
+        span = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
+        parts.append(f"{adapter.quantized.name} ({span}, {len(adapter.quantized.linears)} linears)")
+    return ", ".join(parts)
+
+
+def _write_frames(folder: RunFolder, loaded: Sequence[LoadedAdapter]) -> list[dict[str, Any]]:
+    """The frames on disk, as little-endian 32-bit words, and what the testbench is told of them."""
+    if not loaded:
+        return []
+    frames = folder.subfolder(_ADAPTERS)
+    told = []
+    for index, adapter in enumerate(loaded):
+        file = frames / f"{index}.slot{adapter.slot}.bin"
+        file.write_bytes(adapter.frame.astype(np.dtype("<u4")).tobytes())
+        told.append({"name": adapter.quantized.name, "slot": adapter.slot, "frame": str(file)})
+    return told
+
+
 def _simulate(
-    job: Job, folder: RunFolder, simulator: Build, images: int, model: QuantizedModel, watcher: Watcher
+    job: Job,
+    folder: RunFolder,
+    simulator: Build,
+    images: int,
+    model: QuantizedModel,
+    loaded: Sequence[LoadedAdapter],
+    watcher: Watcher,
 ) -> SimOutcome:
     project, planned, request = job.request.project, job.planned, job.request
     config = {
         "project": str(project.root),
         "images": images,
+        "adapters": _write_frames(folder, loaded),
         "sequences": [
-            {"prompt": planned.prompt, "new_tokens": planned.new_tokens, "stop_tokens": planned.stop_tokens}
+            {
+                "prompt": sequence.prompt,
+                "new_tokens": sequence.new_tokens,
+                "stop_tokens": sequence.stop_tokens,
+                "adapter": sequence.adapter,
+            }
+            for sequence in planned.sequences
         ],
+        "lora_faults": [fault.for_testbench() for fault in job.sram_faults],
         "dump_taps": str(folder.path / _DUMP) if request.dump_taps else None,
     }
-    with watcher.text(job.tokenizer, planned.prompt) as push:
+    with _Text(job, watcher) as text:
 
         def on_progress(event: dict[str, Any]) -> None:
-            token = event.get("token_out")
-            if event.get("event") == "token" and event.get("generated") is True and isinstance(token, int):
-                push(token)
+            token, sequence = event.get("token_out"), event.get("sequence")
+            if event.get("event") == "token" and isinstance(token, int) and isinstance(sequence, int):
+                text.push(sequence, token if event.get("generated") is True else None)
             elif "malformed" in event:
                 log.warning("malformed progress: %s", event["malformed"])
 
@@ -186,7 +233,12 @@ def _simulate(
             config=config,
             seed=request.seed,
             timeout_s=request.timeout_s,
-            golden=GoldenSource(job.design.plan, lambda: flow.make_golden(job.design, model).session()),
+            golden=GoldenSource(
+                job.design.plan,
+                lambda: flow.make_golden(
+                    job.design, model, [adapter.quantized for adapter in loaded]
+                ).session(),
+            ),
             python_path=[project.root],
             on_progress=on_progress,
         )
@@ -209,96 +261,37 @@ def _deliver_dump(request: CosimRequest, folder: RunFolder) -> list[Reason]:
     return []
 
 
-def _result(
-    job: Job,
-    fabric: Fabric,
-    images: ImageSet,
-    simulator: Build,
-    outcome: SimOutcome,
-    comparison: Comparison | None,
-    reasons: Sequence[Reason],
-    rerun: str,
-) -> RunResult:
-    design, planned = job.design, job.planned
-    checkpoint, tokens = design.checkpoint, comparison.tokens if comparison else ()
-    made = generated(comparison, planned) if comparison else ()
-    stopped = None
-    if not reasons or (made and len(tokens) == len(planned.prompt) + len(made) - 1):
-        if made and made[-1] in planned.stop_tokens:
-            stopped = "stop_token"
-        elif len(made) == planned.new_tokens:
-            stopped = "length"
-    return RunResult.model_validate(
-        {
-            "verdict": "FAIL" if reasons or comparison is None else "PASS",
-            "reasons": reasons,
-            "project": design.project.name,
-            "model": ModelRecord(
-                name=checkpoint.name, path=str(checkpoint.path.absolute()), sha256=checkpoint.sha256
-            ),
-            "recipe": RecipeRecord(
-                name=design.recipe.name,
-                sha256=design.recipe.sha256,
-                context=design.context,
-                method=design.recipe.method,
-                calibration=design.recipe.calibration.source,
-            ),
-            "fabric_sha256": fabric.sha256,
-            "rom_sha256": images.sha256,
-            "injected": tuple(injection.text for injection in job.injections),
-            "tools": job.tools,
-            "seed": job.request.seed,
-            "prompt_tokens": planned.prompt,
-            "prompt_text": _decoded(job.tokenizer, planned.prompt),
-            "generated_tokens": made,
-            "generated_text": _continuation(job.tokenizer, planned.prompt, made),
-            "stopped_by": stopped,
-            "tokens_fed": len(tokens),
-            "taps_compared": comparison.vectors if comparison else 0,
-            "elements_compared": comparison.elements if comparison else 0,
-            "mismatches": comparison.mismatches if comparison else 0,
-            "first_divergence": comparison.first_divergence if comparison else None,
-            "taps": comparison.taps if comparison else (),
-            "sim": _sim_record(job.request.kind, simulator, outcome, comparison),
-            "rerun": rerun,
-        }
-    )
+class _Text:
+    """Shows the text of one sequence after the other."""
 
+    def __init__(self, job: Job, watcher: Watcher) -> None:
+        self._job, self._watcher = job, watcher
+        self._stack = contextlib.ExitStack()
+        self._sequence = -1
+        self._push: Callable[[int], None] = lambda token: None
 
-def _sim_record(
-    kind: Kind, simulator: Build, outcome: SimOutcome, comparison: Comparison | None
-) -> SimRecord:
-    tokens = comparison.tokens if comparison else ()
-    cycles = sum(token.cycles for token in tokens)
-    sim_s, wait_s = (comparison.sim_s, comparison.wait_s) if comparison else (0.0, 0.0)
-    return SimRecord(
-        kind=kind,
-        cycles=cycles,
-        cycles_per_token=cycles / len(tokens) if tokens else 0.0,
-        wall_s=round(outcome.wall_s, 3),
-        tokens_per_s=round(len(tokens) / outcome.wall_s, 3) if outcome.wall_s > 0 else 0.0,
-        startup_s=round(max(0.0, outcome.wall_s - sim_s - wait_s), 3),
-        sim_s=round(sim_s, 3),
-        wait_s=round(wait_s, 3),
-        golden_s=round(comparison.golden_s if comparison else 0.0, 3),
-        compare_s=round(comparison.compare_s if comparison else 0.0, 3),
-        build_s=simulator.build_s,
-        build_cached=simulator.cached,
-    )
+    def __enter__(self) -> _Text:
+        self._open(0)
+        return self
 
+    def __exit__(self, *details: object) -> None:
+        self._stack.close()
 
-def _decoded(tokenizer: Tokenizer | None, ids: Sequence[int]) -> str | None:
-    return tokenizer.decode(ids) if tokenizer else None
+    def push(self, sequence: int, token: int | None) -> None:
+        """A token of a sequence was answered; it may continue the text."""
+        if sequence != self._sequence and 0 <= sequence < len(self._job.planned.sequences):
+            self._stack.close()
+            self._open(sequence)
+        if token is not None:
+            self._push(token)
 
-
-def _continuation(tokenizer: Tokenizer | None, prompt: Sequence[int], made: Sequence[int]) -> str | None:
-    """The generated text; a chip gone wrong may answer ids that are no tokens, and has no text then."""
-    if tokenizer is None:
-        return None
-    with contextlib.suppress(InputError):
-        stream = tokenizer.stream(after=prompt)
-        return "".join([*map(stream.push, made), stream.finish()])
-    return None
+    def _open(self, sequence: int) -> None:
+        planned = self._job.planned.sequences[sequence]
+        label = None
+        if self._job.adapters:
+            label = "base" if planned.adapter is None else self._job.adapters[planned.adapter].name
+        self._sequence = sequence
+        self._push = self._stack.enter_context(self._watcher.text(self._job.tokenizer, planned.prompt, label))
 
 
 __all__ = ["COMPARISON_FILE", "CosimRequest", "Outcome", "Watcher", "cosim"]

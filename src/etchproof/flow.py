@@ -20,7 +20,7 @@ from etchproof.errors import InputError
 from etchproof.images import ImageSet, flip_bits, write_images
 from etchproof.project import Project, load_object
 from etchproof.quantize import is_cached, quantize_cached
-from etchproof.quantized import QuantizedModel
+from etchproof.quantized import QuantizedAdapter, QuantizedModel
 from etchproof.recipe import Recipe, load_recipe
 from etchproof.render import render
 from etchproof.sim.build import CACHE_ENV
@@ -70,6 +70,11 @@ class Injection:
     image: str
     index: tuple[int, ...]
     bit: int
+
+
+def quantized_folder(cache: Path) -> Path:
+    """Where quantized models and adapters are kept."""
+    return cache / _QUANTIZED
 
 
 def cache_folder() -> Path:
@@ -124,7 +129,7 @@ def plan_design(project: Project, model_dir: Path, recipe: Recipe, context: int 
 
     def known(checkpoint: Checkpoint) -> bool:  # quantizing has read every value
         planned, _ = plan_chip(project, checkpoint.config, recipe, context)
-        return is_cached(checkpoint, planned, cache_folder() / _QUANTIZED)
+        return is_cached(checkpoint, planned, quantized_folder(cache_folder()))
 
     checkpoint = load_checkpoint(model_dir, known)
     planned, plan = plan_chip(project, checkpoint.config, recipe, context)
@@ -135,12 +140,13 @@ def quantize_design(
     design: Design, cache: Path, progress: Callable[[str], None] | None = None
 ) -> QuantizedModel:
     """The integers of a design."""
-    return quantize_cached(design.checkpoint, design.recipe, cache / _QUANTIZED, progress=progress)
+    return quantize_cached(design.checkpoint, design.recipe, quantized_folder(cache), progress=progress)
 
 
-def make_golden(design: Design, model: QuantizedModel) -> Any:
-    """The project's golden model."""
-    return load_object(design.project, design.project.golden.factory, key="golden.factory")(model)
+def make_golden(design: Design, model: QuantizedModel, adapters: Sequence[QuantizedAdapter] = ()) -> Any:
+    """The project's golden model; one that knows no adapters is made without the argument."""
+    factory = load_object(design.project, design.project.golden.factory, key="golden.factory")
+    return factory(model, adapters) if adapters else factory(model)
 
 
 def render_fabric(design: Design, out: Path) -> Fabric:
@@ -175,7 +181,8 @@ def locate(project: Project, plan: Any, texts: Sequence[str]) -> tuple[Injection
             raise InputError(
                 f"{text!r} is no site",
                 key="--inject",
-                hint="write rom:TENSOR[INDEX]^BIT, such as rom:lm_head[3,7]^0",
+                hint="write rom:TENSOR[INDEX]^BIT, such as rom:lm_head[3,7]^0; in an adapter, "
+                "lora:SLOT:MODULE.lora_B[ROW,COLUMN]^BIT",
             )
         layer, image, index, bit = place = site(match[1], plan)
         if place in found:

@@ -57,6 +57,17 @@ class ChipSection(_Section):
     top: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
 
 
+class LoraSection(_Section):
+    """``[lora]``: how an adapter enters the chip; a chip that takes none has no such section.
+
+    ``frame(plan, adapter, slot)`` gives the words that the host writes, uint32, and ``load_cycles(plan, frame)`` the
+    cycles that the chip takes for them.
+    """
+
+    frame: ObjectName
+    load_cycles: ObjectName
+
+
 class RecipesSection(_Section):
     """``[recipes]``: the folder of recipes, relative to the root, and the one used when none is named."""
 
@@ -83,6 +94,7 @@ class _File(_Section):
     name: Text
     golden: GoldenSection
     chip: ChipSection
+    lora: LoraSection | None = None
     recipes: RecipesSection
     shapes: ShapesSection = ShapesSection()
     verif: VerifSection

@@ -8,14 +8,14 @@ tap the noise that its integers carry.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from etchproof.quantized import RESIDUAL_FRAC, QuantizedModel
+from etchproof.quantized import RESIDUAL_FRAC, QuantizedAdapter, QuantizedModel
 from etchproof.reference import FloatModel
 
 _RECORD = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -27,10 +27,23 @@ class GoldenModel(Protocol):
 
     model: QuantizedModel
 
+    @property
+    def adapters(self) -> Sequence[QuantizedAdapter]:
+        """Those that it was made with."""
+        ...
+
     def forward(
-        self, tokens: Tensor, cache: Any = None, observe: Callable[[int, str, Tensor], None] | None = None
+        self,
+        tokens: Tensor,
+        cache: Any = None,
+        observe: Callable[[int, str, Tensor], None] | None = None,
+        adapter: int | None = None,
     ) -> Tensor:
-        """Logits (T, vocab_size) int64 of tokens (T,) from position 0; observes every tap."""
+        """Logits (T, vocab_size) int64 of tokens (T,) from position 0; observes every tap.
+
+        Args:
+            adapter: index of ``adapters``, None for the base alone.
+        """
         ...
 
 
@@ -58,6 +71,9 @@ class QualityReport(BaseModel):
     recipe: str
     recipe_sha256: str
     checkpoint_sha256: str
+    adapter: str | None = None
+    """Name of the adapter that was on in both models; None for the base alone."""
+    adapter_sha256: str | None = None
     tokens: int
     """Positions compared, every one of every sequence."""
     perplexity_float: float
@@ -74,6 +90,8 @@ class QualityReport(BaseModel):
     """Part of positions at which both models find the same token most likely, 0 to 1."""
     taps: tuple[TapQuality, ...]
     """In dataflow order."""
+    adapters: tuple[QualityReport, ...] = ()
+    """Of the base's report: the same with each adapter on, on text that the model writes with it."""
 
 
 def log_likelihoods(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -98,7 +116,9 @@ def same_top1(reference: Tensor, other: Tensor) -> Tensor:
     return _first_largest(reference) == _first_largest(other)
 
 
-def tap_to_real(model: QuantizedModel, layer: int, tap: str, value: Tensor) -> Tensor:
+def tap_to_real(
+    model: QuantizedModel, layer: int, tap: str, value: Tensor, adapter: QuantizedAdapter | None = None
+) -> Tensor:
     """A golden tap's integers as the real numbers that they stand for, float64 of the same shape.
 
     ``softmax`` becomes probabilities, and must be 0 at positions to come; ``scores`` keeps what stands there.
@@ -107,7 +127,11 @@ def tap_to_real(model: QuantizedModel, layer: int, tap: str, value: Tensor) -> T
         weights = value.double()
         return weights / weights.sum(-1, keepdim=True)
     scale = 1.0
-    if tap in _RESIDUAL_TAPS:
+    linear, _, part = tap.partition(".")
+    if part and adapter is not None:  # lora_a or lora_b
+        matrix = adapter.linears[layer, linear]
+        frac = matrix.h_frac + (matrix.b_exponent if part == "lora_b" else 0)
+    elif tap in _RESIDUAL_TAPS:
         frac = RESIDUAL_FRAC
     elif layer < 0:
         frac = model.frac[tap]
@@ -151,15 +175,22 @@ class TapNoise:
         return mean / math.sqrt(variance / self.elements) if variance > 0 else 0.0
 
 
-def measure(float_model: FloatModel, golden: GoldenModel, tokens: Tensor) -> QualityReport:
+def measure(
+    float_model: FloatModel, golden: GoldenModel, tokens: Tensor, adapter: int | None = None
+) -> QualityReport:
     """Compare golden with float, each sequence of ``tokens`` (n, T) int64 from position 0.
 
     One sequence's taps are in memory at a time.
+
+    Args:
+        adapter: index of the golden model's adapters, which the float model was made with too; None for the base.
 
     Raises:
         InputError: a sequence that the models do not take.
     """
     model = golden.model
+    quantized = golden.adapters[adapter] if adapter is not None else None
+    chosen = {} if adapter is None else {"adapter": adapter}
     noise: dict[tuple[int, str], TapNoise] = {}
     likelihoods: tuple[list[Tensor], list[Tensor]] = ([], [])
     divergences: list[Tensor] = []
@@ -167,7 +198,7 @@ def measure(float_model: FloatModel, golden: GoldenModel, tokens: Tensor) -> Qua
     for sequence in tokens:
         seen: dict[tuple[int, str], Tensor] = {}
         reference = float_model.forward(sequence, _keep(seen))  # (T, V)
-        logits = golden.forward(sequence, observe=_compare(model, seen, noise))
+        logits = golden.forward(sequence, observe=_compare(model, quantized, seen, noise), **chosen)
         other = tap_to_real(model, -1, "logits", logits)  # (T, V)
         for held, found in zip(likelihoods, (reference, other), strict=True):
             held.append(log_likelihoods(found, sequence))
@@ -178,6 +209,8 @@ def measure(float_model: FloatModel, golden: GoldenModel, tokens: Tensor) -> Qua
         recipe=model.recipe.name,
         recipe_sha256=model.recipe.sha256,
         checkpoint_sha256=model.checkpoint_sha256,
+        adapter=quantized.name if quantized else None,
+        adapter_sha256=quantized.sha256 if quantized else None,
         tokens=kl.numel(),
         perplexity_float=perplexity(torch.cat(likelihoods[0])),
         perplexity_golden=perplexity(torch.cat(likelihoods[1])),
@@ -206,6 +239,7 @@ def _keep(seen: dict[tuple[int, str], Tensor]) -> Callable[[int, str, Tensor], N
 
 def _compare(
     model: QuantizedModel,
+    adapter: QuantizedAdapter | None,
     reference: Mapping[tuple[int, str], Tensor],
     noise: dict[tuple[int, str], TapNoise],
 ) -> Callable[[int, str, Tensor], None]:
@@ -223,7 +257,7 @@ def _compare(
             found = tap_to_real(model, layer, tap, value)[visible]
             expected = expected[visible]
         else:
-            found = tap_to_real(model, layer, tap, value)
+            found = tap_to_real(model, layer, tap, value, adapter)
         noise.setdefault((layer, tap), TapNoise()).add(expected, found)
 
     return observe

@@ -1,6 +1,6 @@
-"""The quantized model: what the quantizer hands to the golden model, the ROM images and the report.
+"""The quantized model and its adapters: what the quantizer hands to the golden model, the ROM images and the report.
 
-Plain frozen records of integers (docs/numerics.md section 1); nothing here computes.
+Plain frozen records of integers (docs/numerics.md sections 1 and 14); nothing here computes.
 """
 
 from __future__ import annotations
@@ -86,3 +86,43 @@ class QuantizedModel:
     final_norm: QuantizedGains
     lm_head: QuantizedMatrix  # (vocab_size, hidden)
     frac: Mapping[str, int]  # "final_norm", "logits"
+
+
+@dataclass(frozen=True, eq=False)
+class AdapterMatrix:
+    """What an adapter adds to one linear: d * 2**b_shift to its accumulator, d = b h, h = sat(rs(a x, a_shift), 16).
+
+    The arrays are made read-only.
+    """
+
+    a: npt.NDArray[np.int16]  # (r, cols); A = a * 2**-a_exponent
+    b: npt.NDArray[np.int16]  # (rows, r); scaling * B = b * 2**-b_exponent
+    a_shift: int  # 0 .. 62
+    b_shift: int  # 0 .. the chip's limit
+    a_exponent: int
+    b_exponent: int
+    h_frac: int  # fractional bits of h
+
+    def __post_init__(self) -> None:
+        for array in (self.a, self.b):
+            array.setflags(write=False)
+
+    @property
+    def rank(self) -> int:
+        return int(self.a.shape[0])
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedAdapter:
+    """An adapter in integers, for the model under the recipe that it was quantized with."""
+
+    name: str
+    sha256: str  # of the adapter's files
+    linears: Mapping[
+        tuple[int, str], AdapterMatrix
+    ]  # by layer and linear, in dataflow order; the adapted ones
+
+    @property
+    def ranks(self) -> dict[tuple[int, str], int]:
+        """The rank of each adapted linear."""
+        return {key: matrix.rank for key, matrix in self.linears.items()}

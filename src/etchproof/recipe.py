@@ -83,6 +83,15 @@ class Calibration(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
 
 
+class Lora(BaseModel):
+    """The chip's room for LoRA adapters: how many at once, and the largest rank; with no slots it has none of it."""
+
+    model_config = _FROZEN
+
+    slots: Annotated[int, Field(ge=0, le=15)] = 4
+    max_rank: Annotated[int, Field(ge=1, le=128)] = 16
+
+
 class MatrixRule(BaseModel):
     """The format of every matrix whose module name matches one of the globs.
 
@@ -120,6 +129,7 @@ class Recipe(BaseModel):
         kv_bits: K of docs/numerics.md section 1.
         context: positions; a chip's is the smaller of this and the checkpoint's (``chip_context``).
         tile: the array of multiply-accumulates.
+        lora: slots for adapters in SRAM, and their largest rank.
         headroom: h of docs/numerics.md section 12; 2 for 16-bit activations, 1 for 8-bit ones if not given.
             Below 1 the largest values may saturate, which can pay at 8 bits.
         method: rtn rounds each weight to nearest; gptq compensates rounding errors.
@@ -136,6 +146,7 @@ class Recipe(BaseModel):
     kv_bits: Literal[16, 8] = 16
     context: Annotated[int, Field(ge=1, le=2**24)] = 512
     tile: Tile = Tile()
+    lora: Lora = Lora()
     headroom: Annotated[float, Field(gt=0, le=1024)] = 2.0
     method: Literal["rtn", "gptq"] = "rtn"
     gptq: Gptq = Gptq()
@@ -153,10 +164,11 @@ class Recipe(BaseModel):
     def sha256(self) -> str:
         """Hash of what the recipe says, without its labels (``name``, ``description``), as canonical JSON."""
         content = self.model_dump(mode="json", exclude={"name", "description"})
+        # A key that came later leaves the older recipes their hashes.
         if self.calibration.source == "sampled":
-            del content["calibration"][
-                "source"
-            ]  # a key that came later leaves the older recipes their hashes
+            del content["calibration"]["source"]
+        if self.lora == Lora():
+            del content["lora"]
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -18,6 +18,7 @@ from etchproof.checkpoint.config import ModelConfig
 from etchproof.checkpoint.tensors import expected_tensors
 from etchproof.errors import InputError
 from etchproof.rope import rope_cos_sin
+from etchproof.taps import LORA_TAPS
 
 Observer = Callable[[int, str, Tensor], None]
 """``observe(layer, tap, value)``: a tap of ``etchproof.taps``; ``layer`` is -1 outside the decoder layers."""
@@ -61,10 +62,10 @@ class FloatModel:
     def forward(self, tokens: Sequence[int] | Tensor, observe: Observer | None = None) -> Tensor:
         """Logits of every position of one sequence, (T, vocab_size), causal, from position 0.
 
-        ``observe`` is handed every tap but ``token``, in dataflow order, as (T, elements of the tap's
-        vector), except ``scores`` and ``softmax``, which are (T, n_heads, T): scores are q . k /
-        sqrt(head_dim) before the causal mask (positions to come hold what the mask then removes), softmax the
-        probabilities (0 at positions to come).
+        ``observe`` is handed every tap but ``token``, as (T, elements of the tap's vector), those of an adapter before
+        their linear's (``lora_b`` with its scaling), except ``scores`` and ``softmax``, which are (T, n_heads, T):
+        scores are q . k / sqrt(head_dim) before the causal mask (positions to come hold what the mask then removes),
+        softmax the probabilities (0 at positions to come).
 
         Raises:
             InputError: no token, one outside the vocabulary, or more than the context.
@@ -99,9 +100,15 @@ class FloatModel:
             # Attention
             h = self._norm(x, f"model.layers.{layer}.input_layernorm")  # (B, T, hidden)
             see(layer, "attn_norm", h[0])
-            q = self._linear(h, f"model.layers.{layer}.self_attn.q_proj")  # (B, T, heads * head_dim)
-            k = self._linear(h, f"model.layers.{layer}.self_attn.k_proj")  # (B, T, kv_heads * head_dim)
-            v = self._linear(h, f"model.layers.{layer}.self_attn.v_proj")  # (B, T, kv_heads * head_dim)
+            q = self._linear(
+                h, f"model.layers.{layer}.self_attn.q_proj", layer, see
+            )  # (B, T, heads * head_dim)
+            k = self._linear(
+                h, f"model.layers.{layer}.self_attn.k_proj", layer, see
+            )  # (B, T, kv_heads * head_dim)
+            v = self._linear(
+                h, f"model.layers.{layer}.self_attn.v_proj", layer, see
+            )  # (B, T, kv_heads * head_dim)
             see(layer, "q_proj", q[0])
             see(layer, "k_proj", k[0])
             see(layer, "v_proj", v[0])
@@ -123,7 +130,7 @@ class FloatModel:
             attended = torch.einsum("bths,bshd->bthd", softmax, values)  # (B, T, heads, head_dim)
             attended = attended.flatten(2)  # (B, T, heads * head_dim)
             see(layer, "attn_out", attended[0])
-            o = self._linear(attended, f"model.layers.{layer}.self_attn.o_proj")  # (B, T, hidden)
+            o = self._linear(attended, f"model.layers.{layer}.self_attn.o_proj", layer, see)  # (B, T, hidden)
             see(layer, "o_proj", o[0])
             x = x + o
             see(layer, "attn_residual", x[0])
@@ -131,13 +138,13 @@ class FloatModel:
             # MLP
             h = self._norm(x, f"model.layers.{layer}.post_attention_layernorm")  # (B, T, hidden)
             see(layer, "mlp_norm", h[0])
-            gate = self._linear(h, f"model.layers.{layer}.mlp.gate_proj")  # (B, T, intermediate)
+            gate = self._linear(h, f"model.layers.{layer}.mlp.gate_proj", layer, see)  # (B, T, intermediate)
             see(layer, "gate_proj", gate[0])
-            up = self._linear(h, f"model.layers.{layer}.mlp.up_proj")  # (B, T, intermediate)
+            up = self._linear(h, f"model.layers.{layer}.mlp.up_proj", layer, see)  # (B, T, intermediate)
             see(layer, "up_proj", up[0])
             gated = torch.nn.functional.silu(gate) * up  # (B, T, intermediate)
             see(layer, "swiglu", gated[0])
-            down = self._linear(gated, f"model.layers.{layer}.mlp.down_proj")  # (B, T, hidden)
+            down = self._linear(gated, f"model.layers.{layer}.mlp.down_proj", layer, see)  # (B, T, hidden)
             see(layer, "down_proj", down[0])
             x = x + down
             see(layer, "mlp_residual", x[0])
@@ -146,7 +153,7 @@ class FloatModel:
         x = self._norm(x, "model.norm")  # (B, T, hidden)
         see(-1, "final_norm", x[0])
         head = "model.embed_tokens" if config.tie_word_embeddings else "lm_head"
-        logits = self._linear(x, head)  # (B, T, vocab)
+        logits = self._linear(x, head, -1, see)  # (B, T, vocab)
         see(-1, "logits", logits[0])
         return logits
 
@@ -155,12 +162,17 @@ class FloatModel:
         mean_square = x.pow(2).mean(-1, keepdim=True)
         return self._weights[f"{name}.weight"] * (x * torch.rsqrt(mean_square + self.config.rms_norm_eps))
 
-    def _linear(self, x: Tensor, name: str) -> Tensor:
-        """W x + b, and where an adapter stands + scaling * B (A x)."""
+    def _linear(self, x: Tensor, name: str, layer: int, see: Observer) -> Tensor:
+        """W x + b, and where an adapter stands + scaling * B (A x), whose two products are seen."""
         y = torch.nn.functional.linear(x, self._weights[f"{name}.weight"], self._weights.get(f"{name}.bias"))
         if name in self._lora:
             scaling, a, b = self._lora[name]
-            y = y + scaling * (x @ a.T @ b.T)  # x @ a.T is (B, T, r)
+            h = x @ a.T  # (B, T, r)
+            d = scaling * (h @ b.T)  # (B, T, out_features)
+            tap_a, tap_b = LORA_TAPS[name.rpartition(".")[2]]
+            see(layer, tap_a, h[0])
+            see(layer, tap_b, d[0])
+            y = y + d
         return y
 
     def _checked(self, adapter: Adapter) -> dict[str, tuple[float, Tensor, Tensor]]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from etchproof import flow
+from etchproof import flow, slots
 from etchproof.checkpoint import Checkpoint, ModelConfig, Tokenizer
 from etchproof.checkpoint.tokenizer import TOKENIZER_FILE
 from etchproof.errors import InputError
@@ -16,8 +16,14 @@ from etchproof.recipe import Recipe
 from etchproof.run_folder import check_out
 from etchproof.shape import RandomModel
 from etchproof.sim.build import Kind
+from etchproof.slots import SramFault
 from etchproof.tools import tool_versions
-from etchproof.verdict import Generation
+from etchproof.verdict import Generation, Plan
+
+if TYPE_CHECKING:
+    from etchproof.adapter import Adapter
+
+_SRAM: Final = "lora:"  # a fault in an adapter's SRAM begins so
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class CosimRequest:
         context: positions of the chip, in place of the recipe's.
         random_model: a shape to be filled with random weights, in place of a checkpoint.
         profile: whether the record says where the time went.
+        adapters: folders of the adapters that run beside the base.
     """
 
     project: Project
@@ -57,6 +64,7 @@ class CosimRequest:
     context: int | None = None
     random_model: RandomModel | None = None
     profile: bool = False
+    adapters: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.model_dir is None) == (self.random_model is None):
@@ -72,8 +80,10 @@ class Job:
         design: the checkpoint under its recipe.
         asked: the recipe as named, before random weights or ``--context`` changed it.
         tokenizer: None where the checkpoint has none.
-        planned: the prompt, and the text after it.
-        injections: where the faults are.
+        adapters: imported.
+        planned: the sequences and loads of the run.
+        injections: where the faults in ROM are.
+        sram_faults: where the faults in adapters are.
         tools: version of each tool.
     """
 
@@ -81,8 +91,10 @@ class Job:
     design: Design
     asked: Recipe
     tokenizer: Tokenizer | None
-    planned: Generation
+    adapters: tuple[Adapter, ...]
+    planned: Plan
     injections: tuple[Injection, ...]
+    sram_faults: tuple[SramFault, ...]
     tools: dict[str, str]
 
 
@@ -100,6 +112,7 @@ def draw_model(request: CosimRequest, model: RandomModel, cache: Path) -> tuple[
         raise InputError("random weights have no tokenizer", key="--prompt", hint="give --prompt-ids")
     recipe, plan = flow.plan_chip(request.project, config, recipe.for_random_weights(), request.context)
     _check_stimulus(request, config, recipe, plan, None)
+    slots.read_adapters(request.project, config, recipe, request.adapters)
     folder, cached = flow.draw(config, model.seed, cache)
     size_bytes = sum(path.stat().st_size for path in folder.iterdir())
     return folder, f"{size_bytes:,} bytes of random weights, {'cached' if cached else 'drawn'}"
@@ -116,8 +129,12 @@ def check(request: CosimRequest, model_dir: Path) -> Job:
     design = flow.plan_design(request.project, model_dir, recipe, request.context)
     checkpoint = design.checkpoint
     tokenizer = _tokenizer(checkpoint, needed=bool(request.prompt))
-    planned, injections = _check_stimulus(request, checkpoint.config, design.recipe, design.plan, tokenizer)
-    return Job(request, design, asked, tokenizer, planned, injections, tool_versions())
+    sequence, injections = _check_stimulus(request, checkpoint.config, design.recipe, design.plan, tokenizer)
+    adapters = slots.read_adapters(request.project, checkpoint.config, design.recipe, request.adapters)
+    planned = slots.plan_run(sequence, adapters, design.recipe.lora.slots)
+    sram = [text for text in request.inject if text.startswith(_SRAM)]
+    faults = slots.locate_faults(sram, adapters, design.recipe.lora.slots, checkpoint.config.n_layers)
+    return Job(request, design, asked, tokenizer, adapters, planned, injections, faults, tool_versions())
 
 
 def _check_options(request: CosimRequest) -> Recipe:
@@ -154,10 +171,12 @@ def _tokenizer(checkpoint: Checkpoint, *, needed: bool) -> Tokenizer | None:
 def _check_stimulus(
     request: CosimRequest, config: ModelConfig, recipe: Recipe, plan: Any, tokenizer: Tokenizer | None
 ) -> tuple[Generation, tuple[Injection, ...]]:
-    """What the chip is to be fed, and with which faults."""
+    """What the chip is to be fed first, and with which faults in ROM."""
     prompt = _prompt(request, config, tokenizer)
     _check_length(len(prompt), request, recipe.chip_context(config))
-    injections = flow.locate(request.project, plan, request.inject)
+    injections = flow.locate(
+        request.project, plan, [text for text in request.inject if not text.startswith(_SRAM)]
+    )
     return Generation(prompt, request.tokens, config.eos_token_ids), injections
 
 

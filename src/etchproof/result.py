@@ -69,6 +69,49 @@ class RecipeRecord(_Record):
     )
 
 
+class AdapterLoadRecord(_Record):
+    """One load of an adapter through the chip's load port."""
+
+    status: Count = Field(description="the chip's answer; 0 is good")
+    words: Count = Field(description="of 32 bits, header and checksum included")
+    cycles: Count = Field(description="from the first word taken to the answer")
+    cycles_model: Count = Field(description="what the cycle model says")
+
+
+class AdapterRecord(_Record):
+    """One adapter of the run (--adapter)."""
+
+    name: str = Field(description="the folder's name")
+    path: str = Field(description="the folder, absolute")
+    sha256: Sha256 = Field(description="hash of adapter_config.json and adapter_model.safetensors")
+    slot: Count = Field(description="where it was loaded; more adapters than slots take turns")
+    ranks: dict[str, int] = Field(description="of each linear that it adapts, by Hugging Face's name")
+    loads: tuple[AdapterLoadRecord, ...] = Field(description="in order")
+
+
+class SequenceRecord(_Record):
+    """One sequence of the run."""
+
+    adapter: Count | None = Field(description="index in adapters; null for the base alone")
+    prompt_tokens: tuple[int, ...]
+    prompt_text: str | None = Field(description="the prompt decoded; null without a tokenizer")
+    generated_tokens: tuple[int, ...] = Field(
+        description="what the chip chose, in order; a stop token included"
+    )
+    generated_text: str | None = Field(
+        description="the same decoded, as it continues the prompt; null without a tokenizer"
+    )
+    stopped_by: Literal["length", "stop_token"] | None = Field(
+        description="why generation ended; null when it did not come to its end"
+    )
+    tokens_fed: Count = Field(
+        description="positions computed: the prompt and all generated tokens but the last"
+    )
+    taps_compared: Count = Field(description="vectors compared: one for each tap of each token")
+    elements_compared: Count
+    mismatches: Count = Field(description="elements that differ")
+
+
 class SimRecord(_Record):
     """How the simulation went."""
 
@@ -125,19 +168,25 @@ class RunResult(_Record):
     injected: tuple[str, ...] = Field(description="faults that only the simulator saw (--inject)")
     tools: dict[str, str] = Field(description="version of each tool")
     seed: int
-    prompt_tokens: tuple[int, ...]
+    adapters: tuple[AdapterRecord, ...] = Field(
+        default=(), description="those that ran beside the base, in the order of the command"
+    )
+    sequences: tuple[SequenceRecord, ...] = Field(
+        default=(), description="in order: the base, each adapter, then short ones that swap between them"
+    )
+    prompt_tokens: tuple[int, ...] = Field(description="of the first sequence")
     prompt_text: str | None = Field(description="the prompt decoded; null without a tokenizer")
     generated_tokens: tuple[int, ...] = Field(
-        description="what the chip chose, in order; a stop token included"
+        description="what the chip chose in the first sequence, in order; a stop token included"
     )
     generated_text: str | None = Field(
         description="the same decoded, as it continues the prompt; null without a tokenizer"
     )
     stopped_by: Literal["length", "stop_token"] | None = Field(
-        description="why generation ended; null when it did not come to its end"
+        description="why generation of the first sequence ended; null when it did not come to its end"
     )
     tokens_fed: Count = Field(
-        description="positions computed: the prompt and all generated tokens but the last"
+        description="positions computed, of all sequences: the prompt and all generated tokens but the last"
     )
     taps_compared: Count = Field(description="vectors compared: one for each tap of each token")
     elements_compared: Count

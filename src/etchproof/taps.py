@@ -37,11 +37,20 @@ LAYER_TAPS: Final = (
     "down_proj",
     "mlp_residual",
 )
+"""A layer's taps where no adapter is."""
 TAIL_TAPS: Final = ("final_norm", "logits", "token")
-TAP_NAMES: Final = (*HEAD_TAPS, *LAYER_TAPS, *TAIL_TAPS)
 
 LINEARS: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The seven linears of a decoder layer; each is a tap of the same name."""
+
+LORA_TAPS: Final = {name: (f"{name}.lora_a", f"{name}.lora_b") for name in LINEARS}
+"""The two products of a linear's adapter, A x and then B of it, which stand before the linear's own tap."""
+
+ADAPTED_LAYER_TAPS: Final = tuple(tap for name in LAYER_TAPS for tap in (*LORA_TAPS.get(name, ()), name))
+"""A layer's taps where an adapter adapts all seven linears."""
+
+TAP_NAMES: Final = (*HEAD_TAPS, *ADAPTED_LAYER_TAPS, *TAIL_TAPS)
+"""Every tap; its index is its id."""
 
 MODULES: Final = {
     "q_proj": "self_attn.q_proj",

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from etchproof.compare import COMPARISON_FILE, Comparison, tap_plan
+from etchproof.compare import COMPARISON_FILE, Comparison, TokenRecord, tap_plan
 from etchproof.errors import InputError
 from etchproof.result import Reason
 from etchproof.sim.build import Build
@@ -29,11 +30,38 @@ class Generation:
         prompt: token ids, at least one.
         new_tokens: how many to generate.
         stop_tokens: ids after which generation ends early.
+        adapter: index of the run's adapters; None for the base alone.
     """
 
     prompt: tuple[int, ...]
     new_tokens: int
     stop_tokens: tuple[int, ...] = ()
+    adapter: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to do.
+
+    Attributes:
+        sequences: one after the other.
+        loads: (adapter, slot) of each load of an adapter, in order.
+        adapted: of each adapter, the linears that it adapts, by (layer, linear).
+    """
+
+    sequences: tuple[Generation, ...]
+    loads: tuple[tuple[int, int], ...] = ()
+    adapted: tuple[AbstractSet[TapKey], ...] = ()
+
+    def taps(self, n_layers: int, sequence: int) -> tuple[TapKey, ...]:
+        """The taps of each token of a sequence."""
+        adapter = self.sequences[sequence].adapter
+        return tap_plan(n_layers, self.adapted[adapter] if adapter is not None else frozenset())
+
+    def all_taps(self, n_layers: int) -> tuple[TapKey, ...]:
+        """The taps that any sequence has."""
+        used = (self.adapted[s.adapter] for s in self.sequences if s.adapter is not None)
+        return tap_plan(n_layers, frozenset[TapKey]().union(*used))
 
 
 def read_comparison(run_dir: Path) -> tuple[Comparison | None, list[Reason]]:
@@ -56,7 +84,7 @@ def read_comparison(run_dir: Path) -> tuple[Comparison | None, list[Reason]]:
 
 
 def judge(
-    *, comparison: Comparison | None, outcome: SimOutcome, planned: Generation, n_layers: int, context: int
+    *, comparison: Comparison | None, outcome: SimOutcome, planned: Plan, n_layers: int, context: int
 ) -> list[Reason]:
     """Every reason why a generation run is no PASS; none when it is.
 
@@ -71,8 +99,9 @@ def judge(
     if comparison is not None:
         reasons += _differences(comparison)
         reasons += [Reason(name=failure.name, message=failure.message) for failure in comparison.failures]
+        reasons += _loads(comparison, planned)
         reasons += _tokens(comparison, planned, context)
-        reasons += _coverage(comparison, tap_plan(n_layers))
+        reasons += _coverage(comparison, planned, n_layers)
     known = {reason.name for reason in reasons}
     for failure in outcome.failures:
         first = next((line.strip() for line in failure.message.splitlines() if line.strip()), "")
@@ -109,62 +138,120 @@ def check_fabric(fabric: Fabric, build: Build) -> list[Reason]:
     return []
 
 
-def generated(comparison: Comparison, planned: Generation) -> tuple[int, ...]:
-    """What the chip chose after the prompt."""
-    return tuple(token.token_out for token in comparison.tokens if token.position >= len(planned.prompt) - 1)
+def tokens_of(comparison: Comparison, sequence: int) -> tuple[TokenRecord, ...]:
+    """The tokens of one sequence."""
+    return tuple(token for token in comparison.tokens if token.sequence == sequence)
+
+
+def generated(comparison: Comparison, planned: Plan, sequence: int = 0) -> tuple[int, ...]:
+    """What the chip chose after the prompt of a sequence."""
+    start = len(planned.sequences[sequence].prompt) - 1
+    return tuple(token.token_out for token in tokens_of(comparison, sequence) if token.position >= start)
 
 
 def _differences(comparison: Comparison) -> list[Reason]:
     first = comparison.first_divergence
     if comparison.mismatches == 0 and first is None:
         return []
-    where = "nowhere" if first is None else f"at {first.tap} of layer {first.layer}, token {first.token}"
+    where = "nowhere"
+    if first is not None:
+        which = f" of sequence {first.sequence}" if first.sequence else ""
+        where = f"at {first.tap} of layer {first.layer}, token {first.token}{which}"
     return [Reason(name="mismatch", message=f"{comparison.mismatches} elements differ, the first {where}")]
 
 
-def _tokens(comparison: Comparison, planned: Generation, context: int) -> list[Reason]:
-    """Whether the tokens are the prompt and then the chip's own, to the planned end."""
-    tokens, prompt = comparison.tokens, planned.prompt
-
-    def reason(message: str) -> list[Reason]:
-        return [Reason(name="tokens", message=message)]
-
-    for position, token in enumerate(tokens):
-        fed = prompt[position] if position < len(prompt) else tokens[position - 1].token_out
-        if (token.sequence, token.position, token.token_in) != (0, position, fed):
-            return reason(
-                f"token {fed} of sequence 0 expected at position {position}, found token {token.token_in} of "
-                f"sequence {token.sequence} at {token.position}"
-            )
-        if token.status != 0:
-            return reason(f"position {position} was answered with status {token.status}")
-    made = generated(comparison, planned)
-    if any(token in planned.stop_tokens for token in made[:-1]):
-        return reason("generation went on after a stop token")
-    if len(made) > planned.new_tokens or len(tokens) > context:
-        return reason(f"{len(made)} tokens were generated, {planned.new_tokens} planned")
-    if len(made) < planned.new_tokens and not (made and made[-1] in planned.stop_tokens):
-        return reason(f"{len(made)} tokens were generated, {planned.new_tokens} planned")
+def _loads(comparison: Comparison, planned: Plan) -> list[Reason]:
+    """Whether the adapters were loaded as planned, each with status 0."""
+    found = [(load.adapter, load.slot) for load in comparison.loads]
+    refused = [load for load in comparison.loads if load.status != 0]
+    if refused:
+        message = f"a load for slot {refused[0].slot} was answered with status {refused[0].status}"
+        return [Reason(name="loads", message=message)]
+    if found != list(planned.loads):
+        at = next(
+            (i for i, (one, two) in enumerate(zip(found, planned.loads, strict=False)) if one != two),
+            min(len(found), len(planned.loads)),
+        )
+        message = f"{len(found)} adapters were loaded, {len(planned.loads)} planned; load {at} is not the planned one"
+        return [Reason(name="loads", message=message)]
     return []
 
 
-def _coverage(comparison: Comparison, plan: Sequence[TapKey]) -> list[Reason]:
-    """Whether every tap of every token was compared."""
-    if comparison.elements == 0:
-        return [Reason(name="nothing_compared", message="no element of any tap was compared")]
-    counts = {(count.layer, count.tap): count for count in comparison.taps}
-    if list(counts) != list(plan) or len(counts) != len(comparison.taps):
-        missing = [key for key in plan if key not in counts] or [key for key in counts if key not in plan]
-        named = ", ".join(f"layer {layer} {tap}" for layer, tap in missing[:3]) or "order or number"
-        return [Reason(name="taps_missing", message=f"the taps compared are not those planned: {named}")]
-    wanted = len(comparison.tokens)
-    short = [count for count in comparison.taps if count.vectors != wanted or count.elements < count.vectors]
-    if short:
-        first = short[0]
-        what = f"{first.vectors} of {wanted} vectors of layer {first.layer} {first.tap}"
+def _tokens(comparison: Comparison, planned: Plan, context: int) -> list[Reason]:
+    """Whether each sequence's tokens are its prompt and then the chip's own, to the planned end, with its adapter."""
+    order = [token.sequence for token in comparison.tokens]
+    if order != sorted(order) or set(order) - set(range(len(planned.sequences))):
         return [
             Reason(
-                name="taps_missing", message=f"{what} were compared, and {len(short) - 1} more taps are short"
+                name="tokens", message=f"sequences 0 .. {len(planned.sequences) - 1} expected in this order"
             )
         ]
+    adapters = {count.sequence: count.adapter for count in comparison.sequences}
+    for number, sequence in enumerate(planned.sequences):
+        tokens = tokens_of(comparison, number)
+        problem = _sequence(tokens, number, sequence, context)
+        if problem is None and (number not in adapters or adapters[number] != sequence.adapter):
+            problem = f"adapter {adapters.get(number)} was in use, {sequence.adapter} planned"
+        if problem is not None:
+            where = f"sequence {number}: " if len(planned.sequences) > 1 else ""
+            return [Reason(name="tokens", message=f"{where}{problem}")]
+    return []
+
+
+def _sequence(tokens: Sequence[TokenRecord], number: int, planned: Generation, context: int) -> str | None:
+    """What is wrong with one sequence's tokens."""
+    prompt = planned.prompt
+    for position, token in enumerate(tokens):
+        fed = prompt[position] if position < len(prompt) else tokens[position - 1].token_out
+        if (token.position, token.token_in) != (position, fed):
+            return (
+                f"token {fed} of sequence {number} expected at position {position}, found token {token.token_in} "
+                f"at {token.position}"
+            )
+        if token.status != 0:
+            return f"position {position} was answered with status {token.status}"
+    made = [token.token_out for token in tokens if token.position >= len(prompt) - 1]
+    if any(token in planned.stop_tokens for token in made[:-1]):
+        return "generation went on after a stop token"
+    if len(made) > planned.new_tokens or len(tokens) > context:
+        return f"{len(made)} tokens were generated, {planned.new_tokens} planned"
+    if len(made) < planned.new_tokens and not (made and made[-1] in planned.stop_tokens):
+        return f"{len(made)} tokens were generated, {planned.new_tokens} planned"
+    return None
+
+
+def _coverage(comparison: Comparison, planned: Plan, n_layers: int) -> list[Reason]:
+    """Whether every tap of every token was compared, those of a sequence's adapter included and no others."""
+    if comparison.elements == 0:
+        return [Reason(name="nothing_compared", message="no element of any tap was compared")]
+
+    def missing(message: str) -> list[Reason]:
+        return [Reason(name="taps_missing", message=message)]
+
+    plan = planned.all_taps(n_layers)
+    counts = {(count.layer, count.tap): count for count in comparison.taps}
+    if list(counts) != list(plan) or len(counts) != len(comparison.taps):
+        absent = [key for key in plan if key not in counts] or [key for key in counts if key not in plan]
+        named = ", ".join(f"layer {layer} {tap}" for layer, tap in absent[:3]) or "order or number"
+        return missing(f"the taps compared are not those planned: {named}")
+    wanted = dict.fromkeys(plan, 0)
+    held = {count.sequence: count for count in comparison.sequences}
+    for number in range(len(planned.sequences)):
+        tokens, taps = len(tokens_of(comparison, number)), planned.taps(n_layers, number)
+        for key in taps:
+            wanted[key] += tokens
+        vectors = held[number].vectors if number in held else 0
+        if vectors != tokens * len(taps):
+            return missing(f"{vectors} of {tokens * len(taps)} vectors of sequence {number} were compared")
+    short = [
+        count
+        for key, count in counts.items()
+        if count.vectors != wanted[key] or count.elements < count.vectors
+    ]
+    if short:
+        first = short[0]
+        what = (
+            f"{first.vectors} of {wanted[first.layer, first.tap]} vectors of layer {first.layer} {first.tap}"
+        )
+        return missing(f"{what} were compared, and {len(short) - 1} more taps are short")
     return []

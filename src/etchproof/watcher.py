@@ -22,9 +22,13 @@ class Watcher(Protocol):
         ...
 
     def text(
-        self, tokenizer: Tokenizer | None, prompt: Sequence[int]
+        self, tokenizer: Tokenizer | None, prompt: Sequence[int], label: str | None = None
     ) -> AbstractContextManager[Callable[[int], None]]:
-        """Around the simulation; what is yielded takes each token that the chip generates."""
+        """Around a sequence; what is yielded takes each token that the chip generates.
+
+        Args:
+            label: what runs, where there is more than one thing.
+        """
         ...
 
 
@@ -50,6 +54,6 @@ class StageClock:
         self._watcher.busy(line)
 
     def text(
-        self, tokenizer: Tokenizer | None, prompt: Sequence[int]
+        self, tokenizer: Tokenizer | None, prompt: Sequence[int], label: str | None = None
     ) -> AbstractContextManager[Callable[[int], None]]:
-        return self._watcher.text(tokenizer, prompt)
+        return self._watcher.text(tokenizer, prompt, label)

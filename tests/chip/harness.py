@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from etchproof.checkpoint import load_checkpoint
-from etchproof.compare import COMPARISON_FILE, Comparison
+from etchproof.compare import COMPARISON_FILE, Comparison, tap_plan
 from etchproof.images import ImageSet, write_images
 from etchproof.quantize import quantize_model
-from etchproof.quantized import QuantizedModel
+from etchproof.quantized import QuantizedAdapter, QuantizedModel
 from etchproof.recipe import load_recipe
 from etchproof.render import render
 from etchproof.sim.build import Build, Kind, build
@@ -20,7 +20,7 @@ from etchproof.sim.golden import GoldenSource
 from etchproof.sim.images import IndexedImage, write_images_index
 from etchproof.sim.run import SimOutcome, simulate
 from etchproof.tools import find_verilator
-from models import chip, fabric, rom
+from models import chip, fabric, lora, rom
 from models.golden import Golden
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,12 +60,16 @@ def run(
     module: str = "verif.tests",
     golden: type[Golden] = Golden,
     replaced: Sequence[IndexedImage] = (),
+    adapters: Sequence[QuantizedAdapter] = (),
     config: Mapping[str, Any] | None = None,
     plusargs: Sequence[str] = (),
     python_path: Sequence[Path] = (),
     timeout_s: float = 300,
 ) -> tuple[SimOutcome, Comparison | None]:
-    """Run one test of the testbench; the comparison is None when the testbench left none."""
+    """Run one test of the testbench; the comparison is None when the testbench left none.
+
+    Adapters get the slots 0, 1, ... and again 0 where the chip has no more.
+    """
     label = "".join([f"{test}-{seed}", *plusargs])
     run_dir = chip_.folder / label
     index = chip_.folder / f"{label}.images"
@@ -78,11 +82,12 @@ def run(
         images_index=index,
         config={
             "images": len(chip_.images.images),
+            "adapters": write_frames(chip_, run_dir.with_name(f"{label}.adapters"), adapters),
             **(config or {}),
         },
         seed=seed,
         timeout_s=timeout_s,
-        golden=GoldenSource(chip_.plan, lambda: golden(chip_.model).session()),
+        golden=GoldenSource(chip_.plan, lambda: golden(chip_.model, adapters).session()),
         plusargs=plusargs,
         python_path=[*python_path, ROOT],
     )
@@ -90,15 +95,40 @@ def run(
     return outcome, Comparison.model_validate_json(report.read_text()) if report.exists() else None
 
 
-def assert_clean(outcome: SimOutcome, comparison: Comparison | None, chip_: Chip) -> Comparison:
-    """The run passed and compared every tap of every accepted token."""
-    assert outcome.status == "passed", outcome.failures
+def write_frames(chip_: Chip, folder: Path, adapters: Sequence[QuantizedAdapter]) -> list[dict[str, Any]]:
+    """The run's adapters as the testbench is told of them."""
+    folder.mkdir(exist_ok=True)
+    told = []
+    for index, adapter in enumerate(adapters):
+        slot = index % chip_.plan.lora_slots
+        file = folder / f"{index}.bin"
+        file.write_bytes(lora.load_frame(chip_.plan, adapter, slot).astype("<u4").tobytes())
+        told.append({"name": adapter.name, "slot": slot, "frame": str(file)})
+    return told
+
+
+def assert_clean(
+    outcome: SimOutcome,
+    comparison: Comparison | None,
+    chip_: Chip,
+    adapters: Sequence[QuantizedAdapter] = (),
+) -> Comparison:
+    """The run passed and compared every tap of every accepted token, those of its sequence's adapter included."""
+    assert outcome.status == "passed", (outcome.failures, comparison and comparison.failures)
     assert comparison is not None
-    accepted = sum(token.status == 0 for token in comparison.tokens)
-    assert accepted > 0
-    assert all(count.vectors == accepted for count in comparison.taps), (
-        "a tap was not compared for every token"
-    )
     assert comparison.mismatches == 0
-    assert len(comparison.taps) == 17 * chip_.plan.n_layers + 4
+    assert comparison.sequences
+    total = 0
+    for count in comparison.sequences:
+        adapted = frozenset() if count.adapter is None else adapters[count.adapter].linears.keys()
+        plan = tap_plan(chip_.plan.n_layers, adapted)
+        accepted = sum(token.status == 0 and token.sequence == count.sequence for token in comparison.tokens)
+        assert accepted > 0
+        assert count.vectors == accepted * len(plan), "a tap was not compared for every token"
+        total += count.vectors
+    assert comparison.vectors == total
+    accepted = sum(token.status == 0 for token in comparison.tokens)
+    base = set(tap_plan(chip_.plan.n_layers))
+    assert all(count.vectors == accepted for count in comparison.taps if (count.layer, count.tap) in base)
+    assert len(comparison.taps) >= 17 * chip_.plan.n_layers + 4
     return comparison

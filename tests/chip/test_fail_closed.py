@@ -12,7 +12,10 @@ import pytest
 from torch import Tensor
 
 from etchproof.checkpoint import write_synthetic
+from etchproof.quantized import QuantizedAdapter
+from etchproof.taps import TAP_NAMES
 from models.golden import Golden
+from tests.chip.adapters import drawn, everywhere
 from tests.chip.harness import ROOT, Chip, assert_clean, make_chip, run
 from tests.chip.test_shapes import W6, config
 
@@ -22,12 +25,14 @@ TAP_CALL = "ep_tap_write(int'(layer_i), int'(Id), int'(pos_i), int'(count_i), da
 FAULTY_TAP_CALL = """begin
         if (!dropped) ep_tap_write(layer, id, pos, count, data_i);
         if (at_fault && $test$plusargs("fault_twice") != 0) ep_tap_write(layer, id, pos, count, data_i);
+      if (at_fault && $test$plusargs("fault_stray_lora") != 0) ep_tap_write(layer, LORA_A, pos, count, data_i);
       end"""
 TAP_FAULTS = """
+  localparam int unsigned LORA_A = Q_PROJ_A, LORA_B = Q_PROJ_B;
   bit at_fault, dropped;
   int layer, id, pos, count, written;
 
-  initial at_fault = Id == 2;
+  initial at_fault = Id == Q_PROJ;
 
   always_ff @(posedge clk_i) if (valid_i) written <= written + 1;
 
@@ -35,9 +40,11 @@ TAP_FAULTS = """
     layer = (at_fault && $test$plusargs("fault_layer") != 0) ? 77 : int'(layer_i);
     id = (at_fault && $test$plusargs("fault_id") != 0) ? 999 : int'(Id);
     pos = int'(pos_i) + int'(at_fault && $test$plusargs("fault_pos") != 0);
-    count = int'(count_i) - int'(at_fault && $test$plusargs("fault_count") != 0);
+    count = int'(count_i) - int'(at_fault && $test$plusargs("fault_count") != 0) -
+        int'(Id == LORA_A && $test$plusargs("fault_rank") != 0);
     dropped = $test$plusargs("drop_all") != 0 ||
-        (at_fault && $test$plusargs("fault_drop_one") != 0 && written == 3);
+        (at_fault && $test$plusargs("fault_drop_one") != 0 && written == 3) ||
+        (Id == LORA_B && $test$plusargs("fault_drop_lora") != 0);
   end
 
   // An open array"""
@@ -57,7 +64,11 @@ def faulty_hw(folder: Path) -> Path:
     text = tap.read_text()
     assert TAP_CALL in text
     tap.write_text(text.replace(TAP_CALL, FAULTY_TAP_CALL))
-    mutate(tap, "  // An open array", TAP_FAULTS)
+    ids = {"Q_PROJ_A": "q_proj.lora_a", "Q_PROJ_B": "q_proj.lora_b", "Q_PROJ": "q_proj"}
+    faults = TAP_FAULTS
+    for word, name in ids.items():
+        faults = faults.replace(word, f"{TAP_NAMES.index(name)}")
+    mutate(tap, "  // An open array", faults)
     mutate(
         hw / "ep_host_port.sv",
         "assign rsp_valid_o = state_q == Respond;",
@@ -80,14 +91,48 @@ def faulty_hw(folder: Path) -> Path:
         "rsp_pos_o <= pos;",
         'rsp_pos_o <= pos + 32\'($test$plusargs("other_pos") != 0);',
     )
+    mutate(
+        hw / "ep_host_port.sv",
+        "if (first) slot_d = tok_slot_i;",
+        'if (first && !($test$plusargs("sticky_slot") != 0 && tok_slot_i == NoSlot)) slot_d = tok_slot_i;',
+    )
+    load = hw / "ep_lora_load.sv"
+    mutate(
+        load,
+        "assign ldr_valid_o = state_q == Respond;",
+        'assign ldr_valid_o = state_q == Respond && $test$plusargs("load_mute") == 0;',
+    )
+    mutate(
+        load,
+        "assign ld_ready_o = state_q != Respond;",
+        """logic pause;
+  always_ff @(posedge clk_i or negedge rst_ni) pause <= rst_ni && !pause && $test$plusargs("load_slow") != 0;
+  assign ld_ready_o = state_q != Respond && !pause;""",
+    )
+    mutate(
+        load,
+        "if (state_q != Swallow) ldr_status_o <= status;",
+        """if (state_q != Swallow)
+          ldr_status_o <= ($test$plusargs("load_code") != 0) ? load_status_e'(4'(status) ^ 4'd7) : status;""",
+    )
+    mutate(
+        load,
+        "else if (held_i[ld_data_i[3:0]]) status = LOAD_SLOT_BUSY;",
+        'else if (held_i[ld_data_i[3:0]] && $test$plusargs("never_busy") == 0) status = LOAD_SLOT_BUSY;',
+    )
+    mutate(
+        load,
+        "else if (ld_data_i != ~crc_q) status = LOAD_CHECKSUM;",
+        'else if (ld_data_i != ~crc_q && $test$plusargs("no_checksum") == 0) status = LOAD_CHECKSUM;',
+    )
     embedding = hw / "ep_embedding.sv"
     mutate(
         embedding, "  assign valid_o = busy_o;", "  logic [31:0] never_written;\n  assign valid_o = busy_o;"
     )
     mutate(
         embedding,
-        "data_o[i] = 32'(saturate(round_shift(64'(codes[token][block_q][i]) * scale, shift_i), 32));",
-        """data_o[i] = 32'(saturate(round_shift(64'(codes[token][block_q][i]) * scale, shift_i), 32));
+        "data_o[i] = 32'(saturate(round_shift(code * scale, shift_i), 32));",
+        """data_o[i] = 32'(saturate(round_shift(code * scale, shift_i), 32));
       if ($test$plusargs("uninitialized") != 0) data_o[i] = data_o[i] ^ never_written;""",
     )
     return hw
@@ -144,6 +189,70 @@ def test_planted_fault(faulty: Chip, fault: str, name: str) -> None:
     if fault == "uninitialized":
         assert comparison is not None and comparison.mismatches > 0
         assert comparison.first_divergence is not None and comparison.first_divergence.tap == "embedding"
+
+
+@pytest.fixture(scope="module")
+def lora(faulty: Chip) -> list[QuantizedAdapter]:
+    return [drawn(faulty.model, faulty.plan, "drawn", everywhere(faulty.plan, 3), 1)]
+
+
+ADAPTED = {
+    "sequences": [
+        {"prompt": [1, 5, 9], "new_tokens": 2, "adapter": 0},
+        {"prompt": [1, 5, 9], "new_tokens": 2, "adapter": None},
+    ],
+    "timeout_cycles": 20_000,
+}
+
+
+def test_sleeping_faults_change_nothing_with_an_adapter(faulty: Chip, lora: list[QuantizedAdapter]) -> None:
+    clean = run(faulty, "GreedyGeneration", adapters=lora, config=ADAPTED)
+    assert len(assert_clean(*clean, faulty, lora).sequences) == 2
+    assert_clean(*run(faulty, "LoadErrors", module="verif.adapter_tests", adapters=lora), faulty, lora)
+
+
+@pytest.mark.parametrize(
+    ("fault", "name", "sequence"),
+    [
+        ("fault_drop_lora", "missing_tap", 0),  # an adapter's tap that does not come
+        ("fault_stray_lora", "unknown_tap", 1),  # and one that comes where no adapter is
+        ("fault_rank", "tap_size", 0),
+        ("sticky_slot", "unknown_tap", 1),  # the base's sequence keeps the adapter
+        ("load_mute", "timeout", None),
+        ("load_slow", "load_cycles", None),
+        ("load_code", "load_status", None),
+    ],
+)
+def test_planted_fault_of_an_adapter(
+    faulty: Chip, lora: list[QuantizedAdapter], fault: str, name: str, sequence: int | None
+) -> None:
+    outcome, comparison = run(
+        faulty, "GreedyGeneration", adapters=lora, config=ADAPTED, plusargs=[f"+{fault}"], timeout_s=60
+    )
+    assert outcome.status in ("failed", "crashed")
+    said = [f"{failure.name} {failure.message}" for failure in outcome.failures]
+    said += [f"{failure.name} {failure.message}" for failure in comparison.failures] if comparison else []
+    found = [line for line in said if name in line]
+    assert found, said
+    if sequence is not None:
+        assert all(f"of sequence {sequence} " in line for line in found[1:]), found
+
+
+@pytest.mark.parametrize("fault", ["never_busy", "no_checksum"])
+def test_a_load_port_that_takes_what_it_must_not(
+    faulty: Chip, lora: list[QuantizedAdapter], fault: str
+) -> None:
+    outcome, comparison = run(
+        faulty,
+        "LoadErrors",
+        module="verif.adapter_tests",
+        adapters=lora,
+        plusargs=[f"+{fault}"],
+        timeout_s=60,
+    )
+    assert outcome.status == "failed"
+    assert comparison is not None
+    assert "load_status" in {failure.name for failure in comparison.failures}
 
 
 def test_nothing_sent(faulty: Chip) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from etchproof.checkpoint import ModelConfig, RopeConfig, write_synthetic
+from tests.chip.adapters import collection
 from tests.chip.harness import assert_clean, make_chip, run
 
 pytestmark = pytest.mark.sim
@@ -17,7 +18,10 @@ matrices:
   - {match: model.embed_tokens, bits: 8, group_size: 16}
   - {match: "*", bits: 6, group_size: 16}
 """
+BARE = f"{W6}lora: {{slots: 0}}\n"
+WIDE = f"{W6}lora: {{slots: 15, max_rank: 20}}\n"
 COARSE = """
+lora: {slots: 3, max_rank: 5}
 activation_bits: 8
 kv_bits: 8
 tile: {rows: 8, inputs: 32}
@@ -30,6 +34,7 @@ matrices:
   - {match: "*", bits: 6, group_size: row}
 """
 MIXED = """
+lora: {slots: 1, max_rank: 1}
 context: 24
 tile: {rows: 4, inputs: 16}
 matrices:
@@ -98,8 +103,9 @@ SHAPES = {
         ),
         MIXED,
     ),
-    "drawn-1": (drawn(1), W6),
+    "drawn-1": (drawn(1), WIDE),
     "drawn-2": (drawn(2), COARSE),
+    "no-slots": (config(hidden_size=16, intermediate_size=20), BARE),
 }
 
 
@@ -112,3 +118,11 @@ def test_every_tap_equals(name: str, tmp_path: Path) -> None:
     comparison = assert_clean(*run(chip, "RandomTokens"), chip)
     assert len(comparison.tokens) >= 20
     assert comparison.elements > 1000
+    if chip.plan.lora_slots == 0:
+        assert "lora" not in (tmp_path / "chip" / "fabric" / "ep_layer_0.sv").read_text()
+        assert_clean(*run(chip, "HostErrors"), chip)
+        return
+    adapters = collection(chip.model, chip.plan)
+    outcome, comparison = run(chip, "AdapterSlots", module="verif.adapter_tests", adapters=adapters)
+    comparison = assert_clean(outcome, comparison, chip, adapters)
+    assert {count.adapter for count in comparison.sequences} == {None, *range(len(adapters))}

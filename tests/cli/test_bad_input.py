@@ -12,6 +12,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from etchproof import cli
+from etchproof.adapter import AdapterConfig, write_synthetic_adapter
+from etchproof.checkpoint import read_config
 from etchproof.sim.build import CACHE_ENV
 from etchproof.tools import VERILATOR_ENV
 from tests.cli.conftest import command
@@ -181,6 +183,84 @@ def test_site_that_is_not_on_the_chip(refused: Cli, model: Path, site: str, prob
     line = refused("cosim", model, "--inject", site)
     assert line.startswith("--inject")
     assert problem in line
+
+
+@pytest.fixture
+def adapter(model: Path, tmp_path: Path) -> Path:
+    """An adapter of v_proj, of rank 3."""
+    config = AdapterConfig(r=3, lora_alpha=3.0, target_modules=("v_proj",))
+    return write_synthetic_adapter(tmp_path / "adapter", read_config(model), config, 1)
+
+
+def change_config(folder: Path, **changes: object) -> None:
+    file = folder / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"use_dora": True}, "use_dora: "),
+        ({"bias": "all"}, "bias: "),
+        ({"lora_bias": True}, "lora_bias: "),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save: "),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights: "),
+        ({"init_lora_weights": "olora"}, "init_lora_weights: "),
+        ({"init_lora_weights": "loftq"}, "init_lora_weights: "),
+        ({"layer_replication": [[0, 1]]}, "layer_replication: "),
+        ({"target_modules": ["v_proj", "embed_tokens"]}, "target_modules: "),
+        ({"target_modules": ["lm_head"]}, "target_modules: "),
+        ({"r": 17}, "r: is 17 "),
+        ({"r": 2}, "lora_A.weight: "),
+    ],
+)
+@pytest.mark.parametrize("name", ["cosim", "quality"])
+def test_an_adapter_that_cannot_run(
+    refused: Cli, model: Path, adapter: Path, name: str, changes: dict[str, object], problem: str
+) -> None:
+    change_config(adapter, **changes)
+    line = refused(name, model, "--adapter", adapter)
+    assert line.startswith(f"{adapter}/adapter_")
+    assert problem in line
+
+
+def test_adapters_of_nowhere_and_of_another_model(
+    refused: Cli, model: Path, adapter: Path, stories260k: Path
+) -> None:
+    assert refused("cosim", model, "--adapter", "nowhere") == "nowhere: adapter folder not found"
+    line = refused("cosim", stories260k, "--adapter", adapter)
+    assert line.startswith(f"{adapter}/adapter_model.safetensors: ")
+    assert "was the adapter made for stories260k" in line or "lora_A" in line
+
+
+def test_an_adapter_is_refused_before_weights_are_drawn(
+    refused: Cli, shape: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_ENV, str(tmp_path / "cache"))
+    line = refused("cosim", "--shape", shape, "--random-weights", "1", "--adapter", adapter)
+    assert line.startswith(f"{adapter}/adapter_model.safetensors: ")
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("site", "problem"),
+    [
+        ("lora:0:model.layers.1.self_attn.v_proj.lora_B[16,2]^4", "element is outside [16,3]"),
+        ("lora:0:model.layers.1.self_attn.v_proj.lora_B[3,3]^4", "element is outside [16,3]"),
+        ("lora:0:model.layers.1.self_attn.v_proj.lora_A[0,48]^4", "element is outside [3,48]"),
+        ("lora:0:model.layers.1.self_attn.v_proj.lora_B[3,2]^16", "bit 16 of 16"),
+        ("lora:0:model.layers.3.self_attn.v_proj.lora_B[3,2]^4", "layer 3 of 3"),
+        ("lora:1:model.layers.1.self_attn.v_proj.lora_B[3,2]^4", "slot 1 is never loaded"),
+        ("lora:0:model.layers.1.self_attn.q_proj.lora_B[3,2]^4", "does not adapt this linear"),
+        ("lora:0:model.layers.1.self_attn.v_proj[3,2]^4", "is no site"),
+    ],
+)
+def test_site_that_is_in_no_sram(refused: Cli, model: Path, adapter: Path, site: str, problem: str) -> None:
+    line = refused("cosim", model, "--adapter", adapter, "--inject", site)
+    assert line.startswith("--inject")
+    assert problem in line
+    without = refused("cosim", model, "--inject", site)
+    assert "no adapter is loaded" in without or "is no site" in without
 
 
 def test_one_site_twice(refused: Cli, model: Path) -> None:

@@ -24,7 +24,8 @@ def shown(
         if (changes or {}).get((layer, tap)) != {}
     ]
     console = Console(file=io.StringIO(), width=PLAIN_WIDTH)
-    console.print(tap_table(counts, n_layers, 4, PLAIN_WIDTH))
+    wanted = dict.fromkeys(tap_plan(n_layers), 4)
+    console.print(tap_table(counts, n_layers, wanted, PLAIN_WIDTH))
     text = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
     assert max(map(len, text.splitlines())) <= PLAIN_WIDTH
     return {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}

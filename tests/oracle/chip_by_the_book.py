@@ -1,6 +1,7 @@
-"""The chip, recomputed by a third party who has the two pages, the ROM images and a prompt, and nothing else.
+"""The chip, recomputed by a third party who has the pages, the ROM images, an adapter's frame and a prompt, no more.
 
-Written from docs/numerics.md (sections are named below) and docs/rom-format.md alone. It imports neither etchproof nor
+Written from docs/numerics.md (sections are named below), docs/rom-format.md and docs/adapters.md, "On the chip",
+alone. It imports neither etchproof nor
 models, and must not: it is here to tell whether the pages say enough, and whether the golden model does what they say.
 All arithmetic is on Python integers, which do not overflow; numpy reads the image files. (The functions ``rope_...``
 and ``llama3_frequency`` say how two images were made; they were added when the page came to say it.)
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal, getcontext
@@ -333,11 +335,14 @@ def rsqrt(v: int) -> tuple[int, int]:
     return y, n
 
 
-def rom_linear(x: Vector, matrix: Linear, shift: int, bias_shift: int, width: int) -> Vector:
-    """Section 4."""
+def rom_linear(
+    x: Vector, matrix: Linear, shift: int, bias_shift: int, width: int, more: Vector | None = None
+) -> Vector:
+    """Section 4; ``more`` is what section 14 adds to the accumulators."""
     y = []
     for o, (codes, scales) in enumerate(zip(matrix.codes, matrix.scales, strict=True)):
         acc = matrix.bias[o] << bias_shift if matrix.bias is not None else 0
+        acc += more[o] if more is not None else 0
         for g, scale in enumerate(scales):
             group = slice(g * matrix.group, (g + 1) * matrix.group)
             acc += scale * sum(c * v for c, v in zip(codes[group], x[group], strict=True))
@@ -431,13 +436,75 @@ def greedy(logits: Vector) -> int:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# numerics.md section 14: adapters, and how one is written to the load port (adapters.md, "On the chip")
+
+
+@dataclass(frozen=True)
+class Lora:
+    """One linear of an adapter: a (r x inputs), b (outputs x r)."""
+
+    a: Matrix
+    b: Matrix
+    a_shift: int
+    b_shift: int
+
+    def products(self, x: Vector) -> tuple[Vector, Vector]:
+        """h and d of section 14."""
+        h = [sat(rs(sum(c * v for c, v in zip(row, x, strict=True)), self.a_shift), 16) for row in self.a]
+        return h, [sum(c * v for c, v in zip(row, h, strict=True)) for row in self.b]
+
+
+def read_frame(
+    words: Sequence[int], shapes: Mapping[str, tuple[int, int]], lanes: int
+) -> tuple[int, dict[tuple[int, str], Lora]]:
+    """The slot and the linears, by layer and name, of a frame of 32-bit words; ``shapes`` are (outputs, inputs)."""
+    magic, slot, length = words[:3]
+    assert magic == int.from_bytes(b"LORA", "little")
+    assert len(words) == length + 4
+    raw = b"".join(word.to_bytes(4, "little") for word in words[:-1])
+    assert zlib.crc32(raw) == words[-1]
+    found: dict[tuple[int, str], Lora] = {}
+    at = 3
+
+    def elements(count: int) -> Vector:
+        """Two of 16 bits in a word, the low half first."""
+        nonlocal at
+        halves = [half for word in words[at : at + count // 2] for half in (word & 0xFFFF, word >> 16)]
+        at += count // 2
+        return [half - ((half >> 15) << 16) for half in halves]  # two's complement
+
+    while at < length + 3:
+        head, shifts = words[at], words[at + 1]
+        at += 2
+        name, rank, layer = PROJECTIONS[head >> 24], head >> 16 & 0xFF, head & 0xFFFF
+        outputs, inputs = shapes[name]
+        in_blocks, out_blocks = -(-inputs // lanes), -(-outputs // lanes)
+        a = []
+        for _ in range(rank):
+            row = elements(in_blocks * lanes)
+            assert not any(row[inputs:]), "elements outside the matrix are zero"
+            a.append(row[:inputs])
+        b: Matrix = [[] for _ in range(out_blocks * lanes)]
+        for block in range(out_blocks):
+            for _ in range(rank):
+                for lane, value in enumerate(elements(lanes)):
+                    b[block * lanes + lane].append(value)
+        assert not any(value for row in b[outputs:] for value in row), "elements outside the matrix are zero"
+        assert (layer, name) not in found
+        assert shifts >> 16 == 0
+        found[layer, name] = Lora(a, b[:outputs], shifts & 0xFF, shifts >> 8)
+    assert at == length + 3
+    return slot, found
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # The chip
 
 
 class Chip:
-    """All layers, and the key/value cache of section 6."""
+    """All layers, and the key/value cache of section 6; one sequence, with the adapter of a frame or none."""
 
-    def __init__(self, folder: Path, facts: Facts) -> None:
+    def __init__(self, folder: Path, facts: Facts, frame: Sequence[int] | None = None) -> None:
         self.facts = facts
         self.roms = read_roms(folder)
         self.geometry = geometry = Geometry(facts, self.roms)
@@ -451,6 +518,7 @@ class Chip:
             "up_proj": (ffn, hidden),
             "down_proj": (hidden, ffn),
         }
+        self.loras = {} if frame is None else read_frame(frame, shapes, facts.tile_rows)[1]
         self.linears = {
             (layer, name): geometry.linear(layer, name, *shape)
             for layer in range(facts.layers)
@@ -498,7 +566,15 @@ class Chip:
 
         def linear(name: str, x: Vector, width: int) -> Vector:
             shift, bias_shift = words[f"{name}.shift"], words[f"{name}.bias_shift"]
-            return self._tap(layer, name, rom_linear(x, self.linears[layer, name], shift, bias_shift, width))
+            more = None
+            if (layer, name) in self.loras:
+                lora = self.loras[layer, name]
+                h, d = lora.products(x)
+                self._tap(layer, f"{name}.lora_a", h)
+                self._tap(layer, f"{name}.lora_b", d)
+                more = [value << lora.b_shift for value in d]
+            y = rom_linear(x, self.linears[layer, name], shift, bias_shift, width, more)
+            return self._tap(layer, name, y)
 
         x = norm("attn_norm", r)
         q, k, v = linear("q_proj", x, a), linear("k_proj", x, a), linear("v_proj", x, k_bits)
@@ -524,6 +600,6 @@ class Chip:
         return self._tap(layer, "mlp_residual", residual(r, y, words["down_proj.residual_shift"]))
 
 
-def recompute(folder: Path, facts: Facts, tokens: Sequence[int]) -> Taps:
-    """Every tap of every token, from the images in ``folder``."""
-    return Chip(folder, facts).run(tokens)
+def recompute(folder: Path, facts: Facts, tokens: Sequence[int], frame: Sequence[int] | None = None) -> Taps:
+    """Every tap of every token, from the images in ``folder`` and the frame of an adapter."""
+    return Chip(folder, facts, frame).run(tokens)

@@ -31,8 +31,9 @@ from etchproof.quantize import quantize_model
 from etchproof.quantized import QuantizedModel
 from etchproof.recipe import Recipe, load_recipe, resolve
 from etchproof.taps import HEAD_TAPS, LAYER_TAPS, TAIL_TAPS
-from models import chip, ops, rom
+from models import chip, lora, ops, rom
 from models.golden import Golden, greedy_token
+from tests.chip.adapters import drawn
 from tests.oracle import chip_by_the_book as book
 from tests.oracle.chip_by_the_book import Chip as Oracle
 from tests.oracle.chip_by_the_book import (
@@ -193,6 +194,7 @@ class Chip:
     facts: Facts
     tokens: list[int]
     golden: Taps
+    model: QuantizedModel = field(compare=False)
 
 
 @pytest.fixture(scope="session")
@@ -242,6 +244,43 @@ def test_every_tap_agrees_whatever_the_images_hold(
     taps = recompute(made.folder, made.facts, made.tokens)
     assert all(taps[key] == made.golden[key] for key in made.golden)
     assert made.golden != plain.golden
+
+
+@pytest.mark.parametrize("name", ["tiny", *CASES])
+def test_every_tap_agrees_with_an_adapter(chips: Callable[[str], Chip], name: str) -> None:
+    """From its frame, as the host writes it: ranks of their own, linears left out, every value and shift."""
+    made = chips(name)
+    plan = chip.plan(made.model.config, made.model.recipe)
+    keys = [(layer, linear) for layer in range(plan.n_layers) for linear in LAYER_MODULES]
+    ranks = {key: 1 + 5 * index % 16 for index, key in enumerate(keys) if index % 5 != 3}
+    adapter = drawn(made.model, plan, "drawn", ranks, seed=8)
+    frame = lora.load_frame(plan, adapter, slot=2).tolist()
+    taps = recompute(made.folder, made.facts, made.tokens, frame)
+    golden = _golden_taps(Golden(made.model, [adapter]), made.tokens, 0)
+    assert taps == golden
+    added = {(layer, f"{linear}.lora_{part}") for layer, linear in ranks for part in "ab"}
+    assert taps.keys() - made.golden.keys() == added
+    assert any(taps[key] != made.golden[key] for key in made.golden)
+    assert {2**15 - 1, -(2**15)} & {v for key in added for row in taps[key] for v in row}, "no h saturates"
+
+
+def test_a_flipped_bit_of_a_frame_is_seen(chips: Callable[[str], Chip]) -> None:
+    """By the checksum; and where that is made anew, in a tap, be the bit of an element or of a shift."""
+    made = chips("small")
+    plan = chip.plan(made.model.config, made.model.recipe)
+    one = drawn(made.model, plan, "drawn", {(0, "q_proj"): 2}, seed=4)
+    matrix = one.linears[0, "q_proj"]
+    matrix = replace(matrix, a_shift=12, b_shift=0, b=matrix.b // 256)  # nothing saturates
+    adapter = replace(one, linears={(0, "q_proj"): matrix})
+    frame = lora.load_frame(plan, adapter, slot=1).tolist()
+    taps = recompute(made.folder, made.facts, made.tokens, frame)
+    for at, bit in ((4, 1), (4, 9), (5, 15), (len(frame) - 4, 13)):
+        broken = [*frame]
+        broken[at] ^= 1 << bit
+        with pytest.raises(AssertionError):
+            recompute(made.folder, made.facts, made.tokens, broken)
+        broken[-1] = int(lora.checksum(np.array(broken[:-1], np.uint32)))
+        assert recompute(made.folder, made.facts, made.tokens, broken) != taps, (at, bit)
 
 
 def test_units_agree_where_no_checkpoint_goes() -> None:
@@ -370,7 +409,7 @@ def _make(
     write_images(folder, rom.images(model, chip.plan(checkpoint.config, recipe)))
     facts = _facts(checkpoint_folder / "config.json", recipe, checkpoint.config)
     tokens = np.random.default_rng(n_tokens).integers(0, facts.vocab, n_tokens).tolist()
-    return Chip(folder, facts, tokens, _golden_taps(Golden(model), tokens))
+    return Chip(folder, facts, tokens, _golden_taps(Golden(model), tokens), model)
 
 
 def _facts(config_json: Path, recipe: Recipe, config: ModelConfig) -> Facts:
@@ -397,7 +436,7 @@ def _facts(config_json: Path, recipe: Recipe, config: ModelConfig) -> Facts:
     )
 
 
-def _golden_taps(golden: Golden, tokens: Sequence[int]) -> Taps:
+def _golden_taps(golden: Golden, tokens: Sequence[int], adapter: int | None = None) -> Taps:
     """Golden's taps in the order of docs/numerics.md: of scores and softmax rows t = 0..p, then heads."""
     taps: Taps = {}
 
@@ -408,7 +447,7 @@ def _golden_taps(golden: Golden, tokens: Sequence[int]) -> Taps:
         else:  # (T, elements)
             taps[layer, tap] = value.tolist()
 
-    golden.forward(torch.tensor(tokens), observe=see)
+    golden.forward(torch.tensor(tokens), observe=see, adapter=adapter)
     return taps
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from etchproof.checkpoint.config import ModelConfig
-from etchproof.recipe import MatrixRule, Recipe, Tile
+from etchproof.recipe import Lora, MatrixRule, Recipe, Tile
 from etchproof.render import render
 from models import chip, fabric
 from tests.conftest import ROOT
@@ -29,10 +29,11 @@ PLAIN: Final[Design] = (
     Recipe(
         name="six",
         tile=Tile(rows=4, inputs=16),
+        lora=Lora(slots=0),
         matrices=(MatrixRule(match=("*",), bits=6, group_size=16),),
     ),
 )
-"""One layer, every size a multiple of the tile, one format."""
+"""One layer, every size a multiple of the tile, one format, no adapters."""
 
 MIXED: Final[Design] = (
     ModelConfig(
@@ -54,6 +55,7 @@ MIXED: Final[Design] = (
         activation_bits=8,
         kv_bits=8,
         tile=Tile(rows=4, inputs=16),
+        lora=Lora(slots=3, max_rank=5),
         matrices=(
             MatrixRule(match=("model.layers.1.*",), bits=3, group_size=32),
             MatrixRule(match=("lm_head", "*.o_proj"), bits=4, group_size="row"),
@@ -61,7 +63,8 @@ MIXED: Final[Design] = (
         ),
     ),
 )
-"""Two kinds of layer, padding everywhere, one key/value head, biases, groups wider than the tile."""
+"""Two kinds of layer, padding everywhere, one key/value head, biases, groups wider than the tile,
+slots for adapters."""
 
 DESIGNS: Final = {"plain": PLAIN, "mixed": MIXED}
 

@@ -29,6 +29,7 @@ CONFIGURATIONS = {
     "tiny": (ROOT / "models" / "tiny", "w6a16"),
     "awkward": (SHAPES / "awkward", str(SHAPES / "awkward" / "mixed.yaml")),
     "stories260k": (SHAPES / "stories260k", "w3w6a16"),
+    "no-lora": (SHAPES / "stories260k", str(SHAPES / "stories260k" / "no-lora.yaml")),
 }
 
 

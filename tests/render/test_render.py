@@ -133,6 +133,14 @@ def test_packages_come_first_and_control_files_last(tmp_path: Path) -> None:
     assert sorted(names) == sorted(path.name for path in (tmp_path / "out").iterdir())
 
 
+def test_a_chip_without_slots_has_no_hardware_for_adapters(tmp_path: Path) -> None:
+    without, beside = rendered_files(PLAIN, tmp_path / "a"), rendered_files(MIXED, tmp_path / "b")
+    for name in (b"ep_lora", b"adapter_clk", b"in_slot_i", b"lora_a"):
+        assert not any(name in content for content in without.values()), name
+        assert any(name in content for content in beside.values()), name
+    assert beside["ep_layer_0.sv"].count(b"ep_lora #(") == 7
+
+
 def test_equal_layers_are_one_module_and_different_ones_several(tmp_path: Path) -> None:
     config, recipe = MIXED
     mixed = chip.plan(config, recipe)

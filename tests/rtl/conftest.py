@@ -35,13 +35,14 @@ def make_bench(name: str, folder: Path, repo_root: Path, cache: Path) -> Build:
     """The simulator of a bench; strict, so that registers start at random values."""
     bench = BENCHES[name]
     units = {case.unit for case in bench.cases}
-    hardware = {"pkg": [], "roms": ["ep_rope_table", "ep_param_rom"]}
+    hardware = {"pkg": [], "lora": ["ep_lora", "ep_linear"], "roms": ["ep_rope_table", "ep_param_rom"]}
     modules = sorted({module for unit in units for module in hardware.get(unit, [f"ep_{unit}"])})
     written = "ep_tables_pkg.sv"
-    names = [written, "ep_pkg.sv", "ep_rom_pkg.sv", *(f"{module}.sv" for module in modules), "ep_tap.sv"]
+    sim_only = ["ep_rom_pkg.sv", "ep_sram_pkg.sv"]
+    names = [written, "ep_pkg.sv", *sim_only, *(f"{module}.sv" for module in modules), "ep_tap.sv"]
     (folder / written).write_text(_tables_package(), encoding="utf-8")
     for file in names[1:]:
-        where = "hw/sim" if file in ("ep_rom_pkg.sv", "ep_tap.sv") else "hw"
+        where = "hw/sim" if file in (*sim_only, "ep_tap.sv") else "hw"
         shutil.copyfile(repo_root / where / file, folder / file)
     for file in ("ut_driver.sv", *(f"ut_{unit}.sv" for unit in sorted(units))):
         shutil.copyfile(HERE / "sv" / file, folder / file)

@@ -19,7 +19,15 @@ from etchproof.sim.run import SimOutcome, simulate
 from etchproof.tools import find_verilator
 
 BENCHES = Path(__file__).parent / "benches"
-SOURCES = ("mini.vlt", "ep_tap.sv", "ep_host_bfm.sv", "mini_rom.sv", "mini_chip.sv", "mini_top.sv")
+SOURCES = (
+    "mini.vlt",
+    "ep_tap.sv",
+    "ep_host_bfm.sv",
+    "mini_rom.sv",
+    "mini_load.sv",
+    "mini_chip.sv",
+    "mini_top.sv",
+)
 
 RunMini = Callable[..., SimOutcome]
 

@@ -23,12 +23,17 @@ from etchproof.sim.golden import (
 )
 from etchproof.taps import TapKey, TokenArrays
 
-Predict = Callable[[Sequence[int], bool], Mapping[TapKey, TokenArrays]]
+Predict = Callable[[Sequence[int], bool, int | None], Mapping[TapKey, TokenArrays]]
 
 
 class Session:
     def __init__(self, predict: Predict) -> None:
-        self.predict = predict
+        self._predict = predict
+
+    def predict(
+        self, tokens: Sequence[int], first: bool, adapter: int | None = None
+    ) -> Mapping[TapKey, TokenArrays]:
+        return self._predict(tokens, first, adapter)
 
 
 def connect(session: Callable[[], GoldenSession]) -> GoldenClient:
@@ -64,7 +69,7 @@ taps = st.dictionaries(
 @given(st.lists(taps, max_size=4))
 def test_taps_arrive_as_they_are(answers: list[Mapping[TapKey, TokenArrays]]) -> None:
     left = iter(answers)
-    client = connect(lambda: Session(lambda tokens, first: next(left)))
+    client = connect(lambda: Session(lambda tokens, first, adapter: next(left)))
     client.wait_ready()
     for answer in answers:
         got = client.predict([1, 2], True)
@@ -81,16 +86,16 @@ def test_taps_arrive_as_they_are(answers: list[Mapping[TapKey, TokenArrays]]) ->
 def test_requests_arrive_as_they_are() -> None:
     asked = []
 
-    def predict(tokens: Sequence[int], first: bool) -> Mapping[TapKey, TokenArrays]:
-        asked.append((list(tokens), first))
+    def predict(tokens: Sequence[int], first: bool, adapter: int | None) -> Mapping[TapKey, TokenArrays]:
+        asked.append((list(tokens), first, adapter))
         return {(-1, "token"): np.array([[len(asked)]])}
 
     client = connect(lambda: Session(predict))
     assert client.plan == {"layers": 3}
     client.wait_ready()
-    assert int(client.predict((5, 7), True)[-1, "token"][0][0]) == 1
+    assert int(client.predict((5, 7), True, 1)[-1, "token"][0][0]) == 1
     assert int(client.predict([9], False)[-1, "token"][0][0]) == 2
-    assert asked == [([5, 7], True), ([9], False)]
+    assert asked == [([5, 7], True, 1), ([9], False, None)]
     client.close()
 
 
@@ -105,7 +110,7 @@ def test_a_model_that_cannot_be_made() -> None:
 
 
 def test_a_model_that_fails() -> None:
-    def predict(tokens: Sequence[int], first: bool) -> Mapping[TapKey, TokenArrays]:
+    def predict(tokens: Sequence[int], first: bool, adapter: int | None) -> Mapping[TapKey, TokenArrays]:
         raise LookupError("planted")
 
     client = connect(lambda: Session(predict))

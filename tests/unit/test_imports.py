@@ -44,9 +44,11 @@ LAYERS = (
         "stages as functions, what is asked for, then all in a row",
         (
             "etchproof.flow",
+            "etchproof.slots",
             "etchproof.request",
             "etchproof.watcher",
             "etchproof.profile",
+            "etchproof.record",
             "etchproof.cosim",
         ),
     ),

@@ -48,7 +48,11 @@ class Silent:
         self.heard.append(line)
 
     @contextmanager
-    def text(self, tokenizer: Tokenizer | None, prompt: Sequence[int]) -> Iterator[Callable[[int], None]]:
+    def text(
+        self, tokenizer: Tokenizer | None, prompt: Sequence[int], label: str | None = None
+    ) -> Iterator[Callable[[int], None]]:
+        if label is not None:
+            self.heard.append(label)
         yield lambda token: self.heard.append(f"{token}")
 
 
@@ -58,11 +62,11 @@ def test_the_clock_hands_everything_on() -> None:
     with clock.stage("import") as say:
         say("done")
     clock.busy("working")
-    with clock.text(None, [1]) as push:
+    with clock.text(None, [1], "base") as push:
         push(7)
     with pytest.raises(ZeroDivisionError), clock.stage("build"):
         _ = 1 / 0
-    assert watcher.heard == ["import", "done", "working", "7", "build"]
+    assert watcher.heard == ["import", "done", "working", "base", "7", "build"]
     assert list(clock.stages_s) == ["import"]
 
 

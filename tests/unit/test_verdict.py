@@ -10,14 +10,25 @@ from typing import Any
 
 import pytest
 
-from etchproof.compare import Comparison, Divergence, NamedFailure, TapCount, TokenRecord, tap_plan
+from etchproof.compare import (
+    Comparison,
+    Divergence,
+    LoadRecord,
+    NamedFailure,
+    SequenceCount,
+    TapCount,
+    TapKey,
+    TokenRecord,
+    tap_plan,
+)
 from etchproof.sim.build import Build
 from etchproof.sim.fabric import Fabric, make_fabric
 from etchproof.sim.results import Failure
 from etchproof.sim.run import SimOutcome
-from etchproof.verdict import Generation, check_fabric, generated, judge, read_comparison
+from etchproof.taps import LORA_TAPS
+from etchproof.verdict import Generation, Plan, check_fabric, generated, judge, read_comparison
 
-PLANNED = Generation(prompt=(1, 5), new_tokens=3, stop_tokens=(2,))
+PLANNED = Plan((Generation(prompt=(1, 5), new_tokens=3, stop_tokens=(2,)),))
 OUTCOME = SimOutcome("passed", 0, ("verif.tests.Generation",), (), 1.0, Path("results.xml"), Path("sim.log"))
 
 
@@ -37,6 +48,8 @@ def comparison(**changes: Any) -> Comparison:
     tokens = (token(0, 1, 8), token(1, 5, 7), token(2, 7, 6), token(3, 6, 9))
     fields = {
         "taps": counts(4),
+        "sequences": (sequence(0, None, len(changes.get("tokens", tokens))),),
+        "loads": (),
         "first_divergence": None,
         "tokens": tokens,
         "failures": (),
@@ -48,6 +61,13 @@ def comparison(**changes: Any) -> Comparison:
     return Comparison(**{**fields, **changes})
 
 
+def sequence(number: int, adapter: int | None, tokens: int, taps: int = len(tap_plan(2))) -> SequenceCount:
+    vectors = tokens * taps
+    return SequenceCount(
+        sequence=number, adapter=adapter, vectors=vectors, elements=8 * vectors, mismatches=0
+    )
+
+
 def counts(vectors: int) -> tuple[TapCount, ...]:
     return tuple(
         TapCount(layer=layer, tap=tap, vectors=vectors, elements=8 * vectors, mismatches=0)
@@ -56,7 +76,7 @@ def counts(vectors: int) -> tuple[TapCount, ...]:
 
 
 def names(
-    found: Comparison | None, outcome: SimOutcome = OUTCOME, planned: Generation = PLANNED, context: int = 4
+    found: Comparison | None, outcome: SimOutcome = OUTCOME, planned: Plan = PLANNED, context: int = 4
 ) -> list[str]:
     reasons = judge(comparison=found, outcome=outcome, planned=planned, n_layers=2, context=context)
     return [reason.name for reason in reasons]
@@ -114,6 +134,137 @@ def test_taps_that_were_not_all_compared(
 def test_nothing_compared() -> None:
     assert names(comparison(taps=())) == ["nothing_compared"]
     assert "nothing_compared" in names(comparison(taps=counts(0)))
+
+
+ADAPTED: frozenset[TapKey] = frozenset({(0, "v_proj"), (1, "down_proj")})
+LORA: tuple[TapKey, ...] = tuple(
+    (layer, tap) for layer, linear in sorted(ADAPTED) for tap in LORA_TAPS[linear]
+)
+SWAPPED = Plan(
+    (
+        Generation((1,), 2),
+        Generation((1, 5), 1, adapter=0),
+        Generation((1,), 1, adapter=1),
+        Generation((3,), 2, adapter=0),
+    ),
+    loads=((0, 0), (1, 1)),
+    adapted=(ADAPTED, frozenset({(0, "v_proj")})),
+)
+
+
+def load(adapter: int | None, slot: int, **changes: int) -> LoadRecord:
+    fields = {"adapter": adapter, "slot": slot, "words": 9, "status": 0, "cycles": 9, "stalled": False}
+    return LoadRecord.model_validate({**fields, **changes})
+
+
+def swapped(**changes: Any) -> Comparison:
+    """Two tokens of each sequence but the third, which has one."""
+    ins = ((0, 1, 4), (0, 4, 6), (1, 1, 5), (1, 5, 6), (2, 1, 9), (3, 3, 1), (3, 1, 2))
+    tokens = []
+    for number, token_in, token_out in ins:
+        position = sum(token.sequence == number for token in tokens)
+        tokens.append(token(position, token_in, token_out, sequence=number))
+    vectors = {key: 7 for key in tap_plan(2)} | {key: 4 for key in LORA} | dict.fromkeys(LORA_OF_BOTH, 5)
+    base = len(tap_plan(2))
+    return comparison(
+        **{
+            "tokens": tuple(tokens),
+            "taps": tuple(
+                TapCount(layer=layer, tap=tap, vectors=vectors[layer, tap], elements=99, mismatches=0)
+                for layer, tap in tap_plan(2, ADAPTED)
+            ),
+            "sequences": (
+                sequence(0, None, 2),
+                sequence(1, 0, 2, base + 4),
+                sequence(2, 1, 1, base + 2),
+                sequence(3, 0, 2, base + 4),
+            ),
+            "loads": (load(0, 0), load(1, 1)),
+            **changes,
+        }
+    )
+
+
+LORA_OF_BOTH: tuple[TapKey, ...] = tuple((0, tap) for tap in LORA_TAPS["v_proj"])
+
+
+class TestAdapters:
+    def test_clean(self) -> None:
+        assert names(swapped(), planned=SWAPPED) == []
+        assert [generated(swapped(), SWAPPED, number) for number in range(4)] == [(4, 6), (6,), (9,), (1, 2)]
+
+    @pytest.mark.parametrize("key", [*LORA, (0, "v_proj"), (1, "mlp_residual")])
+    @pytest.mark.parametrize("by", [-1, 1])
+    def test_a_tap_too_few_or_too_many(self, key: TapKey, by: int) -> None:
+        """As many as the tokens of the sequences that have it: an adapter's taps are not those of the base."""
+        taps = tuple(
+            count.model_copy(update={"vectors": count.vectors + by * ((count.layer, count.tap) == key)})
+            for count in swapped().taps
+        )
+        assert names(swapped(taps=taps), planned=SWAPPED) == ["taps_missing"]
+
+    def test_the_adapters_taps_are_not_there(self) -> None:
+        taps = tuple(count for count in swapped().taps if ".lora_" not in count.tap)
+        assert names(swapped(taps=taps), planned=SWAPPED) == ["taps_missing"]
+
+    def test_an_adapters_taps_where_none_runs(self) -> None:
+        taps = tuple(
+            TapCount(layer=layer, tap=tap, vectors=4, elements=32, mismatches=0)
+            for layer, tap in tap_plan(2, ADAPTED)
+        )
+        assert names(comparison(taps=taps)) == ["taps_missing"]
+
+    @pytest.mark.parametrize("number", range(4))
+    @pytest.mark.parametrize("change", [{"vectors": 1}, {"vectors": 10_000}, {"sequence": 7}])
+    def test_a_sequence_that_was_not_compared_in_full(self, number: int, change: dict[str, int]) -> None:
+        """Even where the sum over sequences is right."""
+        held = list(swapped().sequences)
+        held[number] = held[number].model_copy(update=change)
+        assert "taps_missing" in names(swapped(sequences=tuple(held)), planned=SWAPPED)
+
+    @pytest.mark.parametrize(("number", "adapter"), [(0, 0), (1, None), (1, 1), (2, 0), (3, None)])
+    def test_another_adapter_than_planned(self, number: int, adapter: int | None) -> None:
+        held = list(swapped().sequences)
+        held[number] = held[number].model_copy(update={"adapter": adapter})
+        assert names(swapped(sequences=tuple(held)), planned=SWAPPED) == ["tokens"]
+
+    @pytest.mark.parametrize(
+        "loads",
+        [
+            (),
+            (load(0, 0),),
+            (load(1, 1), load(0, 0)),
+            (load(0, 0), load(1, 2)),
+            (load(0, 0), load(None, 1)),
+            (load(0, 0), load(1, 1, status=7)),
+            (load(0, 0), load(1, 1), load(0, 0)),
+        ],
+    )
+    def test_loads_that_are_not_those_planned(self, loads: tuple[LoadRecord, ...]) -> None:
+        assert names(swapped(loads=loads), planned=SWAPPED) == ["loads"]
+
+    @pytest.mark.parametrize("drop", [0, 2, 3, 6])
+    def test_a_token_is_missing(self, drop: int) -> None:
+        tokens = swapped().tokens
+        found = names(swapped(tokens=(*tokens[:drop], *tokens[drop + 1 :])), planned=SWAPPED)
+        assert found[0] == "tokens"
+
+    def test_sequences_in_another_order(self) -> None:
+        tokens = swapped().tokens
+        assert "tokens" in names(swapped(tokens=(*tokens[5:], *tokens[:5])), planned=SWAPPED)
+
+    def test_a_divergence_names_its_sequence(self) -> None:
+        first = Divergence(sequence=2, token=0, layer=0, tap="v_proj.lora_a", element=3, expected=5, got=4)
+        reasons = judge(
+            comparison=swapped(first_divergence=first),
+            outcome=OUTCOME,
+            planned=SWAPPED,
+            n_layers=2,
+            context=4,
+        )
+        assert [reason.message for reason in reasons] == [
+            "0 elements differ, the first at v_proj.lora_a of layer 0, token 0 of sequence 2"
+        ]
 
 
 def test_mismatch_and_the_testbenchs_own_verdict_are_one_reason() -> None:

@@ -140,12 +140,21 @@ def cosim(
             "--out", metavar="DIR", help="Run folder, new or empty. Default: runs/TIME-MODEL-RECIPE."
         ),
     ] = None,
+    adapter: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--adapter",
+            metavar="DIR",
+            help="LoRA adapter in PEFT form: the base runs, then it, then swaps between them. Repeatable.",
+        ),
+    ] = None,
     inject: Annotated[
         list[str] | None,
         typer.Option(
             "--inject",
             metavar="SITE",
-            help="Invert a bit that only the simulator reads, as rom:model.layers.2.mlp.down_proj[17,5]^1. Repeatable.",
+            help="Invert a bit that only the simulator sees, as rom:model.layers.2.mlp.down_proj[17,5]^1, or in an "
+            "adapter's SRAM as lora:0:model.layers.1.self_attn.v_proj.lora_B[3,2]^4. Repeatable.",
         ),
     ] = None,
     dump_taps: Annotated[
@@ -189,6 +198,7 @@ def cosim(
             prompt_ids=prompt_ids,
             tokens=tokens,
             out=out,
+            adapters=tuple(adapter or ()),
             inject=tuple(inject or ()),
             dump_taps=dump_taps,
             seed=seed,
@@ -219,6 +229,10 @@ def quality(
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the sampled text.")] = 2,
+    adapter: Annotated[
+        list[Path] | None,
+        typer.Option("--adapter", metavar="DIR", help="Also measure it with this LoRA adapter. Repeatable."),
+    ] = None,
     context: _Context = None,
     project: _Project = None,
     debug: _Debug = False,
@@ -237,6 +251,7 @@ def quality(
             length=length,
             seed=seed,
             context=context,
+            adapters=tuple(adapter or ()),
         )
 
     return Action(run, debug)

@@ -56,6 +56,7 @@ class Progress:
         self._console = console
         self._status = console.status("") if console.is_terminal else None
         self._name = ""
+        self._between = "\n"
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[[str], None]]:
@@ -90,13 +91,18 @@ class Progress:
             self._status.update(Text(f"{self._name}: {line}"))
 
     @contextmanager
-    def text(self, tokenizer: Tokenizer | None, prompt: Sequence[int]) -> Iterator[Callable[[int], None]]:
-        """The prompt, then the text that continues it; ids where there is no tokenizer."""
+    def text(
+        self, tokenizer: Tokenizer | None, prompt: Sequence[int], label: str | None = None
+    ) -> Iterator[Callable[[int], None]]:
+        """What runs, if there is a choice; the prompt, then the text that continues it; ids without a tokenizer."""
         if self._status:
             self._status.stop()
         write = self._write
         stream = tokenizer.stream(after=prompt) if tokenizer else None
-        write("\n", "")
+        write(self._between, "")
+        self._between = ""  # one empty line between texts
+        if label is not None:
+            write(f"[{label}] ", "cyan")
         write(tokenizer.decode(prompt) if tokenizer else " ".join(map(str, prompt)), "dim")
 
         def push(token: int) -> None:

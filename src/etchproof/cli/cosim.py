@@ -76,6 +76,7 @@ def rerun_command(request: CosimRequest, prompt: Sequence[int]) -> str:
         words.append(f"--prompt-ids={','.join(map(str, prompt))}")
     words += [f"--tokens={request.tokens}", f"--seed={request.seed}", f"--build={request.kind}"]
     words.append(f"--timeout={request.timeout_s:g}")
+    words += [f"--adapter={folder.absolute()}" for folder in request.adapters]
     words += [f"--inject={site}" for site in request.inject]
     if request.context is not None:
         words.append(f"--context={request.context}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from etchproof import flow
+from etchproof import flow, slots
 from etchproof.cli.console import Progress, make_console
 from etchproof.errors import InputError
 from etchproof.project import find_project, load_project
@@ -34,6 +35,7 @@ def run_quality(
     length: int | None,
     seed: int,
     context: int | None,
+    adapters: Sequence[Path] = (),
 ) -> int:
     """Always 0: quality is a measurement, not a verdict."""
     found = load_project(project) if project else find_project()
@@ -47,19 +49,27 @@ def run_quality(
             length = min(LENGTH, design.context)
         if length > design.context:
             raise InputError(f"is {length}, the chip's context holds {design.context}", key="--length")
-        say(design.checkpoint.name)
+        found_adapters = slots.read_adapters(found, design.checkpoint.config, design.recipe, adapters)
+        say(", ".join([design.checkpoint.name, *(adapter.name for adapter in found_adapters)]))
     with progress.stage("quantize") as say:
-        quantized = flow.quantize_design(design, flow.cache_folder(), progress.busy)
+        cache = flow.cache_folder()
+        quantized = flow.quantize_design(design, cache, progress.busy)
+        folder = flow.quantized_folder(cache)
+        loaded = slots.prepare(design, quantized, found_adapters, folder, progress.busy)
+        golden = flow.make_golden(design, quantized, [adapter.quantized for adapter in loaded])
         say(design.recipe.name)
-    with progress.stage("sample") as say:
-        text = sample_text(design.checkpoint, sequences, length, seed)
-        say(f"{sequences} x {length} tokens of the float model's own, seed {seed}")
-    with progress.stage("measure") as say:
-        checkpoint = design.checkpoint
-        report = measure(
-            FloatModel(checkpoint.config, checkpoint.tensor), flow.make_golden(design, quantized), text
-        )
-        say(f"{report.tokens:,} positions, {len(report.taps)} taps")
+    checkpoint = design.checkpoint
+    reports = []
+    for index, adapter in ((None, None), *enumerate(found_adapters)):
+        what = "" if not found_adapters else "base: " if adapter is None else f"{adapter.name}: "
+        with progress.stage("sample") as say:
+            text = sample_text(checkpoint, sequences, length, seed, adapter)
+            say(f"{what}{sequences} x {length} tokens of the float model's own, seed {seed}")
+        with progress.stage("measure") as say:
+            float_model = FloatModel(checkpoint.config, checkpoint.tensor, adapter=adapter)
+            reports.append(measure(float_model, golden, text, index))
+            say(f"{what}{reports[-1].tokens:,} positions, {len(reports[-1].taps)} taps")
+    report = reports[0].model_copy(update={"adapters": tuple(reports[1:])})
     if out is not None:
         out.write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
     print_quality(console, report)
@@ -67,18 +77,25 @@ def run_quality(
 
 
 def print_quality(console: Console, report: QualityReport) -> None:
-    """The distribution's numbers, then the taps with the most noise and the most bias."""
-    console.print()
-    for name, value in (
-        ("perplexity", f"{report.perplexity_golden:.4f} golden, {report.perplexity_float:.4f} float"),
-        (
-            "KL(float || golden)",
-            f"{report.kl_mean:.6f} mean, {report.kl_p99:.6f} 99 %, {report.kl_max:.6f} largest",
-        ),
-        ("same top-1", f"{100 * report.same_top1:.2f} % of {report.tokens:,} positions"),
-    ):
-        console.print(f"{name:<20} {value}")
-    console.print()
+    """For the base, then each adapter: the distribution's numbers, then the taps with the most noise and bias."""
+    for one in (report, *report.adapters):
+        console.print()
+        if report.adapters:
+            console.print(Text(one.adapter or "base", style="bold"))
+        for name, value in (
+            ("perplexity", f"{one.perplexity_golden:.4f} golden, {one.perplexity_float:.4f} float"),
+            (
+                "KL(float || golden)",
+                f"{one.kl_mean:.6f} mean, {one.kl_p99:.6f} 99 %, {one.kl_max:.6f} largest",
+            ),
+            ("same top-1", f"{100 * one.same_top1:.2f} % of {one.tokens:,} positions"),
+        ):
+            console.print(f"{name:<20} {value}")
+        console.print()
+        console.print(_worst(one))
+
+
+def _worst(report: QualityReport) -> Table:
     noisy = sorted(
         (tap for tap in report.taps if tap.sqnr_db is not None), key=lambda tap: tap.sqnr_db or 0.0
     )
@@ -88,7 +105,7 @@ def print_quality(console: Console, report: QualityReport) -> None:
         table.add_column(heading, justify="left" if heading[0] == "l" else "right")
     for low, high in zip(noisy[:_WORST], biased[:_WORST], strict=False):
         table.add_row(_name(low), f"{low.sqnr_db:.1f}", _name(high), f"{high.bias:+.1f}")
-    console.print(table)
+    return table
 
 
 def _name(tap: TapQuality) -> Text:

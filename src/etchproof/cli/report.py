@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from rich import box
@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from etchproof.compare import TapCount
+from etchproof.compare import TapCount, tap_plan
 from etchproof.cosim import Outcome
-from etchproof.result import ProfileRecord, RunResult
-from etchproof.taps import HEAD_TAPS, LAYER_TAPS, TAIL_TAPS
+from etchproof.result import AdapterRecord, ProfileRecord, RunResult
+from etchproof.taps import ADAPTED_LAYER_TAPS, HEAD_TAPS, LORA_TAPS, TAIL_TAPS, TapKey, module_name
 
 EQUAL: Final = "."
 MISSING: Final = "none"
@@ -23,7 +23,9 @@ _MAX_REASONS: Final = 8
 def print_report(console: Console, outcome: Outcome) -> None:
     """Table, totals, verdict, and where to go from there."""
     result = outcome.result
-    console.print(tap_table(result.taps, outcome.n_layers, result.tokens_fed, console.width))
+    console.print(
+        tap_table(result.taps, outcome.n_layers, wanted_vectors(result, outcome.n_layers), console.width)
+    )
     console.print()
     for line in summary(result):
         console.print(line, soft_wrap=True)
@@ -38,14 +40,29 @@ def print_report(console: Console, outcome: Outcome) -> None:
         console.print(memory(result.profile))
 
 
-def tap_table(taps: Sequence[TapCount], n_layers: int, tokens: int, width: int) -> Table:
+def wanted_vectors(result: RunResult, n_layers: int) -> dict[TapKey, int]:
+    """How many vectors of each tap there have to be: an adapter's are those of its own sequences."""
+    wanted = dict.fromkeys(tap_plan(n_layers), result.tokens_fed)
+    for sequence in result.sequences:
+        ranks = {} if sequence.adapter is None else result.adapters[sequence.adapter].ranks
+        for layer in range(n_layers):
+            for linear, taps in LORA_TAPS.items():
+                if module_name(layer, linear) in ranks:
+                    for tap in taps:
+                        wanted[layer, tap] = wanted.get((layer, tap), 0) + sequence.tokens_fed
+    return wanted
+
+
+def tap_table(taps: Sequence[TapCount], n_layers: int, wanted: Mapping[TapKey, int], width: int) -> Table:
     """A row per operation, in dataflow order; a column per layer with its mismatches, as far as they fit.
 
     Args:
-        tokens: that were fed; a tap with fewer vectors is incomplete.
+        wanted: vectors that there have to be of each tap; a tap with fewer is incomplete, one that is not named is
+            not there.
     """
     counts = {(count.layer, count.tap): count for count in taps}
-    columns = [[_cell(counts.get((layer, tap)), tokens) for tap in LAYER_TAPS] for layer in range(n_layers)]
+    rows = [tap for tap in ADAPTED_LAYER_TAPS if any((layer, tap) in wanted for layer in range(n_layers))]
+    columns = [[_cell((layer, tap), counts, wanted) for tap in rows] for layer in range(n_layers)]
     widths = [
         max(len(f"{layer}"), *(len(cell.plain) for cell in column)) for layer, column in enumerate(columns)
     ]
@@ -60,25 +77,31 @@ def tap_table(taps: Sequence[TapCount], n_layers: int, tokens: int, width: int) 
     else:
         table.add_column("layers that differ", overflow="ellipsis", no_wrap=True)
     for tap in HEAD_TAPS:
-        table.add_row(*_row(tap, [counts.get((-1, tap))], tokens))
-    for row, tap in enumerate(LAYER_TAPS):
+        table.add_row(*_row(tap, [(-1, tap)], counts, wanted))
+    for row, tap in enumerate(rows):
         cells = [column[row] for column in columns]
         if not fits:
-            cells = [Text(_layers([n for n, cell in enumerate(cells) if cell.plain != EQUAL]), style="red")]
-        table.add_row(*_row(tap, [counts.get((layer, tap)) for layer in range(n_layers)], tokens), *cells)
+            differing = [number for number, cell in enumerate(cells) if cell.plain not in (EQUAL, "")]
+            cells = [Text(_layers(differing), style="red")]
+        keys = [(layer, tap) for layer in range(n_layers) if (layer, tap) in wanted]
+        table.add_row(*_row(tap, keys, counts, wanted), *cells)
     for tap in TAIL_TAPS:
-        table.add_row(*_row(tap, [counts.get((-1, tap))], tokens))
+        table.add_row(*_row(tap, [(-1, tap)], counts, wanted))
     return table
 
 
 def summary(result: RunResult) -> list[Text]:
     """What was compared, in numbers."""
     sim = result.sim
-    generated = len(result.generated_tokens)
+    generated = sum(len(sequence.generated_tokens) for sequence in result.sequences)
+    prompts = sum(len(sequence.prompt_tokens) for sequence in result.sequences)
     stopped = ", ended by a stop token" if result.stopped_by == "stop_token" else ""
+    many = f" in {len(result.sequences)} sequences" if len(result.sequences) > 1 else ""
+    of_prompts = "of the prompts" if many else "of the prompt"
     return [
+        *(_adapter(adapter) for adapter in result.adapters),
         Text(
-            f"tokens   {len(result.prompt_tokens)} of the prompt, {generated} generated{stopped}; "
+            f"tokens   {prompts} {of_prompts}, {generated} generated{many}{stopped if not many else ''}; "
             f"{sim.cycles:,} cycles, {sim.cycles_per_token:,.0f} per token"
         ),
         Text(
@@ -90,6 +113,16 @@ def summary(result: RunResult) -> list[Text]:
             f"{result.mismatches:,} mismatches"
         ),
     ]
+
+
+def _adapter(adapter: AdapterRecord) -> Text:
+    """Where an adapter lay, and how it came there."""
+    loads = adapter.loads
+    times = {1: "loaded once", 2: "loaded twice"}.get(len(loads), f"loaded {len(loads)} times")
+    first = f": {loads[0].words:,} words, {loads[0].cycles:,} cycles" if loads else ""
+    wrong = next((load for load in loads if load.status), None)
+    status = f", status {wrong.status}" if wrong else ""
+    return Text(f"adapter  {adapter.name} in slot {adapter.slot}, {times}{first}{status}")
 
 
 def verdict(result: RunResult) -> list[Text]:
@@ -104,6 +137,8 @@ def verdict(result: RunResult) -> list[Text]:
     lines = [Text("FAIL", style="bold red").append(f"     {what}", style="not bold default")]
     if first := result.first_divergence:
         where = f"layer {first.layer} {first.tap}" if first.layer >= 0 else first.tap
+        if len(result.sequences) > 1:
+            where = f"{where} of sequence {first.sequence} ({_what(result, first.sequence)})"
         lines.append(
             Text(
                 f"first    {where}, element {first.element} at position {first.token}: "
@@ -115,6 +150,12 @@ def verdict(result: RunResult) -> list[Text]:
     if len(result.reasons) > _MAX_REASONS:
         lines.append(Text(f"         and {len(result.reasons) - _MAX_REASONS} more in run.json"))
     return lines
+
+
+def _what(result: RunResult, sequence: int) -> str:
+    """What runs in a sequence."""
+    adapter = result.sequences[sequence].adapter if sequence < len(result.sequences) else None
+    return "base" if adapter is None else result.adapters[adapter].name
 
 
 def profile_table(profile: ProfileRecord) -> Table:
@@ -144,27 +185,33 @@ def memory(profile: ProfileRecord) -> str:
     )
 
 
-def _row(tap: str, counts: Sequence[TapCount | None], tokens: int) -> list[Text]:
+def _row(
+    tap: str, keys: Sequence[TapKey], counts: Mapping[TapKey, TapCount], wanted: Mapping[TapKey, int]
+) -> list[Text]:
     """The first columns of a row, summed over layers."""
-    found = [count for count in counts if count is not None]
+    found = [counts[key] for key in keys if key in counts]
     vectors, elements = sum(count.vectors for count in found), sum(count.elements for count in found)
     mismatches = sum(count.mismatches for count in found)
+    complete = vectors == sum(wanted[key] for key in keys) and vectors
     return [
         Text(tap),
-        Text(f"{len(counts)}" if tap in LAYER_TAPS else ""),
-        Text(f"{vectors:,}", style="" if vectors == tokens * len(counts) and vectors else "bold red"),
+        Text(f"{len(keys)}" if tap in ADAPTED_LAYER_TAPS else ""),
+        Text(f"{vectors:,}", style="" if complete else "bold red"),
         Text(f"{elements:,}"),
         Text(f"{mismatches:,}", style="bold red" if mismatches else ""),
     ]
 
 
-def _cell(count: TapCount | None, tokens: int) -> Text:
-    """One tap of one layer."""
+def _cell(key: TapKey, counts: Mapping[TapKey, TapCount], wanted: Mapping[TapKey, int]) -> Text:
+    """One tap of one layer; empty where the layer has none."""
+    if key not in wanted:
+        return Text("")
+    count = counts.get(key)
     if count is None or count.vectors == 0:
         return Text(MISSING, style="bold red")
     if count.mismatches:
         return Text(f"{count.mismatches}", style="bold red")
-    return Text(EQUAL, style="green") if count.vectors == tokens else Text("short", style="bold red")
+    return Text(EQUAL, style="green") if count.vectors == wanted[key] else Text("short", style="bold red")
 
 
 def _layers(numbers: Sequence[int]) -> str:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from etchproof.lazy import lazy_names
+from etchproof.quantize.adapter_store import load_quantized_adapter, quantize_adapter_cached, save_adapter
 from etchproof.quantize.store import (
     QUANTIZER_VERSION,
     content_sha256,
@@ -13,6 +14,7 @@ from etchproof.quantize.store import (
 )
 
 if TYPE_CHECKING:
+    from etchproof.quantize.adapter import quantize_adapter
     from etchproof.quantize.calibrate import CalibrationText, calibration_text, sample_text
     from etchproof.quantize.dequantized import dequantized_model
     from etchproof.quantize.matrix import dequantize, quantize_matrix
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy_names(
     __name__,
     {
+        "quantize_adapter": "adapter",
         **dict.fromkeys(("CalibrationText", "calibration_text", "sample_text"), "calibrate"),
         "dequantized_model": "dequantized",
         **dict.fromkeys(("dequantize", "quantize_matrix"), "matrix"),
@@ -37,9 +40,13 @@ __all__ = [
     "dequantized_model",
     "is_cached",
     "load_quantized",
+    "load_quantized_adapter",
+    "quantize_adapter",
+    "quantize_adapter_cached",
     "quantize_cached",
     "quantize_matrix",
     "quantize_model",
     "sample_text",
+    "save_adapter",
     "save_quantized",
 ]

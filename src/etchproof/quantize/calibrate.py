@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from etchproof.adapter import Adapter
 from etchproof.checkpoint import Checkpoint, ModelConfig
 from etchproof.checkpoint.tensors import EMBEDDING
 from etchproof.quantize.layerwise import rms_norm, run_layer
@@ -54,8 +55,13 @@ def calibration_text(checkpoint: Checkpoint, recipe: Recipe) -> CalibrationText:
     return CalibrationText(sample_text(checkpoint, wanted.sequences, length, wanted.seed), wanted.seed)
 
 
-def sample_text(checkpoint: Checkpoint, sequences: int, length: int, seed: int) -> Tensor:
+def sample_text(
+    checkpoint: Checkpoint, sequences: int, length: int, seed: int, adapter: Adapter | None = None
+) -> Tensor:
     """``sequences`` texts drawn from the checkpoint itself (``etchproof.reference.sample``), (sequences, length) int64.
+
+    Args:
+        adapter: that is on while it writes.
 
     Raises:
         InputError: ``length`` is beyond the context.
@@ -65,7 +71,7 @@ def sample_text(checkpoint: Checkpoint, sequences: int, length: int, seed: int) 
         config = config.model_copy(update={"bos_token_id": 0})
     weights = sum(math.prod(shape) for shape in checkpoint.weights.shapes.values())
     dtype = torch.float64 if weights <= _FLOAT64_WEIGHTS else torch.float32
-    return sample(FloatModel(config, checkpoint.tensor, dtype), sequences, length, seed)
+    return sample(FloatModel(config, checkpoint.tensor, dtype, adapter), sequences, length, seed)
 
 
 def _random_text(config: ModelConfig, sequences: int, length: int, seed: int) -> Tensor:

@@ -1,7 +1,9 @@
-// The C++ side of a simulation: taps out of the chip into a block of memory, ROM images into the chip.
+// The C++ side of a simulation: taps out of the chip into a block of memory, ROM images into the chip, words for its load
+// port, a back door into its SRAMs.
 //
-// RTL calls ep_tap_write_* and ep_rom_load_* (DPI-C); Python calls the ep_sink_* functions through ctypes
-// (src/etchproof/sim/sink.py), which is why the simulator is linked with -rdynamic. One thread, no locks.
+// RTL calls ep_tap_write_*, ep_rom_load_*, ep_load_word and ep_sram_open (DPI-C); Python calls the ep_sink_*, ep_load_*
+// and ep_sram_* functions through ctypes (src/etchproof/sim/sink.py, load_port.py), which is why the simulator is linked
+// with -rdynamic. One thread, no locks.
 //
 // Every open array is read where Verilator keeps it: row-major, each element in the smallest of 1, 2, 4 or 8 bytes
 // that holds it, bits above its width zero. svGetArrayPtr gives null for arrays of `logic`, hence the Verilator header.
@@ -22,6 +24,7 @@
 #include <sstream>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "svdpi.h"
 #include "verilated.h"
@@ -52,6 +55,13 @@ struct Image {
     uint64_t loads = 0;
 };
 
+// A memory of the chip where Verilator keeps it.
+struct Sram {
+    void* data;
+    uint64_t words;
+    uint64_t lanes;
+};
+
 struct Sink {
     uint8_t* base = nullptr;
     uint64_t capacity = 0;
@@ -63,6 +73,8 @@ struct Sink {
     bool index_read = false;
     std::map<std::pair<int, std::string>, Image> images;
     std::string unloaded;  // what ep_sink_unloaded returns
+    std::vector<uint32_t> load_words;  // what the host sends next to the load port
+    std::map<std::pair<int, std::string>, Sram> srams;
 };
 
 Sink sink;
@@ -271,6 +283,26 @@ extern "C" void ep_rom_load(int layer, const char* name, const svOpenArrayHandle
     if (++image.loads > 1 && layer >= 0) fail("image_repeated", key + " is loaded by two ROMs");
 }
 
+// The host's word at `index`.
+extern "C" unsigned ep_load_word(unsigned index) {
+    if (index < sink.load_words.size()) return sink.load_words[index];
+    fail("load_words", "word " + std::to_string(index) + " of " + std::to_string(sink.load_words.size()));
+    return 0;
+}
+
+// Shows an SRAM of 16-bit elements to Python; it stays where it is as long as the simulation lives.
+extern "C" void ep_sram_open(int layer, const char* name, const svOpenArrayHandle data) {
+    const VerilatedDpiOpenVar* const array = static_cast<const VerilatedDpiOpenVar*>(data);
+    const uint64_t words = static_cast<uint64_t>(array->elements(1));
+    const uint64_t lanes = static_cast<uint64_t>(array->elements(2));
+    if (array->entBits() != 16 || array->totalSize() != words * lanes * 2) {
+        return fail("sram_width", image_name(layer, name) + " is not of 16-bit elements");
+    }
+    if (!sink.srams.emplace(std::make_pair(layer, std::string{name}), Sram{array->datap(), words, lanes}).second) {
+        fail("sram_repeated", image_name(layer, name) + " is opened twice");
+    }
+}
+
 // The standard wants one type of argument for each C name (IEEE 1800-2017, 35.5.4), so every element width, and for
 // ROMs every number of dimensions and signedness, has a name of its own: ep_tap_write_16, ep_rom_load_6_3 (6 bits,
 // 3 dimensions), ep_rom_load_s6_3 (the same, for a ROM of signed elements).
@@ -324,4 +356,21 @@ extern "C" const char* ep_sink_unloaded() {
         if (!image.loads) sink.unloaded += std::to_string(key.first) + " " + key.second + "\n";
     }
     return sink.unloaded.c_str();
+}
+
+// The words that the load port's host sends from now on.
+extern "C" void ep_load_set(const uint32_t* words, uint64_t count) { sink.load_words.assign(words, words + count); }
+
+extern "C" const uint32_t* ep_load_get(uint64_t* count) {
+    *count = sink.load_words.size();
+    return sink.load_words.data();
+}
+
+// Where an SRAM lies, int16 [words][lanes]; null when there is none of that name.
+extern "C" void* ep_sram_find(int layer, const char* name, uint64_t* words, uint64_t* lanes) {
+    const auto entry = sink.srams.find({layer, name});
+    if (entry == sink.srams.end()) return nullptr;
+    *words = entry->second.words;
+    *lanes = entry->second.lanes;
+    return entry->second.data;
 }

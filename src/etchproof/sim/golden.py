@@ -39,8 +39,14 @@ class GoldenError(EtchproofError):
 class GoldenSession(Protocol):
     """Sequences of tokens through a golden model, one at a time."""
 
-    def predict(self, tokens: Sequence[int], first: bool) -> Mapping[TapKey, TokenArrays]:
-        """Every tap of consecutive tokens; ``first`` when they open a sequence."""
+    def predict(
+        self, tokens: Sequence[int], first: bool, adapter: int | None = None
+    ) -> Mapping[TapKey, TokenArrays]:
+        """Every tap of consecutive tokens; ``first`` when they open a sequence, which keeps the adapter named then.
+
+        Args:
+            adapter: index of the adapters that the model was made with; None for the base alone.
+        """
         ...
 
 
@@ -79,8 +85,8 @@ class GoldenServer:
                     session = self._source.session()
                     connection.send(None)  # ready
                     while True:
-                        tokens, first = connection.recv()
-                        connection.send(_write(memory, session.predict(tokens, first)))
+                        tokens, first, adapter = connection.recv()
+                        connection.send(_write(memory, session.predict(tokens, first, adapter)))
                 except (EOFError, OSError):
                     raise
                 except Exception:
@@ -129,14 +135,16 @@ class GoldenClient:
         """
         self._receive()
 
-    def predict(self, tokens: Sequence[int], first: bool) -> Mapping[TapKey, TokenArrays]:
+    def predict(
+        self, tokens: Sequence[int], first: bool, adapter: int | None = None
+    ) -> Mapping[TapKey, TokenArrays]:
         """As ``GoldenSession.predict``; what it returned before is overwritten.
 
         Raises:
             GoldenError: it failed, or the process that computes it has ended.
         """
         try:
-            self._connection.send((list(tokens), first))
+            self._connection.send((list(tokens), first, adapter))
         except OSError as error:
             raise GoldenError(_GONE) from error
         placed: list[_Placed] = self._receive()

@@ -1,4 +1,4 @@
-"""What monitors publish: a token's passage over the host port, and its taps."""
+"""What monitors publish: a token's passage over the host port with its taps, and loads of adapters."""
 
 from __future__ import annotations
 
@@ -6,20 +6,44 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from etchproof.sim.sink import TapBatch
 from etchproof.taps import Array, TapKey
 
 
 @dataclass(frozen=True, slots=True)
 class TokenResult:
-    """One token and its response, as seen on the pins."""
+    """One request on the host port and its response, as seen on the pins; codes are the chip's own."""
 
     token_in: int
-    first: bool  # opened a sequence
+    op: int  # what was asked for: to open a sequence with this token, to go on, ...
+    slot: int  # of the adapter, where a sequence was to be opened
     token_out: int
     position: int
     status: int
     cycles: int  # from acceptance to response
+
+
+@dataclass(frozen=True, slots=True)
+class LoadStart:
+    """The chip has checked which slot a load is for."""
+
+    words: NDArray[np.uint32]  # what the host sends
+    in_flight: bool  # a token was accepted before, and is not answered yet
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """A load and its answer."""
+
+    words: NDArray[np.uint32]  # what the host sent
+    status: int
+    slot: int
+    cycles: int  # from the first word taken to the answer
+    stalled: bool  # the host kept the chip waiting
+    in_flight: bool  # a token was accepted before the answer, and is not answered yet
 
 
 @dataclass(frozen=True)

@@ -10,50 +10,110 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
 from pyuvm import uvm_component, uvm_subscriber
 
-from etchproof.compare import Comparator, Comparison, TokenRecord
+from etchproof.compare import Comparator, Comparison, LoadRecord, TokenRecord
 from etchproof.taps import Array, TapKey, TokenArrays
-from etchproof.uvm.items import TokenResult, TokenTaps
+from etchproof.uvm.items import LoadResult, LoadStart, TokenResult, TokenTaps
 from etchproof.uvm.worker import Worker
 
 BATCH_TOKENS: Final = 16
-MAX_BATCH_BYTES: Final = 1 << 26
 MAX_PENDING_BYTES: Final = 1 << 28
 """Of taps that wait to be compared: beyond it the simulator waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A sequence that a token opens.
+
+    Attributes:
+        adapter: index of the run's adapters, None for the base alone.
+        plan: the taps of each of its tokens, in dataflow order.
+    """
+
+    adapter: int | None
+    plan: Sequence[TapKey]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the host port must answer.
+
+    Attributes:
+        status: the chip's code.
+        position: as answered.
+        cycles: from acceptance to response; None when the project has no cycle model.
+        computes: whether a token passes the chip, and taps are due.
+        opens: the sequence that it opens.
+        token: whether the request is about a token; only those are recorded.
+    """
+
+    status: int
+    position: int
+    cycles: int | None
+    computes: bool
+    opens: Opened | None = None
+    token: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedLoad:
+    """What the load port must answer.
+
+    Attributes:
+        status: the chip's code.
+        slot: as answered.
+        cycles: from the first word taken to the answer, where the host does not stall; None without a cycle model.
+        loaded: whether the slot holds an adapter from now on.
+        adapter: which one, an index of the run's adapters; None where none was loaded or it is none of those.
+    """
+
+    status: int
+    slot: int
+    cycles: int | None
+    loaded: bool
+    adapter: int | None
 
 
 class Reference(Protocol):
     """What the scoreboard asks of a project's reference model; all of it in the scoreboard's thread."""
 
     plan: Sequence[TapKey]
+    """Every tap that a token of the run can have, in dataflow order."""
 
     def wait_ready(self) -> None:
         """Called once, before anything else: waits for what is slow to load."""
         ...
 
-    def respond(self, token: int, first: bool) -> tuple[int, int]:
-        """(status, position) that the host port must answer; called once per token, in order."""
+    def respond(self, request: TokenResult) -> Expected:
+        """What must be answered; called once per request, in the order of acceptance."""
         ...
 
-    def cycles(self, status: int, position: int) -> int | None:
-        """Cycles from acceptance to response; None when the project has no cycle model."""
+    def start_load(self, load: LoadStart) -> None:
+        """The chip has checked the slot of a load."""
         ...
 
-    def predict(self, tokens: Sequence[int], first: bool) -> Mapping[TapKey, TokenArrays]:
-        """Every tap of consecutive accepted tokens; ``first`` when they open a sequence."""
+    def end_load(self, load: LoadResult) -> ExpectedLoad:
+        """What must be answered to the load that was started last."""
+        ...
+
+    def predict(
+        self, tokens: Sequence[int], first: bool, adapter: int | None
+    ) -> Mapping[TapKey, TokenArrays]:
+        """Every tap of consecutive accepted tokens; ``first`` when they open a sequence, with that adapter."""
         ...
 
     def reset(self) -> None:
-        """The chip was reset: no sequence is open."""
+        """The chip was reset: no sequence is open, every slot is empty."""
         ...
 
 
 class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
-    """Subscribes to ``TokenTaps``.
+    """Subscribes to ``TokenTaps``, ``LoadStart`` and ``LoadResult``.
 
     ``reference`` is set by the environment in its connect phase. ``dump`` receives every compared batch when set. What
     the scoreboard found may be read after ``finish``.
@@ -64,14 +124,17 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         self.reference: Reference
         self.comparator: Comparator
         self.tokens: list[TokenRecord] = []
+        self.loads: list[LoadRecord] = []
         self.golden_s = self.compare_s = self.wait_s = 0.0
         self.dump: list[tuple[int, TapKey, list[Array], list[Array]]] | None = None
         self._worker = Worker("scoreboard")
-        self._written: list[TokenTaps] = []
-        self._written_bytes = self._submitted_bytes = 0
-        self._pending: list[TokenTaps] = []
+        self._submitted_bytes = 0
+        self._pending: list[TokenTaps] = []  # tokens of the open sequence that are not compared yet
         self._pending_bytes = 0
+        self._pending_opens = False  # the first of them opened it
+        self._deferred: list[LoadStart | LoadResult] = []  # until a token that came before is answered
         self._sequence = -1
+        self._opened = Opened(None, ())
         self._finished = False
 
     # In the simulator's thread
@@ -80,32 +143,22 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         self.comparator = Comparator(self.reference.plan)
         self._worker.submit(self.reference.wait_ready)
 
-    def write(self, tt: TokenTaps) -> None:
-        # Handed over in batches: to wake the thread for each token would cost the simulator more than the check.
-        self._written.append(tt)
-        self._written_bytes += tt.batch.nbytes
-        if len(self._written) >= BATCH_TOKENS or self._written_bytes > MAX_BATCH_BYTES:
-            self._hand_over()
-
-    def _hand_over(self) -> None:
-        written, self._written = self._written, []
-        if not written:
+    def write(self, tt: TokenTaps | LoadStart | LoadResult) -> None:
+        if not isinstance(tt, TokenTaps):
+            self._worker.submit(partial(self._take_load, tt))
             return
-        self._worker.submit(partial(self._check_tokens, written))
-        self._submitted_bytes += self._written_bytes
-        self._written_bytes = 0
+        self._worker.submit(partial(self._check_token, tt))
+        self._submitted_bytes += tt.batch.nbytes
         if self._submitted_bytes > MAX_PENDING_BYTES:
             self.wait()
             self._submitted_bytes = 0
 
     def fail(self, name: str, message: str) -> None:
         """Record a failure that the scoreboard does not see itself."""
-        self._hand_over()
         self._worker.submit(lambda: self.comparator.fail(name, message))
 
     def reset(self) -> None:
         """The chip was reset."""
-        self._hand_over()
         self._worker.submit(self._reset)
 
     def finish(self, sim_s: float) -> Comparison:
@@ -115,8 +168,7 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
             sim_s: wall time of the test so far.
         """
         sim_s -= self.wait_s
-        self._hand_over()
-        self._worker.submit(self._flush)
+        self._worker.submit(self._end)
         self.wait()
         comparator = self.comparator
         if not self._finished and sum(count.elements for count in comparator.counts()) == 0:
@@ -124,6 +176,8 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         self._finished = True
         return Comparison(
             taps=comparator.counts(),
+            sequences=comparator.sequences(),
+            loads=tuple(self.loads),
             first_divergence=comparator.first_divergence,
             tokens=tuple(self.tokens),
             failures=tuple(comparator.failures),
@@ -142,45 +196,37 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
     # In the worker's thread
 
     def _reset(self) -> None:
-        self._flush()
+        self._end()
         self.reference.reset()
 
-    def _check_tokens(self, written: Sequence[TokenTaps]) -> None:
-        for tt in written:
-            self._check_token(tt)
+    def _end(self) -> None:
+        """No token that came before a deferred load is answered any more."""
+        self._flush()
+        self._check_deferred()
 
     def _check_token(self, tt: TokenTaps) -> None:
         result = tt.result
-        if result.first:
-            self._flush()
         for problem in tt.problems:
             self.comparator.fail(*problem)
-        status, position = self.reference.respond(result.token_in, result.first)
-        if (result.status, result.position) != (status, position):
-            self.comparator.fail(
-                "status",
-                f"token {result.token_in} answered with status {result.status} at position {result.position}, "
-                f"expected {status} at {position}",
-            )
-        cycles = self.reference.cycles(status, position)
-        if cycles is not None and result.cycles != cycles:
-            self.comparator.fail(
-                "cycles",
-                f"token at position {position} took {result.cycles} cycles, the cycle model says {cycles}",
-            )
-        if status == 0 and result.first:
+        expected = self.reference.respond(result)
+        self._check_answer(result, expected)
+        if expected.opens is not None:
+            self._flush()
             self._sequence += 1
-        self.tokens.append(
-            TokenRecord(
-                sequence=self._sequence,
-                position=result.position,
-                token_in=result.token_in,
-                token_out=result.token_out,
-                status=result.status,
-                cycles=result.cycles,
+            self._opened, self._pending_opens = expected.opens, True
+            self.comparator.begin(self._sequence, expected.opens.adapter)
+        if expected.token:
+            self.tokens.append(
+                TokenRecord(
+                    sequence=self._sequence,
+                    position=result.position,
+                    token_in=result.token_in,
+                    token_out=result.token_out,
+                    status=result.status,
+                    cycles=result.cycles,
+                )
             )
-        )
-        if status == 0 and result.status == 0:
+        if expected.computes and result.status == expected.status:
             self._pending.append(tt)
             self._pending_bytes += tt.batch.nbytes
             if len(self._pending) >= BATCH_TOKENS or self._pending_bytes > MAX_PENDING_BYTES:
@@ -189,6 +235,63 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
             self.comparator.fail(
                 "unexpected_tap", f"{len(tt.taps)} taps of a refused token {result.token_in}"
             )
+        self._check_deferred()
+
+    def _check_answer(self, result: TokenResult, expected: Expected) -> None:
+        if (result.status, result.position) != (expected.status, expected.position):
+            self.comparator.fail(
+                "status",
+                f"token {result.token_in} answered with status {result.status} at position {result.position}, "
+                f"expected {expected.status} at {expected.position}",
+            )
+        if expected.cycles is not None and result.cycles != expected.cycles:
+            self.comparator.fail(
+                "cycles",
+                f"token at position {expected.position} took {result.cycles} cycles, the cycle model says "
+                f"{expected.cycles}",
+            )
+
+    def _take_load(self, load: LoadStart | LoadResult) -> None:
+        """A token that the chip accepted before, and has not answered yet, comes first."""
+        self._deferred.append(load)
+        if len(self._deferred) == 1 and not load.in_flight:
+            self._check_deferred()
+
+    def _check_deferred(self) -> None:
+        deferred, self._deferred = self._deferred, []
+        for load in deferred:
+            if isinstance(load, LoadStart):
+                self.reference.start_load(load)
+            else:
+                self._check_load(load)
+
+    def _check_load(self, load: LoadResult) -> None:
+        expected = self.reference.end_load(load)
+        what = f"load of {len(load.words)} words"
+        if (load.status, load.slot) != (expected.status, expected.slot):
+            self.comparator.fail(
+                "load_status",
+                f"{what} answered with status {load.status} for slot {load.slot}, expected {expected.status} for "
+                f"{expected.slot}",
+            )
+        if expected.cycles is not None and not load.stalled and load.cycles != expected.cycles:
+            self.comparator.fail(
+                "load_cycles", f"{what} took {load.cycles} cycles, the cycle model says {expected.cycles}"
+            )
+        if expected.loaded and expected.adapter is None:
+            self.comparator.fail(
+                "unknown_adapter", f"{what} put into slot {load.slot} what the golden model lacks"
+            )
+        self.loads.append(
+            LoadRecord(
+                adapter=expected.adapter,
+                slot=load.slot,
+                words=len(load.words),
+                status=load.status,
+                cycles=load.cycles,
+                stalled=load.stalled,
+            )
+        )
 
     def _flush(self) -> None:
         """Compare what is pending, tokens of one sequence."""
@@ -196,16 +299,20 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         if not pending:
             return
         results = [tt.result for tt in pending]
+        plan, first = self._opened.plan, self._pending_opens
+        self._pending_opens = False
         start = time.perf_counter()
-        expected = self.reference.predict([result.token_in for result in results], results[0].first)
+        tokens = [result.token_in for result in results]
+        expected = self.reference.predict(tokens, first, self._opened.adapter)
         middle = time.perf_counter()
         got = [tt.taps for tt in pending]
-        self.comparator.compare(self._sequence, [result.position for result in results], expected, got)
+        positions = [result.position for result in results]
+        self.comparator.compare(self._sequence, plan, positions, expected, got)
         self._check_responses(results, got)
         self.golden_s += middle - start
         self.compare_s += time.perf_counter() - middle
         if self.dump is not None:
-            for key in self.reference.plan:
+            for key in plan:
                 chip = [taps[key] for taps in got if key in taps]
                 self.dump.append((self._sequence, key, chip, [golden.copy() for golden in expected[key]]))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from tests.rtl.cases import attention, linear, norm, rope, small, swiglu
+from tests.rtl.cases import attention, linear, lora, norm, rope, small, swiglu
 from tests.rtl.harness import Bench
 
 BENCHES = {
     bench.name: bench
     for bench in (
         Bench("linear", linear.CASES),
+        Bench("lora", lora.CASES),
         Bench("attention", attention.CASES),
         Bench("vector", (*norm.CASES, *rope.CASES, *swiglu.CASES, *small.CASES)),
     )

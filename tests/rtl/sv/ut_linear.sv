@@ -90,6 +90,9 @@ module ut_linear #(
       .busy_o(busy),
       .shift_i(ctl_q[0][5:0]),
       .bias_shift_i(ctl_q[1][3:0]),
+      .lora_on_i(1'b0),
+      .lora_shift_i(5'd0),
+      .lora_i('{default: '{default: 64'sd0}}),
       .x_i(x_q),
       .y_o(y)
   );

@@ -13,6 +13,7 @@ import pytest
 from cocotb.triggers import First, Timer, ValueChange
 
 from etchproof.sim.child import run_config, run_dir
+from etchproof.sim.load_port import LoadPort
 from etchproof.sim.progress import ProgressWriter
 from etchproof.sim.sink import SinkError, TapBatch, TapRecord, TapSink
 
@@ -24,6 +25,7 @@ async def reset(dut: Any) -> None:
     """Three cycles of reset."""
     dut.rst_n.value = 0
     dut.req.value = 0
+    dut.load_req.value = 0
     dut.req_stall.value = 0
     dut.rsp_stall.value = 0
     await Timer(32, "ns")
@@ -31,10 +33,13 @@ async def reset(dut: Any) -> None:
     await Timer(10, "ns")
 
 
-async def request(dut: Any, token: int, *, first: bool = False, stall: int = 0, rsp_stall: int = 0) -> None:
+async def request(
+    dut: Any, token: int, *, first: bool = False, stall: int = 0, rsp_stall: int = 0, slot: int = 0
+) -> None:
     """Hands a token to the host and waits until the chip has taken it."""
     dut.req_token.value = token
-    dut.req_first.value = int(first)
+    dut.req_op.value = int(first)
+    dut.req_slot.value = slot
     dut.req_stall.value = stall
     dut.rsp_stall.value = rsp_stall
     dut.req.value = 1 - int(dut.req.value)
@@ -276,6 +281,153 @@ async def fields(dut: Any) -> None:
         assert await send(dut, token, first=first) == (token + 1, pos)
         assert int(dut.rsp_status.value) == token >> 24
     assert int(dut.busy_cycles.value) == 3 * 2
+
+
+@cocotb.test()
+async def passed_on(dut: Any) -> None:
+    """Operation and slot reach the chip as they were asked for."""
+    await reset(dut)
+    for op in range(4):
+        dut.req_token.value, dut.req_op.value, dut.req_slot.value = op, op, 15 - op
+        dut.req_stall.value, dut.rsp_stall.value = op % 2, 0
+        dut.req.value = 1 - int(dut.req.value)
+        await ValueChange(dut.rsp)
+        assert (int(dut.tok_op.value), int(dut.tok_slot.value)) == (op, 15 - op)
+
+
+def begin_load(
+    dut: Any, words: list[int], *, seed: int = 0, rsp_stall: int = 0, sent: int | None = None
+) -> None:
+    """Hands a frame to the host; only ``sent`` of its words are to be sent, if given."""
+    LoadPort().offer(np.array(words, np.uint32))
+    dut.load_words.value = sent or len(words)
+    dut.load_seed.value = seed
+    dut.load_rsp_stall.value = rsp_stall
+    dut.load_req.value = 1 - int(dut.load_req.value)
+
+
+def frame(pause: int, latency: int, status: int, length: int, misbehave: int = 0) -> list[int]:
+    """Words for the mini load port."""
+    rng = np.random.default_rng(length)
+    first = pause | latency << 8 | status << 16 | misbehave << 20
+    return [first, *rng.integers(0, 2**32, length - 1).tolist()]
+
+
+@cocotb.test()
+async def loads(dut: Any) -> None:
+    """Every word arrives once and in order, whatever the chip's pace; the answer is handed on with its cycles."""
+    await reset(dut)
+    await send(dut, 1, first=True)  # from an edge on
+    late = run_config().get("late", 0)
+    for length in (1, 2, 3, 50):
+        for pause in (0, 1, 3):
+            for latency in (0, 5):
+                for rsp_stall in (0, 1, 4):
+                    words = frame(pause, latency, length % 8, length)
+                    before = int(dut.cycle.value)
+                    begin_load(dut, words, rsp_stall=rsp_stall)
+                    await ValueChange(dut.load_answered)
+                    answered = before + 1 + (length - 1) * (pause + 1) + latency + 2 + late
+                    assert int(dut.cycle.value) == answered + 1
+                    assert int(dut.load_cycles.value) == answered - before - 1
+                    assert (int(dut.load_sum.value), int(dut.load_count.value)) == (
+                        sum(words) % 2**32,
+                        length if rsp_stall else 0,
+                    )
+                    if rsp_stall:
+                        await ValueChange(dut.load_done)
+                    assert int(dut.cycle.value) == answered + 1 + rsp_stall
+                    assert int(dut.load_taken.value) == length
+                    assert int(dut.load_status.value) == length % 8
+                    assert int(dut.load_slot.value) == sum(words) % 16
+                    assert int(dut.load_checked.value) == int(dut.load_answered.value)
+    assert LoadPort().offered().tolist() == words
+
+
+@cocotb.test()
+async def load_checked(dut: Any) -> None:
+    """The toggle of the second word comes with it, or with the answer when there is none."""
+    await reset(dut)
+    await send(dut, 1, first=True)
+    for length, after in ((1, 1 + 3), (2, 2), (9, 2)):
+        before = int(dut.cycle.value)
+        begin_load(dut, frame(0, 1, 0, length))
+        await ValueChange(dut.load_checked)
+        assert int(dut.cycle.value) == before + 1 + after, length
+        if length > 1:
+            await ValueChange(dut.load_done)
+
+
+@cocotb.test()
+async def load_stalls(dut: Any) -> None:
+    """A seed puts pauses between words: the same ones each time, others with another seed; nothing else changes."""
+    await reset(dut)
+    words = frame(0, 0, 3, 400)
+    cycles = []
+    for seed in (1, 2, 1, 0, 0x80000000):
+        begin_load(dut, words, seed=seed)
+        await ValueChange(dut.load_done)
+        assert int(dut.load_sum.value) == sum(words) % 2**32
+        cycles.append(int(dut.load_cycles.value))
+    assert cycles[3] == 400 + 1
+    assert cycles[0] == cycles[2]
+    assert len(set(cycles)) == 4
+    assert min(cycles[:3]) > 500
+    assert max(cycles) < 1200
+
+
+@cocotb.test()
+async def load_cut(dut: Any) -> None:
+    """Fewer words than offered: last goes with the last one sent; beyond the offered ones is an error of the run."""
+    await reset(dut)
+    words = frame(0, 0, 5, 20)
+    for sent in (1, 2, 19, 20):
+        begin_load(dut, words, sent=sent)
+        await ValueChange(dut.load_done)
+        assert int(dut.load_taken.value) == sent
+        assert int(dut.load_sum.value) == sum(words[:sent]) % 2**32
+    if run_config().get("beyond"):
+        begin_load(dut, words, sent=21)
+        await ValueChange(dut.load_done)
+
+
+@cocotb.test()
+async def reset_in_load(dut: Any) -> None:
+    """Reset anywhere in a load: idle, then as new, beside a token that is not disturbed."""
+    await reset(dut)
+    words = frame(1, 6, 2, 12)
+    for wait_ns in range(10, 420, 30):
+        begin_load(dut, words, seed=wait_ns % 4, rsp_stall=5)
+        await Timer(wait_ns, "ns")
+        await reset(dut)
+        pins = (dut.load_checked, dut.load_answered, dut.load_done, dut.load_taken)
+        assert [int(pin.value) for pin in pins] == [0, 0, 0, 0]
+        quiet = await First(ValueChange(dut.load_answered), ValueChange(dut.load_checked), Timer(300, "ns"))
+        assert isinstance(quiet, Timer)
+        begin_load(dut, words)
+        assert await send(dut, 7, first=True) == (8, 0)
+        await First(ValueChange(dut.load_done), Timer(1000, "ns"))
+        assert (int(dut.load_done.value), int(dut.load_status.value)) == (1, 2)
+        assert int(dut.load_sum.value) == sum(words) % 2**32
+
+
+@cocotb.test()
+async def load_misbehaves(dut: Any) -> None:
+    """A chip that breaks the load port's protocol, as configured, while its answer is held off."""
+    await reset(dut)
+    misbehave = {"withdraw": 1, "change": 2, "obey": 0}[run_config()["op"]]
+    begin_load(dut, frame(0, 0, 1, 3, misbehave), rsp_stall=4)
+    await ValueChange(dut.load_done)
+
+
+@cocotb.test()
+async def load_in_reset(dut: Any) -> None:
+    """Python leaves its load request high in reset."""
+    await reset(dut)
+    begin_load(dut, frame(0, 0, 1, 3))
+    await ValueChange(dut.load_done)
+    dut.rst_n.value = 0
+    await Timer(30, "ns")
 
 
 @cocotb.test()

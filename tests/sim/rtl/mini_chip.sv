@@ -8,7 +8,7 @@ module mini_chip (
     input  logic        tok_valid_i,
     output logic        tok_ready_o,
     input  logic [31:0] tok_id_i,
-    input  logic        tok_first_i,
+    input  logic [ 1:0] tok_op_i,     // 1 opens a sequence
     output logic        rsp_valid_o,
     input  logic        rsp_ready_i,
     output logic [31:0] rsp_token_o,
@@ -65,7 +65,7 @@ module mini_chip (
           if (tok_valid_i) begin
             token_q     <= tok_id_i;
             op_q        <= op;
-            pos_q       <= tok_first_i ? '0 : pos_q + 32'd1;
+            pos_q       <= (tok_op_i == 2'd1) ? '0 : pos_q + 32'd1;
             left_q      <= 16'(tok_id_i[7:0]) + ((op == OpBurst) ? tok_id_i[23:8] : 16'd0);
             burst_q     <= (op == OpBurst) ? tok_id_i[23:8] : 16'd0;
             tap_valid_q <= (op != OpBurst);

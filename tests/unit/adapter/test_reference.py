@@ -120,3 +120,22 @@ def test_an_adapter_of_another_model(
     other = base.model_copy(update={"name": "other", **changes})
     with pytest.raises(InputError, match=found):
         logits(other, weights(other), adapter(tmp_path / "a", base))
+
+
+def test_its_products_are_seen(tmp_path: Path, base: ModelConfig) -> None:
+    """A x, and scaling B of that, before the linear that they go into; none where there is no adapter."""
+    lora = adapter(tmp_path / "a", base, target_modules=["v_proj", "down_proj"], layers_to_transform=1)
+    seen: dict[tuple[int, str], torch.Tensor] = {}
+    model = FloatModel(base, weights(base).__getitem__, torch.float64, lora)
+    model.forward(TOKENS, lambda layer, tap, value: seen.__setitem__((layer, tap), value))
+    order = list(seen)
+    assert {key for key in order if ".lora_" in key[1]} == {
+        (1, f"{name}.lora_{part}") for name in ("v_proj", "down_proj") for part in "ab"
+    }
+    for name, source in (("v_proj", "attn_norm"), ("down_proj", "swiglu")):
+        one = lora.linears[1, name]
+        h = seen[1, source] @ one.A.double().T
+        torch.testing.assert_close(seen[1, f"{name}.lora_a"], h)
+        torch.testing.assert_close(seen[1, f"{name}.lora_b"], 2 / 3 * h @ one.B.double().T)
+        at = [order.index((1, tap)) for tap in (f"{name}.lora_a", f"{name}.lora_b", name)]
+        assert at == sorted(at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from etchproof.checkpoint import ModelConfig, load_checkpoint
 from etchproof.quantize import quantize_model
 from etchproof.quantized import (
     FRAC_TAPS,
+    AdapterMatrix,
+    QuantizedAdapter,
     QuantizedGains,
     QuantizedLayer,
     QuantizedMatrix,
@@ -100,6 +103,32 @@ def drawn_model(config: ModelConfig = CONFIG, used: Recipe | None = None) -> Qua
         lm_head=matrix("lm_head", config.vocab_size, hidden, False),
         frac={"final_norm": 11, "logits": 10},
     )
+
+
+def drawn_adapter(
+    model: QuantizedModel,
+    ranks: Mapping[tuple[int, str], int],
+    seed: int = 5,
+    *,
+    reach: int = 2**15,
+    a_shift: int = 20,
+    b_shift: int = 6,
+    name: str = "drawn",
+) -> QuantizedAdapter:
+    """An adapter of random integers of every 16-bit value, or of magnitudes below ``reach``."""
+    draw = np.random.default_rng(seed)
+    linears = {}
+    for (layer, linear), rank in ranks.items():
+        base = model.layers[layer].linears[linear]
+        a = draw.integers(-reach, reach, (rank, base.cols)).astype(np.int16)
+        b = draw.integers(-reach, reach, (base.rows, rank)).astype(np.int16)
+        linears[layer, linear] = AdapterMatrix(a, b, a_shift, b_shift, 0, 0, 0)
+    return QuantizedAdapter(name, f"{seed:064x}", linears)
+
+
+def everywhere(model: QuantizedModel, rank: int) -> dict[tuple[int, str], int]:
+    """One rank for every linear."""
+    return {(layer, name): rank for layer in range(len(model.layers)) for name in LINEARS}
 
 
 @pytest.fixture(scope="session")

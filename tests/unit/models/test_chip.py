@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from etchproof.errors import InputError
 from etchproof.quantized import QuantizedModel
-from etchproof.recipe import MatrixRule, Tile
+from etchproof.recipe import Lora, MatrixRule, Tile
 from etchproof.taps import LINEARS
 from models import chip, params
 from models.chip import LinearPlan
@@ -49,6 +49,11 @@ class TestLinearPlan:
     def test_row(self) -> None:
         plan = linear(group_size=192)
         assert (plan.chunks_per_group, plan.scale_depth) == (3, 2)
+
+    def test_slots_for_adapters_take_their_part_of_the_accumulator(self) -> None:
+        plan = linear(lora_slots=4, lora_max_rank=16)
+        assert plan.max_acc == linear().max_acc + 2**60
+        assert (plan.in_blocks, plan.blocks) == (9, 2)
 
     @pytest.mark.parametrize(("group", "part"), [(256, 32), (512, 64), (384, 32)])
     def test_part_bits(self, group: int, part: int) -> None:
@@ -106,13 +111,13 @@ class TestPlan:
         """8-bit codes, 16-bit inputs: 2^38 a product, so 2^24 inputs reach 2^62 and the rounding constant more."""
         config = CONFIG.model_copy(update={"intermediate_size": 2**24})
         rules = (MatrixRule(match=("*",), bits=8, group_size=16),)
-        rounded_up = 2**24 * 2**22 * 65535 + 2**46 + 2**61
+        rounded_up = 2**24 * 2**22 * 65535 + 2**46 + 2**60 + 2**61  # bias, adapter, rounding
         assert rounded_up < 2**63  # so much still fits
         assert chip.plan(config, recipe(matrices=rules)).linears(0)["down_proj"].max_acc == rounded_up
         config = CONFIG.model_copy(update={"intermediate_size": 2**25})
         with pytest.raises(InputError) as error:
             chip.plan(config, recipe(matrices=rules))
-        reached = 2**25 * 2**22 * 65535 + 2**46 + 2**61
+        reached = 2**25 * 2**22 * 65535 + 2**46 + 2**60 + 2**61
         assert f"accumulator could reach {reached} (2^{reached.bit_length()}) of 2^63" in str(error.value)
         assert "down_proj" in str(error.value)
         chip.plan(config, recipe(matrices=rules, activation_bits=8))  # as the hint says
@@ -128,6 +133,18 @@ class TestPlan:
         with pytest.raises(InputError, match=r"context.*131073 is more than 131072"):
             chip.plan(config, recipe(context=2**17 + 1))
         assert chip.plan(config, recipe(context=2**17)).context == 2**17
+
+    def test_a_slotless_chip(self) -> None:
+        plan = chip.plan(CONFIG, recipe(lora=Lora(slots=0)))
+        assert (plan.lora_slots, plan.lora_max_rank) == (0, 0)
+        assert {linear.lora_slots for linear in plan.linears(0).values()} == {0}
+
+    @pytest.mark.parametrize(("rank", "limit"), [(1, 30), (2, 29), (16, 26), (17, 25), (128, 23)])
+    def test_the_largest_b_shift_keeps_the_adapters_term_below_its_bound(self, rank: int, limit: int) -> None:
+        plan = chip.plan(CONFIG, recipe(lora=Lora(max_rank=rank)))
+        assert plan.max_b_shift == limit
+        assert rank * 2**30 * 2**limit <= 2**60 < rank * 2**30 * 2 ** (limit + 1)
+        assert (plan.lm_head.lora_slots, plan.linears(0)["v_proj"].lora_slots) == (0, 4)
 
     def test_tiles_change_the_geometry_only(self) -> None:
         one, other = (chip.plan(CONFIG, recipe(tile=Tile(rows=r, inputs=i))) for r, i in ((4, 64), (32, 32)))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from etchproof.adapter import Adapter, AdapterConfig, load_adapter, write_synthetic_adapter
 from etchproof.checkpoint import Checkpoint
 from etchproof.quality import (
     QualityReport,
@@ -19,10 +20,10 @@ from etchproof.quality import (
     same_top1,
     tap_to_real,
 )
-from etchproof.quantize import dequantized_model, sample_text
+from etchproof.quantize import dequantized_model, quantize_adapter, sample_text
 from etchproof.quantized import QuantizedModel
 from etchproof.reference import FloatModel
-from etchproof.taps import TAP_NAMES
+from etchproof.taps import LORA_TAPS, TAP_NAMES
 from models.golden import Golden
 
 
@@ -78,6 +79,50 @@ def report(tiny: Checkpoint, tiny_w6a16: QuantizedModel, text: torch.Tensor) -> 
     return measure(FloatModel(tiny.config, tiny.tensor, torch.float64), Golden(tiny_w6a16), text)
 
 
+@pytest.fixture(scope="module")
+def lora(tiny: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Adapter:
+    """A random adapter of layers 0 and 2, strong enough to be missed."""
+    config = AdapterConfig(
+        r=4, lora_alpha=4.0, target_modules="all-linear", exclude_modules=r".*layers\.1\..*"
+    )
+    folder = write_synthetic_adapter(
+        tmp_path_factory.mktemp("lora") / "drawn", tiny.config, config, seed=1, gain=0.2
+    )
+    return load_adapter(folder, tiny.config)
+
+
+class TestAdapter:
+    def test_golden_is_near_float(self, tiny: Checkpoint, tiny_w6a16: QuantizedModel, lora: Adapter) -> None:
+        text = sample_text(tiny, 3, 60, 5, lora)
+        golden = Golden(tiny_w6a16, [quantize_adapter(tiny_w6a16, lora, tiny)])
+        model = FloatModel(tiny.config, tiny.tensor, torch.float64, lora)
+        report = measure(model, golden, text, 0)
+        assert (report.adapter, report.adapter_sha256) == ("drawn", lora.sha256)
+        assert report.kl_mean < 0.02
+        assert report.same_top1 > 0.9
+        found = {(tap.layer, tap.tap) for tap in report.taps if ".lora_" in tap.tap}
+        assert found == {(layer, tap) for layer in (0, 2) for taps in LORA_TAPS.values() for tap in taps}
+        assert all(tap.sqnr_db is not None and tap.sqnr_db > 20 for tap in report.taps)
+        base = measure(model, golden, text)
+        assert (base.adapter, base.adapter_sha256) == (None, None)
+        assert base.kl_mean > 10 * report.kl_mean
+
+    def test_the_arithmetic_adds_next_to_nothing(
+        self, tiny: Checkpoint, tiny_w6a16: QuantizedModel, lora: Adapter
+    ) -> None:
+        """Against the real numbers that the ROM's integers stand for, the float adapter on both sides."""
+        golden = Golden(tiny_w6a16, [quantize_adapter(tiny_w6a16, lora, tiny)])
+        base = dequantized_model(tiny_w6a16)
+        tensors = base._weights
+        model = FloatModel(base.config, tensors.__getitem__, torch.float64, lora)
+        report = measure(model, golden, sample_text(tiny, 3, 60, 5, lora), 0)
+        assert report.kl_mean < 3e-5
+        assert all(tap.sqnr_db is not None and tap.sqnr_db > 45 for tap in report.taps)
+
+    def test_the_text_is_written_with_the_adapter(self, tiny: Checkpoint, lora: Adapter) -> None:
+        assert not torch.equal(sample_text(tiny, 3, 60, 5, lora), sample_text(tiny, 3, 60, 5))
+
+
 class TestMeasure:
     def test_golden_is_near_float(self, report: QualityReport, tiny_w6a16: QuantizedModel) -> None:
         assert (report.recipe, report.recipe_sha256) == ("w6a16", tiny_w6a16.recipe.sha256)
@@ -88,7 +133,9 @@ class TestMeasure:
         assert report.perplexity_golden == pytest.approx(report.perplexity_float, rel=0.03)
 
     def test_every_tap_is_there(self, report: QualityReport, tiny: Checkpoint) -> None:
-        assert {tap.tap for tap in report.taps} == set(TAP_NAMES) - {"token"}
+        assert {tap.tap for tap in report.taps} == {name for name in TAP_NAMES if ".lora_" not in name} - {
+            "token"
+        }
         assert len(report.taps) == 3 + 17 * tiny.config.n_layers
         by_name = {(tap.layer, tap.tap): tap for tap in report.taps}
         seen = 3 * 60 * 61 // 2 * tiny.config.n_heads  # positions a token sees, over heads

@@ -1,0 +1,26 @@
+"""The codes of the chip's ports are the same in SystemVerilog, in the reference model and where frames are made."""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum
+from pathlib import Path
+
+import pytest
+
+from models import lora
+from verif import reference
+from verif.reference import LoadStatus, Op, Status
+
+
+@pytest.mark.parametrize(("codes", "prefix"), [(Op, "OP"), (Status, "STATUS"), (LoadStatus, "LOAD")])
+def test_codes(repo_root: Path, codes: type[IntEnum], prefix: str) -> None:
+    text = (repo_root / "hw" / "ep_pkg.sv").read_text(encoding="utf-8")
+    found = {name: int(value) for name, value in re.findall(rf"\b{prefix}_(\w+)\s*=\s*\d'd(\d+)", text)}
+    assert found == {code.name: code.value for code in codes}
+
+
+def test_constants() -> None:
+    assert reference.MAGIC == lora.MAGIC == int.from_bytes(b"LORA", "little")
+    assert reference.NO_SLOT == lora.NO_SLOT
+    assert reference.MAX_A_SHIFT == lora.MAX_A_SHIFT
