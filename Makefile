@@ -26,7 +26,6 @@ test: setup ## run every test but the long suites (JOBS=n at once; CI=true: a sk
 
 .PHONY: bench
 bench: setup ## measure, write bench/results.json and docs/performance.md (FIGURES="cosim linear"; fails on a missed target)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c ci/constraints.txt -e '.[bench]'
 	$(BIN)/python -m bench $(FIGURES)
 
 .PHONY: check

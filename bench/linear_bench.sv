@@ -37,6 +37,9 @@ module linear_bench #(
     .busy_o,
     .shift_i,
     .bias_shift_i(4'd0),
+    .lora_on_i(1'b0),
+    .lora_shift_i(5'd0),
+    .lora_i('{default: '{default: 64'sd0}}),
     .x_i,
     .y_o
   );

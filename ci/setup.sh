@@ -140,7 +140,7 @@ fi
 : >"$unfinished"
 
 say "installing the pinned packages (a few minutes the first time)"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c ci/constraints.txt -e '.[test,lint]' 9>&-
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c ci/constraints.txt -e '.[test,lint,bench]' 9>&-
 
 printf '%s\n' "$base $files" >"$stamp"
 rm "$unfinished"

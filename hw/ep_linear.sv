@@ -162,23 +162,13 @@ module ep_linear
   // Multiply and accumulate.
   acc_t acc_q;
 
-  function automatic acc_t first_acc(input logic [BlockW-1:0] block);
-    for (int unsigned r = 0; r < TileRows; r++) begin
-      first_acc[r] = HasBias ? AccW'(bias[block][r]) <<< bias_shift_i : '0;
-    end
-    if (HasLora && lora_on_i) begin
-      for (int unsigned r = 0; r < TileRows; r++) begin
-        first_acc[r] += lora_i[LoraBlockW'(block)][r] <<< lora_shift_i;
-      end
-    end
-  endfunction
-
   if (!HasLora) begin : gen_no_lora
     logic unused_lora;
     assign unused_lora = ^{lora_on_i, lora_shift_i, lora_i[0][0]};
   end
 
-  function automatic acc_t mac(input acc_t acc, input logic [AddrW-1:0] addr,
+  function automatic acc_t mac(input logic first, input logic [BlockW-1:0] block,
+                               input logic [AddrW-1:0] addr,
                                input logic [ScaleAddrW-1:0] scale_addr);
     part_t offset;  // what the codes' offset adds to each group's sum
     for (int unsigned g = 0; g < WordGroups; g++) begin
@@ -189,7 +179,11 @@ module ep_linear
     end
     for (int unsigned r = 0; r < TileRows; r++) begin
       logic signed [AccW-1:0] sum;
-      sum = acc[r];
+      sum = acc_q[r];
+      if (first) begin
+        sum = HasBias ? AccW'(bias[block][r]) <<< bias_shift_i : '0;
+        if (HasLora && lora_on_i) sum += lora_i[LoraBlockW'(block)][r] <<< lora_shift_i;
+      end
       for (int unsigned g = 0; g < WordGroups; g++) begin
         logic signed [PartW-1:0] part;
         part = '0;
@@ -204,10 +198,7 @@ module ep_linear
   endfunction
 
   always_ff @(posedge clk_i) begin
-    if (mac_valid_q) begin
-      if (mac_first_q) acc_q <= mac(first_acc(mac_block_q), mac_addr_q, mac_scale_addr_q);
-      else acc_q <= mac(acc_q, mac_addr_q, mac_scale_addr_q);
-    end
+    if (mac_valid_q) acc_q <= mac(mac_first_q, mac_block_q, mac_addr_q, mac_scale_addr_q);
   end
 
   // Round and write a block of rows.

@@ -121,6 +121,7 @@ def renderings(plan: ChipPlan) -> tuple[Rendering, ...]:
         blocked("logits", vocab, 1, plan.lm_head.out_bits),
         TapView("token", 1, 1, 32, "1", 2),
     )
+    layer_inputs = ("in_valid_i", *(("lora_select_i",) if plan.lora_slots else ()))
     modules = tuple(f"ep_layer_{kind}" for kind in range(len(plan.layer_kinds)))
     layer_words, top_words = _indices(LAYER_WORDS), _indices(TOP_WORDS)
     whole_row = plan.embedding.group_size >= plan.hidden_size
@@ -165,7 +166,7 @@ def renderings(plan: ChipPlan) -> tuple[Rendering, ...]:
                 "taps": (blocked("embedding", hidden, 0, 32),),
             },
         ),
-        Rendering("build.vlt.j2", "build.vlt", {"layer_modules": modules}),
+        Rendering("build.vlt.j2", "build.vlt", {"layer_modules": modules, "layer_inputs": layer_inputs}),
     )
 
 

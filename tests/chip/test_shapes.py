@@ -119,7 +119,7 @@ def test_every_tap_equals(name: str, tmp_path: Path) -> None:
     assert len(comparison.tokens) >= 20
     assert comparison.elements > 1000
     if chip.plan.lora_slots == 0:
-        assert "lora" not in (tmp_path / "chip" / "fabric" / "ep_layer_0.sv").read_text()
+        assert "ep_lora" not in (tmp_path / "chip" / "fabric" / "ep_layer_0.sv").read_text()
         assert_clean(*run(chip, "HostErrors"), chip)
         return
     adapters = collection(chip.model, chip.plan)

@@ -35,7 +35,7 @@ CACHE_ENV: Final = "ETCHPROOF_CACHE"
 TIME_PRECISION: Final = ("1ns", "1ps")
 """Unit and precision of every simulation."""
 
-_FORMAT: Final = 2  # of the cache entries; part of the key
+_FORMAT: Final = 3  # of the cache entries; part of the key
 _COMMON: Final = (
     "--timing",
     "-CFLAGS", "-std=c++20",    # coroutines, for --timing
@@ -48,7 +48,7 @@ _VERILATOR_FLAGS: Final[dict[Kind, tuple[str, ...]]] = {
     "strict": ("--assert", "--x-assign", "unique", "--x-initial", "unique"),
 }
 _MAKE_VARIABLES: Final[dict[Kind, tuple[str, ...]]] = {
-    "fast": ("OPT_FAST=-O3 -march=native --param max-completely-peel-times=8",),
+    "fast": ("OPT_FAST=-O3 -march=native --param max-completely-peel-times=8", "OPT_GLOBAL=-O3"),
     "strict": ("OPT_FAST=-O1",),
 }
 _COMPILER: Final = ("CXX=g++", "LINK=g++", "CFG_CXXFLAGS_PCH_I=-include")

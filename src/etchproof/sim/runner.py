@@ -14,6 +14,7 @@ from typing import Final, TextIO
 from cocotb_tools.runner import PathLike
 from cocotb_tools.runner import Verilator as CocotbRunner
 
+from etchproof.sim.merge import merge_equal_functions
 from etchproof.tools import Verilator, simulation_env
 
 _NOT_INHERITED: Final = frozenset(
@@ -149,4 +150,7 @@ class VerilatorRunner(CocotbRunner):
             if self._status != 0:
                 return
             if command is cmds[0]:
+                merged = merge_equal_functions(self.build_dir)
+                if stdout is not None:
+                    print(f"{merged} functions merged with equal ones", file=stdout, flush=True)
                 self._use_runtime()
