@@ -235,6 +235,9 @@ class HostErrors(ChipTest):
                 (vocab, Op.CLOSE, slots),  # its token and slot are nobody's
                 (3, Op.NEXT, NO_SLOT),
                 (3, Op.CLOSE, NO_SLOT),
+                (1, Op.FIRST, slots),
+                (1, Op.FIRST, 0),
+                (1, 3, NO_SLOT),
             ]
         )
         await raw.run()
@@ -257,5 +260,31 @@ class HostErrors(ChipTest):
             ok,
             no,
             no,
+            Status.BAD_SLOT,
+            nothing,
+            Status.BAD_OP,
         ]
         self.expect(statuses == expected, f"statuses {statuses}")
+
+
+@pyuvm.test()
+class VocabularySweep(ChipTest):
+    """Every token of the vocabulary once, in random order, in sequences of at most 32 tokens."""
+
+    async def stimulus(self) -> None:
+        plan = self.golden.plan
+        order = self.rng.permutation(plan.vocab_size)
+        for start in range(0, len(order), min(32, plan.context)):
+            await StreamSequence(order[start : start + min(32, plan.context)].tolist()).run()
+
+
+@pyuvm.test()
+class DirectedTokens(ChipTest):
+    """The configured sequences of tokens as they are, whatever the chip answers."""
+
+    async def stimulus(self) -> None:
+        for tokens in self.config["directed"]:
+            sequence = StreamSequence(tokens)
+            await sequence.run()
+            statuses = [result.status for result in sequence.results if result is not None]
+            self.expect(statuses == [Status.OK] * len(tokens), f"statuses of directed tokens: {statuses}")

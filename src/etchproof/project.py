@@ -88,6 +88,30 @@ class VerifSection(_Section):
     generation: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] = "GreedyGeneration"
 
 
+class CoverageSection(_Section):
+    """``[coverage]``: the coverage model.
+
+    ``rom(model, plan)`` names what the mask holds (``etchproof.coverage.rom``), ``groups(plan)`` the covergroups,
+    ``sampler(model, plan)`` makes what fills them from a run (``etchproof.coverage.functional``),
+    ``rom_files(model, plan, images)`` compares the ROM files with the checkpoint: problems, bits of padding.
+    """
+
+    rom: ObjectName
+    groups: ObjectName
+    sampler: ObjectName
+    rom_files: ObjectName
+
+
+class SignoffSection(_Section):
+    """``[signoff]``: files, relative to the root, and the test that feeds given sequences of tokens."""
+
+    testplan: Text = "verif/testplan.hjson"
+    gates: Text = "verif/signoff.yaml"
+    waivers: Text = "verif/waivers.yaml"
+    exclusions: Text = "verif/coverage-exclusions.yaml"
+    directed: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] = "DirectedTokens"
+
+
 class _File(_Section):
     """The whole of ``etchproof.toml``."""
 
@@ -98,6 +122,8 @@ class _File(_Section):
     recipes: RecipesSection
     shapes: ShapesSection = ShapesSection()
     verif: VerifSection
+    coverage: CoverageSection | None = None
+    signoff: SignoffSection = SignoffSection()
 
 
 class Project(_File):

@@ -20,6 +20,7 @@ LAYERS = (
         ("etchproof", "etchproof.errors", "etchproof.fixed_point", "etchproof.lazy", "etchproof.taps"),
     ),
     ("where things are", ("etchproof.project", "etchproof.tools")),
+    ("what is planned", ("etchproof.testplan",)),
     ("import: a checkpoint becomes one resolved form", ("etchproof.checkpoint",)),
     ("import: an adapter for that form", ("etchproof.adapter",)),
     (
@@ -52,6 +53,11 @@ LAYERS = (
             "etchproof.cosim",
         ),
     ),
+    ("coverage: what runs have shown", ("etchproof.coverage",)),
+    ("one test of the testbench", ("etchproof.testrun",)),
+    ("coverage: what runs have shown", ("etchproof.coverage",)),
+    ("many of them", ("etchproof.regress", "etchproof.coverage.injection")),
+    ("all evidence together, and its verdict", ("etchproof.signoff",)),
     ("the command line", ("etchproof.cli", "etchproof.__main__")),
 )
 
@@ -83,7 +89,9 @@ ONLY_IN = (
     ("pyuvm", ("etchproof.uvm", "verif")),
     ("cocotb", ("etchproof.uvm", "etchproof.sim", "verif")),
     ("cocotb_tools", ("etchproof.sim",)),
-    ("jinja2", ("etchproof.render", "etchproof.report")),
+    ("jinja2", ("etchproof.render", "etchproof.signoff.report")),
+    ("hjson", ("etchproof.testplan",)),
+    ("pytest", ("etchproof.regress.plugin",)),
     ("pyslang", ("etchproof.lint",)),
 )
 

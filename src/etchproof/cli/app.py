@@ -312,3 +312,169 @@ def shapes(project: _Project = None, debug: _Debug = False) -> Action:
         return run_shapes(project=project)
 
     return Action(run, debug)
+
+
+@APP.command()
+def regress(
+    listed: Annotated[
+        str,
+        typer.Argument(
+            metavar="LIST", help="A list: a .yaml file, or a name below ci/ (smoke).", show_default=False
+        ),
+    ],
+    model: Annotated[
+        Path | None, typer.Option("--model", metavar="DIR", help="What @model in the list stands for.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", metavar="NAME|FILE", help="What @recipe in the list stands for.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("-j", "--jobs", metavar="N", min=1, help="At once. Default: every core.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Its folder; one that holds an interrupted run is resumed. Default: runs/regress-LIST.",
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="ITEM", help="Run this item alone. Repeatable.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Base seed, in place of the list's.")
+    ] = None,
+    project: _Project = None,
+    debug: _Debug = False,
+) -> Action:
+    """Run a list of tests side by side.
+
+    Exit status: 0 all passed, 1 something failed or nothing ran, 2 bad input.
+    """
+
+    def run() -> int:
+        from etchproof.cli.regress import run_regress
+
+        return run_regress(
+            project=project,
+            listed=listed,
+            model=model,
+            recipe=recipe,
+            jobs=jobs,
+            out=out,
+            only=tuple(only or ()),
+            seed=seed,
+        )
+
+    return Action(run, debug)
+
+
+@APP.command()
+def test(
+    name: Annotated[str, typer.Argument(metavar="TEST", help="A test of the testbench.", show_default=False)],
+    model: _ModelOrShape = None,
+    shape: _Shape = None,
+    layers: _Layers = None,
+    random_weights: Annotated[
+        int | None,
+        typer.Option("--random-weights", metavar="SEED", min=0, help="Of the shape: the weights' seed."),
+    ] = None,
+    vocab: _Vocab = None,
+    recipe: _Recipe = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", metavar="TEXT", help="Of a test that generates.")
+    ] = None,
+    tokens: Annotated[int, typer.Option("--tokens", metavar="N", min=1, help="Tokens to generate.")] = 32,
+    directed: Annotated[
+        Path | None,
+        typer.Option("--directed", metavar="FILE.json", help="Of a test of given tokens: the sequences."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Its folder, new or empty.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=1, max=2**31 - 1, help="Of everything random.")] = 1,
+    build: Annotated[
+        Literal["fast", "strict", "coverage"], typer.Option("--build", help="Of the simulator.")
+    ] = "fast",
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="S", help="Wall-clock limit of the simulation.")
+    ] = 600.0,
+    context: _Context = None,
+    project: _Project = None,
+    debug: _Debug = False,
+) -> Action:
+    """Run one test of the testbench: what repeats an item of a regression.
+
+    Exit status: 0 passed, 1 failed, 2 bad input.
+    """
+
+    def run() -> int:
+        from etchproof.cli.regress import run_one_test
+
+        return run_one_test(
+            project=project,
+            test=name,
+            model=model,
+            shape=shape,
+            layers=layers,
+            random_weights=random_weights,
+            vocab=vocab,
+            recipe=recipe,
+            prompt=prompt,
+            tokens=tokens,
+            directed=directed,
+            out=out,
+            seed=seed,
+            kind=build,
+            timeout_s=timeout,
+            context=context,
+        )
+
+    return Action(run, debug)
+
+
+@APP.command()
+def signoff(
+    model: _Model,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="DIR", help="Its folder; an interrupted sign-off is resumed.", show_default=False
+        ),
+    ],
+    adapter: Annotated[
+        list[Path] | None, typer.Option("--adapter", metavar="DIR", help="A PEFT adapter. Repeatable.")
+    ] = None,
+    recipe: _Recipe = None,
+    stage: Annotated[Literal["V1", "V2", "V3"], typer.Option("--stage", help="Of the testplan.")] = "V1",
+    jobs: Annotated[
+        int | None, typer.Option("-j", "--jobs", metavar="N", min=1, help="At once. Default: every core.")
+    ] = None,
+    today: Annotated[
+        str | None,
+        typer.Option("--today", metavar="YYYY-MM-DD", help="The day that waivers are held against."),
+    ] = None,
+    project: _Project = None,
+    debug: _Debug = False,
+) -> Action:
+    """Run what a stage asks for, measure every coverage, apply gates and waivers, write the report.
+
+    Exit status: 0 every gate holds, 1 one does not, 2 bad input.
+    """
+
+    def run() -> int:
+        from etchproof.cli.signoff import run_signoff
+
+        return run_signoff(
+            project=project,
+            model=model,
+            out=out,
+            adapters=tuple(adapter or ()),
+            recipe=recipe,
+            stage=stage,
+            jobs=jobs,
+            today=today,
+        )
+
+    return Action(run, debug)

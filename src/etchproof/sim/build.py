@@ -25,9 +25,10 @@ from etchproof.errors import InputError
 from etchproof.sim.fabric import Fabric, fabric_sha256
 from etchproof.tools import Verilator, compiler_version
 
-Kind = Literal["fast", "strict"]
+Kind = Literal["fast", "strict", "coverage"]
 """``fast`` is for long runs. ``strict`` is for sign-off: assertions on, and every register that is not reset, every
-unknown value, drawn at random from the run's seed."""
+unknown value, drawn at random from the run's seed. ``coverage`` counts lines, branches and toggles, and leaves them in
+the run's folder as ``coverage.dat``; it is slow."""
 
 CACHE_ENV: Final = "ETCHPROOF_CACHE"
 """Environment variable with the folder of the cache, in place of the user's cache folder."""
@@ -46,10 +47,20 @@ _COMMON: Final = (
 _VERILATOR_FLAGS: Final[dict[Kind, tuple[str, ...]]] = {
     "fast": ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert"),
     "strict": ("--assert", "--x-assign", "unique", "--x-initial", "unique"),
+    "coverage": (
+        *("--assert", "--x-assign", "fast", "--x-initial", "fast"),
+        *(
+            "--coverage-line",
+            "--coverage-toggle",
+            "--coverage-max-width",
+            "4096",
+        ),  # vectors of registers included
+    ),
 }
 _MAKE_VARIABLES: Final[dict[Kind, tuple[str, ...]]] = {
     "fast": ("OPT_FAST=-O3 -march=native --param max-completely-peel-times=8", "OPT_GLOBAL=-O3"),
     "strict": ("OPT_FAST=-O1",),
+    "coverage": ("OPT_FAST=-O1",),
 }
 _COMPILER: Final = ("CXX=g++", "LINK=g++", "CFG_CXXFLAGS_PCH_I=-include")
 _LOG_TAIL_LINES: Final = 40

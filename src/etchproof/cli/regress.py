@@ -1,0 +1,188 @@
+"""``etchproof regress`` and ``etchproof test``: many runs of the testbench's tests, and one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from etchproof.cli.console import make_console, visible
+from etchproof.cli.source import check_source
+from etchproof.errors import InputError
+from etchproof.project import Project, find_project, load_module, load_project
+
+
+def testbench_tests(project: Project) -> tuple[str, ...]:
+    """The names of the project's tests."""
+    from etchproof.testplan import uvm_tests
+
+    return uvm_tests(load_module(project, project.verif.tests, key="verif.tests"))
+
+
+def run_regress(
+    *,
+    project: Path | None,
+    listed: str,
+    model: Path | None,
+    recipe: str | None,
+    jobs: int | None,
+    out: Path | None,
+    only: Sequence[str],
+    seed: int | None,
+) -> int:
+    """0 when everything passed, 1 when something failed or nothing ran."""
+    from etchproof.regress import plan as planning
+    from etchproof.regress.execute import sources_sha256
+    from etchproof.regress.run import check_folder, run_regression
+    from etchproof.regress.spec import expand, load_list
+
+    found = load_project(project) if project else find_project()
+    content = load_list(listed, found.root)
+    items = expand(
+        content,
+        found.root,
+        testbench_tests(found),
+        model=model,
+        recipe=recipe or found.recipes.default,
+        base_seed=seed,
+    )
+    plan = planning.RegressionPlan(
+        name=content.name,
+        project=str(found.root),
+        sources_sha256=sources_sha256(found),
+        items=planning.only(items, only),
+    )
+    folder = out or Path("runs") / f"regress-{content.name}"
+    resumed = check_folder(folder, plan)
+    console = make_console()
+    show = ItemLines(console, len(plan.items))
+    jobs = jobs or len(os.sched_getaffinity(0))
+    what = "resumed in" if resumed else "in"
+    console.print(
+        Text(f"{content.name}: {len(plan.items)} items, {jobs} at once, {what} {folder}"), soft_wrap=True
+    )
+    started = time.monotonic()
+    outcome = run_regression(plan, folder, jobs, show)
+    for line in outcome.broken:
+        console.print(Text(f"broken   {visible(line)}", style="red"), soft_wrap=True)
+    missing = [spec.name for spec in plan.items if outcome.results[spec.name] is None]
+    for name in missing:
+        console.print(Text(f"no result of {name}", style="red"), soft_wrap=True)
+    elements = sum(result.elements for result in outcome.results.values() if result)
+    passed = len(plan.items) - len(outcome.failed)
+    console.print(
+        Text(
+            f"{passed} of {len(plan.items)} passed, {elements:,} elements compared, {time.monotonic() - started:.1f} s"
+        ),
+        soft_wrap=True,
+    )
+    verdict = "PASS" if outcome.passed else "FAIL"
+    console.print(Text(f"{verdict}     {content.name}", style="bold green" if outcome.passed else "bold red"))
+    return 0 if outcome.passed else 1
+
+
+class ItemLines:
+    """A line for each item as it ends."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._console, self._total, self._done = console, total, 0
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        self._done += 1
+        word = "PASS" if event["passed"] else "FAIL"
+        took = "passed before" if event.get("resumed") else f"{event['wall_s']:.1f} s"
+        total = str(self._total) if self._total else "-"
+        width = len(total)
+        line = Text(f"[{self._done:{width}}/{total}] ", style="dim")
+        line.append(word, style="green" if event["passed"] else "bold red").append(f"  {event['name']}  ")
+        line.append(took, style="dim")
+        self._console.print(line, soft_wrap=True)
+        for text in str(event["message"]).splitlines():
+            self._console.print(Text(f"    {visible(text)}"), soft_wrap=True)
+
+
+def run_one_test(
+    *,
+    project: Path | None,
+    test: str,
+    model: Path | None,
+    shape: str | None,
+    layers: int | None,
+    random_weights: int | None,
+    vocab: int | None,
+    recipe: str | None,
+    prompt: str | None,
+    tokens: int,
+    directed: Path | None,
+    out: Path | None,
+    seed: int,
+    kind: Any,
+    timeout_s: float,
+    context: int | None,
+) -> int:
+    """0 when it passed, 1 when not."""
+    check_source(model, shape, {"--layers": layers, "--random-weights": random_weights, "--vocab": vocab})
+    if shape is not None and random_weights is None:
+        raise InputError("is missing", key="--random-weights", hint="give the seed of the shape's weights")
+    from etchproof.regress.execute import run_item
+    from etchproof.regress.spec import ItemSpec, ShapeEntry
+    from etchproof.run_folder import check_out
+
+    found = load_project(project) if project else find_project()
+    known = testbench_tests(found)
+    if test not in known:
+        raise InputError(
+            f"{test!r} is no test of {found.verif.tests}", key="TEST", hint=f"known are {', '.join(known)}"
+        )
+    if out is not None:
+        check_out(out)
+    entry = None
+    if shape is not None and random_weights is not None:
+        entry = ShapeEntry(shape=shape, weights=random_weights, layers=layers, vocab=vocab)
+    spec = ItemSpec(
+        name=test,
+        test=test,
+        model=str(model.absolute()) if model else None,
+        shape=entry,
+        recipe=recipe or found.recipes.default,
+        context=context,
+        kind=kind,
+        adapters=(),
+        seed=seed,
+        prompt=prompt,
+        tokens=tokens,
+        directed=_directed(directed),
+        timeout_s=timeout_s,
+    )
+    console = make_console()
+    with tempfile.TemporaryDirectory(prefix="etchproof-") as chips:
+        folder = out.absolute() if out is not None else Path(tempfile.mkdtemp(prefix=f"etchproof-{test}-"))
+        result = run_item(spec, found, Path(chips), folder, key="")
+    for reason in result.reasons:
+        console.print(Text(f"reason   {reason.name}: {visible(reason.message)}"), soft_wrap=True)
+    console.print(Text(f"compared {result.vectors:,} vectors, {result.elements:,} elements"))
+    passed = result.verdict == "PASS"
+    console.print(Text(f"{result.verdict}     {test}", style="bold green" if passed else "bold red"))
+    if out is None and passed:
+        shutil.rmtree(folder)
+    else:
+        console.print(Text(f"run      {folder}"), soft_wrap=True)
+    return 0 if passed else 1
+
+
+def _directed(path: Path | None) -> tuple[tuple[int, ...], ...]:
+    if path is None:
+        return ()
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return tuple(tuple(int(token) for token in tokens) for tokens in data)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"holds no sequences of token ids: {error}", source=path, key="--directed") from None

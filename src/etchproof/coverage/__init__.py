@@ -1,0 +1,1 @@
+"""Coverage: of code (Verilator's counters), of function (covergroups), of the mask's bits (docs/coverage.md)."""

@@ -1,0 +1,136 @@
+"""The proof put to the test: proven bits are drawn at random, inverted in simulation, and have to be caught.
+
+Each run feeds only the shortest beginning of a sequence that proves the bit, and the first difference has to stand
+where the proof says: in the unit's own output tap, at the token that proves it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from etchproof import flow
+from etchproof.coverage.corpus import Corpus
+from etchproof.coverage.observability import Proven, UnsoundError, witnesses
+from etchproof.coverage.rom import Rom
+from etchproof.testrun import Chip, run_test
+
+
+class InjectedBit(BaseModel):
+    """One bit that was inverted.
+
+    Attributes:
+        site: as ``--inject`` names it.
+        prompt: the tokens that were fed; the last one proves the bit.
+        expected: where the first difference had to be: layer, tap, position.
+        found: where it was; None when the run passed.
+        caught: whether the run failed by a difference.
+        located: whether that was the expected one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    site: str
+    prompt: tuple[int, ...]
+    expected: tuple[int, str, int]
+    found: tuple[int, str, int] | None
+    caught: bool
+    located: bool
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A proven bit and the shortest run that proves it."""
+
+    site: str
+    rom: Rom
+    prompt: tuple[int, ...]
+
+
+def draw(
+    units: Sequence[tuple[Rom, Sequence[Proven]]], corpus: Corpus, count: int, seed: int
+) -> tuple[Drawn, ...]:
+    """Proven bits, every one as likely as any other, without repetition.
+
+    Raises:
+        UnsoundError: a bit is called proven and no token shows it.
+    """
+    parts = [(rom, proven) for rom, found in units for proven in found]
+    sizes = np.array([proven.count for _, proven in parts])
+    total = int(sizes.sum())
+    rng = np.random.default_rng(seed)
+    numbers = np.sort(rng.choice(total, size=min(count, total), replace=False))
+    ends = np.cumsum(sizes)
+    places: dict[int, np.ndarray[tuple[int, ...], np.dtype[np.intp]]] = {}
+    drawn = []
+    for number in numbers:
+        part = int(np.searchsorted(ends, number, side="right"))
+        rom, proven = parts[part]
+        if part not in places:
+            places[part] = np.flatnonzero(proven.bits)
+        flat = places[part][int(number) - int(ends[part] - sizes[part])]
+        index = tuple(int(i) for i in np.unravel_index(flat, proven.bits.shape))
+        tokens = np.flatnonzero(witnesses(rom, proven.kind, index, corpus))
+        if not len(tokens):
+            raise UnsoundError(f"{proven.name(index)} is called proven, and no token shows it")
+        first = int(tokens[corpus.positions[tokens].argmin()])
+        drawn.append(Drawn(proven.name(index), rom, corpus.prefix(first)))
+    return tuple(drawn)
+
+
+def inject_all(
+    chip: Chip,
+    drawn: Sequence[Drawn],
+    test: str,
+    folder: Path,
+    jobs: int,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[InjectedBit, ...]:
+    """Invert each bit in a simulation of its own. The folders of those that were not caught are kept.
+
+    Args:
+        test: feeds the sequences of ``config["directed"]``.
+        progress: gets the number of those done.
+    """
+    done = 0
+
+    def run(number: int) -> InjectedBit:
+        bit = drawn[number]
+        where = folder / f"{number:04d}"
+        injections = flow.locate(chip.design.project, chip.design.plan, [bit.site])
+        outcome = run_test(
+            chip,
+            test,
+            where,
+            seed=1,
+            config={"directed": [list(bit.prompt)]},
+            injections=injections,
+            timeout_s=300,
+        )
+        first = outcome.comparison.first_divergence if outcome.comparison else None
+        found = (first.layer, first.tap, first.token) if first else None
+        expected = (*bit.rom.result, len(bit.prompt) - 1)
+        caught = first is not None and not outcome.passed
+        if caught:
+            shutil.rmtree(where)
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done)
+        return InjectedBit(
+            site=bit.site,
+            prompt=bit.prompt,
+            expected=expected,
+            found=found,
+            caught=caught,
+            located=found == expected,
+        )
+
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        return tuple(pool.map(run, range(len(drawn))))

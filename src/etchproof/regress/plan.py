@@ -1,0 +1,70 @@
+"""What a regression's workers are told: ``regression.json``, in the regression's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from etchproof.errors import InputError
+from etchproof.regress.execute import item_key
+from etchproof.regress.spec import ItemSpec
+
+PLAN_FILE: Final = "regression.json"
+
+
+class RegressionPlan(BaseModel):
+    """A regression with every choice made.
+
+    Attributes:
+        name: of the list.
+        project: the project's root.
+        sources_sha256: of everything that its results depend on beside the items themselves.
+        items: what to run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    project: str
+    sources_sha256: str
+    items: tuple[ItemSpec, ...]
+
+    def key(self, spec: ItemSpec) -> str:
+        """The key that a stored result of an item must carry."""
+        return item_key(spec, self.sources_sha256)
+
+    def write(self, out: Path) -> None:
+        """Put it in the regression's folder."""
+        (out / PLAN_FILE).write_text(self.model_dump_json(indent=1), encoding="utf-8")
+
+    @classmethod
+    def read(cls, out: Path) -> RegressionPlan:
+        """The plan of a regression's folder.
+
+        Raises:
+            InputError: there is none, or it is broken.
+        """
+        try:
+            return cls.model_validate_json((out / PLAN_FILE).read_bytes())
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}", source=out / PLAN_FILE) from None
+        except ValidationError as error:
+            raise InputError(
+                f"is no regression: {error.error_count()} errors", source=out / PLAN_FILE
+            ) from None
+
+
+def only(items: Sequence[ItemSpec], names: Sequence[str]) -> tuple[ItemSpec, ...]:
+    """The items of these names.
+
+    Raises:
+        InputError: there is none of a name.
+    """
+    known = {item.name for item in items}
+    for name in names:
+        if name not in known:
+            raise InputError(f"{name!r} is no item of this list", key="--only")
+    return tuple(item for item in items if not names or item.name in names)

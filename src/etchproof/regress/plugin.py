@@ -1,0 +1,110 @@
+"""The pytest side of a regression: ``regression.json`` is collected, each of its items is a pytest item.
+
+Loaded with ``-p`` into a pytest of its own (``etchproof.regress.run``), under pytest-xdist in every worker. The
+controller writes what happens to ``progress.jsonl``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from etchproof.errors import InputError
+from etchproof.project import load_project
+from etchproof.regress.execute import ITEMS_FOLDER, ItemResult, read_item, run_item
+from etchproof.regress.plan import PLAN_FILE, RegressionPlan
+from etchproof.regress.spec import ItemSpec
+from etchproof.sim.progress import ProgressWriter
+
+_MESSAGE_LINES: Final = 3
+
+
+class ItemFailedError(Exception):
+    """An item that is no PASS."""
+
+
+def failure_text(result: ItemResult) -> str:
+    """Why an item failed, and how to see it again."""
+    reasons = [f"{reason.name}: {reason.message}" for reason in result.reasons]
+    shown = reasons[:_MESSAGE_LINES]
+    shown += [f"and {len(reasons) - len(shown)} more"] if len(reasons) > len(shown) else []
+    return "\n".join([*shown, f"reproduce: {result.rerun}"])
+
+
+class RegressionFile(pytest.File):
+    """``regression.json``."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        plan = RegressionPlan.read(self.path.parent)
+        for spec in plan.items:
+            yield RegressionItem.from_parent(self, name=spec.name, spec=spec, plan=plan)
+
+
+class RegressionItem(pytest.Item):
+    """One run of one test."""
+
+    def __init__(self, *, spec: ItemSpec, plan: RegressionPlan, **options: Any) -> None:
+        super().__init__(**options)
+        self._spec, self._plan = spec, plan
+
+    def runtest(self) -> None:
+        out, spec = self.path.parent, self._spec
+        folder, key = out / ITEMS_FOLDER / spec.name, self._plan.key(spec)
+        result = read_item(folder, key)
+        resumed = result is not None and result.verdict == "PASS"
+        if result is None or not resumed:
+            result = run_item(spec, load_project(Path(self._plan.project)), out, folder, key)
+        self.user_properties += [
+            ("resumed", resumed),
+            ("seed", spec.seed),
+            ("fabric_sha256", result.fabric_sha256),
+            ("rom_sha256", result.rom_sha256),
+            ("elements", result.elements),
+            ("rerun", result.rerun),
+        ]
+        if result.verdict != "PASS":
+            raise ItemFailedError(failure_text(result))
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        if isinstance(excinfo.value, (ItemFailedError, InputError)):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        return self.path, None, self.name
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> RegressionFile | None:
+    """pytest's hook."""
+    return RegressionFile.from_parent(parent, path=file_path) if file_path.name == PLAN_FILE else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """pytest's hook: the controller tells how it goes, workers do not."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Teller(Path(config.args[0]).parent), "etchproof-regress")
+
+
+class _Teller:
+    def __init__(self, out: Path) -> None:
+        self._progress = ProgressWriter(out)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or report.failed:
+            properties = dict(report.user_properties)
+            self._progress.write(
+                event="item",
+                name=report.nodeid.rpartition("::")[2],
+                passed=report.passed,
+                resumed=properties.get("resumed", False),
+                wall_s=round(report.duration, 2),
+                message=_plain(report.longreprtext) if report.failed else "",
+            )
+
+
+def _plain(text: str) -> str:
+    """Without the line in which xdist says which worker it was."""
+    return "\n".join(line for line in text.splitlines() if not line.startswith("[gw"))

@@ -1,0 +1,256 @@
+"""A regression's list (``ci/*.yaml``) and the items that it comes to.
+
+An item is one run of one test on one chip with one seed. Its name says all of that, and its seed depends on the name
+and the list's base seed only: adding a line to a list changes no other item.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from etchproof.checkpoint.json_file import shown
+from etchproof.errors import InputError
+from etchproof.shape import RandomModel
+from etchproof.sim.build import Kind
+from etchproof.yaml_file import SUFFIXES, find_yaml, read_yaml_object, validation_problem
+
+MODEL: Final = "@model"
+RECIPE: Final = "@recipe"
+"""Stand in a list for what the command line names."""
+
+LISTS_FOLDER: Final = "ci"
+_MAX_SEED: Final = 2**31 - 1
+
+
+def _tuple(value: object) -> object:
+    return tuple(map(_tuple, value)) if isinstance(value, list) else value
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class ShapeEntry(_Strict):
+    """A part of a shape with random weights, in place of a checkpoint."""
+
+    shape: str
+    weights: Annotated[int, Field(ge=0)]  # seed
+    layers: Annotated[int, Field(ge=1)] | None = None
+    vocab: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def random_model(self) -> RandomModel:
+        return RandomModel(self.shape, self.weights, self.layers, self.vocab)
+
+
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_tuple)]
+
+
+class Entry(_Strict):
+    """One line of a list: every combination of what it names is an item.
+
+    Attributes:
+        tests: classes of the testbench.
+        models: checkpoint folders, from the project's root; ``@model`` is the command line's.
+        shapes: further chips, with random weights.
+        recipes: names or files, from the project's root; ``@recipe`` is the command line's.
+        contexts: positions of the chip; null is the recipe's.
+        builds: of the simulator.
+        adapters: lists of adapter folders; an empty one is the base model.
+        seeds: how many runs of each, which differ in their seed.
+        prompts: of a test that generates: texts.
+        tokens: how many to generate.
+        directed: of a test of given tokens: sequences.
+    """
+
+    tests: Names
+    models: Names = ()
+    shapes: Annotated[tuple[ShapeEntry, ...], BeforeValidator(_tuple)] = ()
+    recipes: Names = (RECIPE,)
+    contexts: Annotated[tuple[Annotated[int, Field(ge=1)] | None, ...], BeforeValidator(_tuple)] = (None,)
+    builds: Annotated[tuple[Kind, ...], BeforeValidator(_tuple)] = ("fast",)
+    adapters: Annotated[tuple[Names, ...], BeforeValidator(_tuple)] = ((),)
+    seeds: Annotated[int, Field(ge=1)] = 1
+    prompts: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = ()
+    tokens: Annotated[int, Field(ge=1)] = 32
+    directed: Annotated[tuple[tuple[int, ...], ...], BeforeValidator(_tuple)] = ()
+
+
+class RegressionList(_Strict):
+    """A whole list."""
+
+    name: str
+    description: str = ""
+    base_seed: Annotated[int, Field(ge=0)] = 1
+    timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    entries: Annotated[tuple[Entry, ...], BeforeValidator(_tuple)]
+
+
+class ItemSpec(BaseModel):
+    """One run, with every choice made; a record that crosses process borders.
+
+    Attributes:
+        name: unique in its regression, also the name of its folder.
+        model: the checkpoint folder, absolute; None with ``shape``.
+        seed: of the run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    test: str
+    model: str | None
+    shape: ShapeEntry | None
+    recipe: str
+    context: int | None
+    kind: Kind
+    adapters: tuple[str, ...]
+    seed: int
+    prompt: str | None = None
+    tokens: int = 32
+    directed: tuple[tuple[int, ...], ...] = ()
+    timeout_s: float = 600.0
+
+
+def item_seed(name: str, base_seed: int) -> int:
+    """1 .. 2^31 - 1, from these two alone."""
+    digest = hashlib.sha256(f"{base_seed}:{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") % _MAX_SEED + 1
+
+
+def load_list(path_or_name: str, root: Path) -> RegressionList:
+    """Read a list: a path that ends in .yaml, or the name of one in the project's ``ci/``.
+
+    Raises:
+        InputError: one line that names the file, the key and the value.
+    """
+    path = find_yaml(path_or_name, root / LISTS_FOLDER, kind="regression")
+    data = read_yaml_object(path)
+    try:
+        return RegressionList.model_validate(data)
+    except ValidationError as error:
+        raise validation_problem(error, path) from None
+
+
+def expand(
+    listed: RegressionList,
+    root: Path,
+    tests: Collection[str],
+    *,
+    model: Path | None = None,
+    recipe: str | None = None,
+    base_seed: int | None = None,
+) -> tuple[ItemSpec, ...]:
+    """The items of a list, in its order.
+
+    Args:
+        root: where relative paths begin.
+        tests: what the testbench has.
+        model: what ``@model`` stands for, as does ``recipe`` for ``@recipe``.
+        base_seed: in place of the list's own.
+
+    Raises:
+        InputError: an unknown test, no chip, a placeholder that nobody fills, or two items of one name.
+    """
+    items: list[ItemSpec] = []
+    for number, entry in enumerate(listed.entries):
+        key = f"entries[{number}]"
+        for test in entry.tests:
+            if test not in tests:
+                raise InputError(
+                    f"{shown(test)} is no test of the testbench",
+                    source=listed.name,
+                    key=f"{key}.tests",
+                    hint=f"known are {', '.join(tests)}",
+                )
+        if not entry.models and not entry.shapes:
+            raise InputError("names neither models nor shapes", source=listed.name, key=key)
+        items += _items(entry, key, listed, root, model, recipe, base_seed)
+    names = [item.name for item in items]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{shown(name)} stands twice", source=listed.name, key="entries")
+    return tuple(items)
+
+
+def _items(
+    entry: Entry,
+    key: str,
+    listed: RegressionList,
+    root: Path,
+    model: Path | None,
+    recipe: str | None,
+    base_seed: int | None,
+) -> Iterator[ItemSpec]:
+    def filled(value: str, placeholder: str, given: str | None, field: str) -> str:
+        if value != placeholder:
+            return value
+        if given is None:
+            raise InputError(
+                f"is {placeholder}, and the command line names none", source=listed.name, key=f"{key}.{field}"
+            )
+        return given
+
+    folders = [
+        filled(name, MODEL, str(model.absolute()) if model else None, "models") for name in entry.models
+    ]
+    shapes = [
+        shape.model_copy(update={"shape": str(root / shape.shape)})
+        if shape.shape.endswith(SUFFIXES)
+        else shape
+        for shape in entry.shapes
+    ]
+    chips: list[Path | ShapeEntry] = [*(root / folder for folder in folders), *shapes]
+    prompts: Sequence[str | None] = entry.prompts or (None,)
+    combinations = product(
+        entry.tests,
+        chips,
+        entry.recipes,
+        entry.contexts,
+        entry.builds,
+        entry.adapters,
+        range(1, entry.seeds + 1),
+    )
+    for test, chip, recipe_name, context, kind, adapters, number in combinations:
+        chosen = filled(recipe_name, RECIPE, recipe, "recipes")
+        chosen = str(root / chosen) if chosen.endswith(SUFFIXES) else chosen
+        for index, prompt in enumerate(prompts):
+            words = [test, _label(chip), _bare(chosen), *(Path(folder).name for folder in adapters)]
+            words += [f"c{context}"] if context is not None else []
+            words += [kind] if kind != "fast" else []
+            words += [f"p{index}"] if len(prompts) > 1 else []
+            name = "-".join([*words, f"s{number}"])
+            yield ItemSpec(
+                name=name,
+                test=test,
+                model=str(chip) if isinstance(chip, Path) else None,
+                shape=chip if isinstance(chip, ShapeEntry) else None,
+                recipe=chosen,
+                context=context,
+                kind=kind,
+                adapters=tuple(str(root / folder) for folder in adapters),
+                seed=item_seed(name, listed.base_seed if base_seed is None else base_seed),
+                prompt=prompt,
+                tokens=entry.tokens,
+                directed=entry.directed,
+                timeout_s=listed.timeout_s,
+            )
+
+
+def _label(chip: Path | ShapeEntry) -> str:
+    if isinstance(chip, Path):
+        return chip.name
+    cut = [f"l{chip.layers}"] if chip.layers is not None else []
+    cut += [f"v{chip.vocab}"] if chip.vocab is not None else []
+    return "-".join([_bare(chip.shape), *cut, f"w{chip.weights}"])
+
+
+def _bare(name_or_file: str) -> str:
+    """A file's name without its suffix; a name as it is."""
+    return Path(name_or_file).name.removesuffix(".yaml").removesuffix(".yml")

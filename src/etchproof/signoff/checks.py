@@ -1,0 +1,103 @@
+"""What sign-off examines itself, beside the regression: each returns whether it holds, and the figures in words."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from etchproof import flow
+from etchproof.errors import InputError
+from etchproof.flow import Design
+from etchproof.images import ImageSet
+from etchproof.lint import lint
+from etchproof.project import load_object
+from etchproof.quality import QualityReport, measure
+from etchproof.quantized import QuantizedModel
+from etchproof.signoff.evidence import CheckEvidence
+from etchproof.sim.fabric import Fabric
+
+QUALITY_SEQUENCES: Final = 16
+QUALITY_LENGTH: Final = 200
+QUALITY_SEED: Final = 2  # another text than the one that calibrated
+_OTHER_SEED: Final = 20  # of the weights of the other checkpoint
+
+Found = tuple[bool, str]
+
+
+def examine(name: str, check: Callable[[], Found]) -> CheckEvidence:
+    """A check as evidence; input that it cannot use is a failure with its line, no verdict ends in an error."""
+    started = time.perf_counter()
+    try:
+        passed, message = check()
+    except InputError as error:
+        passed, message = False, str(error)
+    wall_s = round(time.perf_counter() - started, 3)
+    return CheckEvidence(name=name, passed=passed, message=message, wall_s=wall_s)
+
+
+def check_lint(design: Design, fabric: Fabric) -> Found:
+    """Every linter, as simulated and as synthesized."""
+    project = design.project
+    sim_only = [path.name for path in sorted((project.hw_dir / "sim").glob("*.sv"))]
+    report = lint(fabric, rules=project.hw_dir / "lint", sim_only=sim_only)
+    waived = len(report.findings) - len(report.open)
+    tools = ", ".join(f"{name} {version}" for name, version in report.tools.items())
+    first = f"; {report.open[0]}" if report.open else ""
+    return report.ok, f"{len(report.open)} findings, {waived} waived by {tools}{first}"
+
+
+def check_fabric_invariance(design: Design, fabric: Fabric, images: ImageSet) -> Found:
+    """A checkpoint of other weights: the same SystemVerilog, other ROM contents."""
+    config = design.checkpoint.config
+    folder, _ = flow.draw(
+        config.model_copy(update={"name": f"{config.name}-other-weights"}), _OTHER_SEED, flow.cache_folder()
+    )
+    recipe = design.recipe.for_random_weights()
+    other = flow.plan_design(design.project, folder, recipe, design.context)
+    model = flow.quantize_design(other, flow.cache_folder())
+    with tempfile.TemporaryDirectory(prefix="etchproof-") as temporary:
+        out = Path(temporary) / "fabric"
+        out.mkdir()
+        rendered = flow.render_fabric(other, out)
+        etched = flow.etch(other, model, Path(temporary) / "rom")
+    same = rendered.sha256 == fabric.sha256
+    shapes = [(image.layer, image.name, image.dtype, image.shape) for image in images.images]
+    shapes_too = shapes == [(image.layer, image.name, image.dtype, image.shape) for image in etched.images]
+    differs = etched.sha256 != images.sha256
+    message = f"fabric {rendered.sha256[:12]} and {fabric.sha256[:12]}"
+    message += f", rom {etched.sha256[:12]} and {images.sha256[:12]}"
+    if not shapes_too:
+        message += "; the images have other shapes"
+    if not differs:
+        message += "; the other checkpoint is the same one, so nothing was shown"
+    return same and shapes_too and differs, message
+
+
+def check_rom_files(design: Design, model: QuantizedModel, images: ImageSet) -> tuple[bool, str, int]:
+    """The files against the quantized checkpoint; also how many bits are padding."""
+    project = design.project
+    assert project.coverage is not None
+    compare = load_object(project, project.coverage.rom_files, key="coverage.rom_files")
+    problems, padding_bits = compare(model, design.plan, images)
+    size = sum(image.size_bytes for image in images.images)
+    message = (
+        f"{len(images.images)} images, {size:,} bytes, {padding_bits:,} bits of padding, which hold zero"
+    )
+    if problems:
+        message = f"{len(problems)} problems: {problems[0]}"
+    return not problems, message, padding_bits
+
+
+def measure_quality(design: Design, model: QuantizedModel) -> QualityReport:
+    """The golden model against the float model, on text that the float model writes."""
+    from etchproof.quantize import sample_text
+    from etchproof.reference import FloatModel
+
+    length = min(QUALITY_LENGTH, design.context)
+    text = sample_text(design.checkpoint, QUALITY_SEQUENCES, length, QUALITY_SEED)
+    checkpoint = design.checkpoint
+    float_model = FloatModel(checkpoint.config, checkpoint.tensor)
+    return measure(float_model, flow.make_golden(design, model), text)

@@ -1,0 +1,174 @@
+"""What a verdict rests on: one frozen record, filled by ``etchproof.signoff.run``, judged by the gates."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from etchproof.coverage.injection import InjectedBit
+from etchproof.result import ModelRecord, Reason, RecipeRecord, Sha256
+from etchproof.testplan import Stage
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class Record(BaseModel):
+    """Frozen; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ItemEvidence(Record):
+    """One run of the regression; no result is no PASS."""
+
+    name: str
+    test: str
+    verdict: Literal["PASS", "FAIL", "MISSING"]
+    reasons: tuple[Reason, ...]
+    seed: int
+    kind: str
+    elements: Count
+    wall_s: float
+    rerun: str
+
+
+class TestpointEvidence(Record):
+    """A testpoint of the plan, and how its tests went."""
+
+    __test__ = False  # pytest: no test class
+
+    name: str
+    stage: Stage
+    desc: str
+    tests: tuple[str, ...]
+    passed: tuple[str, ...] = Field(description="tests of which something ran, and all of it passed")
+    failed: tuple[str, ...]
+    not_run: tuple[str, ...]
+
+    @property
+    def shown(self) -> bool:
+        """Whether every test of it ran and passed."""
+        return bool(self.tests) and set(self.passed) == set(self.tests)
+
+
+class CheckEvidence(Record):
+    """What sign-off examined itself (``etchproof.testplan.CHECKS``)."""
+
+    name: str
+    passed: bool
+    message: str
+    wall_s: float
+
+
+class RomPartEvidence(Record):
+    """One tensor of the mask."""
+
+    site: str
+    kind: str
+    total: Count
+    proven: Count
+    reasons: dict[str, int] = Field(description="bits that no stimulus can show, by reason")
+    open: tuple[str, ...] = Field(description="bits that are not proven, by name; the first hundred")
+    open_count: Count
+
+
+class RomEvidence(Record):
+    """ROM bit observability."""
+
+    parts: tuple[RomPartEvidence, ...]
+    padding_bits: Count = Field(description="of the images, outside every tensor; zero on disk")
+    tokens: Count = Field(description="different tokens in their sequences on which the proof rests")
+    by_run: dict[str, int] = Field(description="bits that each run proved first")
+
+    @property
+    def total(self) -> int:
+        return sum(part.total for part in self.parts)
+
+    @property
+    def proven(self) -> int:
+        return sum(part.proven for part in self.parts)
+
+    @property
+    def redundant(self) -> int:
+        return sum(sum(part.reasons.values()) for part in self.parts)
+
+    @property
+    def open(self) -> int:
+        return sum(part.open_count for part in self.parts)
+
+
+class InjectionEvidence(Record):
+    """Proven bits that were inverted in simulation."""
+
+    seed: int
+    bits: tuple[InjectedBit, ...]
+
+    @property
+    def caught(self) -> int:
+        return sum(bit.caught for bit in self.bits)
+
+    @property
+    def located(self) -> int:
+        return sum(bit.located for bit in self.bits)
+
+
+class CovergroupEvidence(Record):
+    """A covergroup."""
+
+    name: str
+    bins: Count
+    hit: Count
+    holes: tuple[str, ...]
+
+
+class CodeEvidence(Record):
+    """Code coverage of one kind, by module merged."""
+
+    kind: str
+    points: Count
+    hit: Count
+    excluded: Count
+    holes: tuple[str, ...] = Field(description="the first hundred: file:line what")
+
+
+class TapNoise(Record):
+    """The noise of one tap, golden minus float."""
+
+    layer: int
+    tap: str
+    sqnr_db: float | None
+    bias: float = Field(description="mean error in standard errors")
+
+
+class QualityEvidence(Record):
+    """The golden model against the float model."""
+
+    kl_mean: float
+    same_top1: float = Field(description="share, 0 to 1")
+    perplexity_golden: float
+    perplexity_float: float
+    tokens: Count
+    taps: tuple[TapNoise, ...] = ()
+
+
+class SignoffEvidence(Record):
+    """Everything that gates look at. What was not measured is None or empty, and no gate takes that for good."""
+
+    stage: Stage
+    project: str
+    model: ModelRecord
+    recipe: RecipeRecord
+    fabric_sha256: Sha256
+    rom_sha256: Sha256
+    tools: dict[str, str]
+    list_name: str
+    broken: tuple[str, ...] = Field(description="what went wrong in the regression outside its items")
+    items: tuple[ItemEvidence, ...]
+    testpoints: tuple[TestpointEvidence, ...] = Field(description="of the stage and those before it")
+    checks: tuple[CheckEvidence, ...]
+    rom: RomEvidence | None
+    injection: InjectionEvidence | None
+    covergroups: tuple[CovergroupEvidence, ...]
+    code: tuple[CodeEvidence, ...]
+    quality: QualityEvidence | None

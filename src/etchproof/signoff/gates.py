@@ -1,0 +1,255 @@
+"""Gates: what has to hold at a stage (``verif/signoff.yaml``). Pure functions of the evidence, one result each.
+
+A gate fails closed: evidence that is missing, empty or of nothing is never good enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from etchproof.errors import InputError
+from etchproof.signoff.evidence import Record, SignoffEvidence
+from etchproof.testplan import Stage
+from etchproof.yaml_file import read_yaml_object, validation_problem
+
+Limit = float | dict[str, float]
+
+
+class GateResult(Record):
+    """One gate, applied.
+
+    Attributes:
+        name: as waivers name it: "tests_passed", "covergroup.kv_cache".
+        measured: None where nothing was measured.
+        required: the limit.
+        passed: whether it holds.
+        message: the figures in words.
+    """
+
+    name: str
+    measured: float | None
+    required: float
+    passed: bool
+    message: str
+
+
+class StageGates(BaseModel):
+    """What a stage asks for.
+
+    Attributes:
+        regression: the list that is run.
+        injected_faults: proven bits to be inverted in simulation.
+        gates: limit of each gate; of gate "covergroup" one for each covergroup.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    regression: str
+    injected_faults: Annotated[int, Field(ge=0)] = 0
+    gates: dict[str, Limit]
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    name: str
+    stages: dict[Stage, StageGates]
+
+
+_Gate = Callable[[SignoffEvidence, float], GateResult]
+
+
+def _least(name: str, measured: float | None, required: float, message: str) -> GateResult:
+    return GateResult(
+        name=name,
+        measured=measured,
+        required=required,
+        passed=measured is not None and measured >= required,
+        message=message,
+    )
+
+
+def _most(name: str, measured: float | None, required: float, message: str) -> GateResult:
+    return GateResult(
+        name=name,
+        measured=measured,
+        required=required,
+        passed=measured is not None and measured <= required,
+        message=message,
+    )
+
+
+def _percent(part: int, whole: int) -> float | None:
+    """Exactly 100 only when it is all; None of nothing."""
+    return 100.0 * part / whole if whole else None
+
+
+def tests_passed(evidence: SignoffEvidence, required: float) -> GateResult:
+    """Per cent of the regression's items; what broke outside them counts as failed."""
+    passed = sum(item.verdict == "PASS" for item in evidence.items)
+    whole = len(evidence.items)
+    message = f"{passed} of {whole} runs passed"
+    if evidence.broken:
+        message += f"; {evidence.broken[0]}"
+    measured = None if evidence.broken else _percent(passed, whole)
+    return _least("tests_passed", measured, required, message)
+
+
+def elements_compared(evidence: SignoffEvidence, required: float) -> GateResult:
+    """Elements of taps compared bit for bit, in all runs that passed."""
+    count = sum(item.elements for item in evidence.items if item.verdict == "PASS")
+    return _least("elements_compared", count or None, required, f"{count:,} elements of taps compared")
+
+
+def testpoints_passed(evidence: SignoffEvidence, required: float) -> GateResult:
+    """Per cent of the stage's testpoints of which every test ran and passed."""
+    shown = [point.name for point in evidence.testpoints if point.shown]
+    missing = [point.name for point in evidence.testpoints if not point.shown]
+    message = f"{len(shown)} of {len(evidence.testpoints)} testpoints"
+    message += f"; missing {', '.join(missing[:5])}" if missing else ""
+    return _least("testpoints_passed", _percent(len(shown), len(evidence.testpoints)), required, message)
+
+
+def rom_observability(evidence: SignoffEvidence, required: float) -> GateResult:
+    """Per cent of the mask's bits that are proven to be seen, of those that any stimulus can show."""
+    rom = evidence.rom
+    if rom is None:
+        return _least("rom_observability", None, required, "not measured")
+    visible = rom.total - rom.redundant
+    message = f"{rom.proven:,} of {visible:,} bits proven, {rom.redundant:,} redundant, {rom.open:,} open"
+    return _least("rom_observability", _percent(rom.proven, visible), required, message)
+
+
+def injected_faults_drawn(evidence: SignoffEvidence, required: float) -> GateResult:
+    """Proven bits that were inverted in simulation."""
+    drawn = len(evidence.injection.bits) if evidence.injection else 0
+    return _least("injected_faults_drawn", drawn or None, required, f"{drawn} bits inverted")
+
+
+def injected_faults_caught(evidence: SignoffEvidence, required: float) -> GateResult:
+    """Per cent of them that were caught where the proof says."""
+    if evidence.injection is None:
+        return _least("injected_faults_caught", None, required, "not measured")
+    bits = evidence.injection.bits
+    good = sum(bit.caught and bit.located for bit in bits)
+    missed = [bit.site for bit in bits if not (bit.caught and bit.located)]
+    message = f"{evidence.injection.caught} of {len(bits)} caught, {good} where the proof says"
+    message += f"; not {missed[0]}" if missed else ""
+    return _least("injected_faults_caught", _percent(good, len(bits)), required, message)
+
+
+def _check(name: str) -> _Gate:
+    def gate(evidence: SignoffEvidence, required: float) -> GateResult:
+        found = [check for check in evidence.checks if check.name == f"signoff.{name}"]
+        measured = 100.0 if found and all(check.passed for check in found) else 0.0 if found else None
+        return _least(name, measured, required, found[0].message if found else "not examined")
+
+    return gate
+
+
+def _code(kind: str) -> _Gate:
+    def gate(evidence: SignoffEvidence, required: float) -> GateResult:
+        found = next((code for code in evidence.code if code.kind == kind), None)
+        if found is None:
+            return _least(f"code_{kind}", None, required, "not measured")
+        message = f"{found.hit:,} of {found.points:,} {kind} points, {found.excluded:,} excluded"
+        return _least(f"code_{kind}", _percent(found.hit, found.points), required, message)
+
+    return gate
+
+
+def quality_kl(evidence: SignoffEvidence, required: float) -> GateResult:
+    """At most this mean KL divergence between float and golden model."""
+    quality = evidence.quality if evidence.quality and evidence.quality.tokens else None
+    message = f"mean KL {quality.kl_mean:.5f} on {quality.tokens:,} tokens" if quality else "not measured"
+    return _most("quality_kl", quality.kl_mean if quality else None, required, message)
+
+
+def quality_top1(evidence: SignoffEvidence, required: float) -> GateResult:
+    """Per cent of tokens on which both find the same token most likely."""
+    quality = evidence.quality if evidence.quality and evidence.quality.tokens else None
+    message = f"{100 * quality.same_top1:.1f} % the same top token" if quality else "not measured"
+    return _least("quality_top1", 100 * quality.same_top1 if quality else None, required, message)
+
+
+_COVERGROUP: Final = "covergroup"
+
+GATES: Final[Mapping[str, _Gate]] = {
+    "tests_passed": tests_passed,
+    "elements_compared": elements_compared,
+    "testpoints_passed": testpoints_passed,
+    "rom_observability": rom_observability,
+    "injected_faults_drawn": injected_faults_drawn,
+    "injected_faults_caught": injected_faults_caught,
+    "lint": _check("lint"),
+    "fabric_invariance": _check("fabric_invariance"),
+    "rom_files": _check("rom_files"),
+    "code_line": _code("line"),
+    "code_branch": _code("branch"),
+    "code_toggle": _code("toggle"),
+    "quality_kl": quality_kl,
+    "quality_top1": quality_top1,
+}
+"""Every gate but "covergroup", which is one for each group."""
+
+
+def apply_gates(stage: StageGates, evidence: SignoffEvidence) -> tuple[GateResult, ...]:
+    """Every gate of a stage, in the order of the file."""
+    return tuple(_applied(stage.gates, evidence))
+
+
+def _applied(gates: Mapping[str, Limit], evidence: SignoffEvidence) -> Iterator[GateResult]:
+    for name, limit in gates.items():
+        if isinstance(limit, dict):
+            groups = {group.name: group for group in evidence.covergroups}
+            for group, required in limit.items():
+                found = groups.get(group)
+                message = f"{found.hit} of {found.bins} bins" if found else "no such covergroup was sampled"
+                if found and found.holes:
+                    message += f"; not {', '.join(found.holes[:5])}"
+                measured = _percent(found.hit, found.bins) if found else None
+                yield _least(f"{_COVERGROUP}.{group}", measured, required, message)
+        else:
+            yield GATES[name](evidence, limit)
+
+
+def load_gates(path: Path, stage: Stage, covergroups: tuple[str, ...]) -> StageGates:
+    """The gates of a stage.
+
+    Raises:
+        InputError: the file is bad, has no such stage or an unknown gate, or leaves a covergroup without a gate.
+    """
+    try:
+        content = _File.model_validate(read_yaml_object(path))
+    except ValidationError as error:
+        raise validation_problem(error, path) from None
+    if stage not in content.stages:
+        raise InputError(f"has no stage {stage}", source=path, key="stages")
+    found = content.stages[stage]
+    key = f"stages.{stage}.gates"
+    if not found.gates:
+        raise InputError("is empty: everything would pass", source=path, key=key)
+    for name, limit in found.gates.items():
+        if isinstance(limit, dict) != (name == _COVERGROUP) or (name != _COVERGROUP and name not in GATES):
+            raise InputError(
+                f"{name!r} is no gate, or has no such limit",
+                source=path,
+                key=key,
+                hint=f"known are {_COVERGROUP}, {', '.join(GATES)}",
+            )
+    limits = found.gates.get(_COVERGROUP, {})
+    assert isinstance(limits, dict)
+    for group in limits:
+        if group not in covergroups:
+            raise InputError(
+                f"{group!r} is not in the coverage model", source=path, key=f"{key}.{_COVERGROUP}"
+            )
+    if limits:
+        for group in covergroups:
+            if group not in limits:
+                raise InputError(f"covergroup {group!r} has no gate", source=path, key=f"{key}.{_COVERGROUP}")
+    return found

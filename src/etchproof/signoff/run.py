@@ -1,0 +1,474 @@
+"""Sign-off: everything that a verdict rests on, gathered in one go (docs/signoff.md)."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from etchproof import flow
+from etchproof.compare import COMPARISON_FILE, Comparison
+from etchproof.coverage.closure import close, reach, taps_needed
+from etchproof.coverage.corpus import Corpus, Predict, Segment, gather
+from etchproof.coverage.exclusions import apply_exclusions, load_exclusions, source_lines
+from etchproof.coverage.functional import Covergroup, FunctionalCoverage, RunSample
+from etchproof.coverage.injection import draw, inject_all
+from etchproof.coverage.observability import Proven, observe
+from etchproof.coverage.rom import Rom
+from etchproof.coverage.verilator import KINDS, holes, lcov, merge_all, read
+from etchproof.errors import InputError
+from etchproof.flow import Design
+from etchproof.project import Project, load_module, load_object
+from etchproof.regress.execute import CODE_COVERAGE_FILE, ITEMS_FOLDER, ItemResult, sources_sha256
+from etchproof.regress.plan import RegressionPlan
+from etchproof.regress.run import OnItem, RegressionOutcome, check_folder, run_regression
+from etchproof.regress.spec import ItemSpec, expand, item_seed, load_list
+from etchproof.result import ModelRecord, RecipeRecord
+from etchproof.signoff import checks
+from etchproof.signoff.evidence import (
+    CheckEvidence,
+    CodeEvidence,
+    CovergroupEvidence,
+    InjectionEvidence,
+    ItemEvidence,
+    QualityEvidence,
+    Record,
+    RomEvidence,
+    RomPartEvidence,
+    SignoffEvidence,
+    TestpointEvidence,
+)
+from etchproof.signoff.gates import GateResult, StageGates, apply_gates, load_gates
+from etchproof.signoff.waivers import Waiver, WaiverResult, apply_waivers, load_waivers, open_items
+from etchproof.taps import TapKey, TokenArrays
+from etchproof.testplan import CHECKS, Stage, Testplan, load_testplan, uvm_tests
+from etchproof.testrun import Chip, prepare
+from etchproof.tools import tool_versions
+from etchproof.watcher import StageClock
+
+SIGNOFF_FILE: Final = "signoff.json"
+FUNCTIONAL_FILE: Final = "functional.json"
+LCOV_FILE: Final = "coverage.info"
+_LISTED: Final = 100  # holes that the record names
+_CLOSURE_SEED: Final = 1
+_DRAW_SEED: Final = 1
+
+
+class SignoffResult(Record):
+    """``signoff.json``.
+
+    Attributes:
+        open_items: what stands between this and a signature; empty exactly when the verdict is PASS.
+        today: the day that waivers were held against.
+    """
+
+    schema_version: int = 1
+    verdict: str
+    open_items: tuple[str, ...]
+    gates: tuple[GateResult, ...]
+    waivers: tuple[WaiverResult, ...]
+    today: datetime.date
+    wall_s: dict[str, float]
+    evidence: SignoffEvidence
+
+
+@dataclass(frozen=True)
+class SignoffRequest:
+    """What is asked for.
+
+    Attributes:
+        recipe: name or file; None is the project's default.
+        jobs: simulators at once.
+        today: what waivers are held against.
+    """
+
+    project: Project
+    model_dir: Path
+    recipe: str | None
+    stage: Stage
+    out: Path
+    jobs: int
+    today: datetime.date
+    adapters: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Everything on paper, checked before anything runs."""
+
+    design: Design
+    testplan: Testplan
+    gates: StageGates
+    waivers: tuple[Waiver, ...]
+    groups: tuple[Covergroup, ...]
+    items: tuple[ItemSpec, ...]
+    list_name: str
+
+
+def signoff(request: SignoffRequest, clock: StageClock, on_item: OnItem) -> SignoffResult:
+    """Gather the evidence and judge it.
+
+    Raises:
+        InputError: bad input; before anything runs.
+    """
+    project, out = request.project, request.out
+    coverage = project.coverage
+    if coverage is None:
+        raise InputError("is missing: there is no coverage model", source=project.file, key="coverage")
+    with clock.stage("plan") as say:
+        plan = _planned(request)
+        say(f"{len(plan.testplan.stage_points(request.stage))} testpoints, {len(plan.gates.gates)} gates")
+    design = plan.design
+    with clock.stage("quantize") as say:
+        model = flow.quantize_design(design, flow.cache_folder(), clock.busy)
+        golden = flow.make_golden(design, model)
+        roms: tuple[Rom, ...] = load_object(project, coverage.rom, key="coverage.rom")(model, design.plan)
+        sample = load_object(project, coverage.sampler, key="coverage.sampler")(model, design.plan)
+        say(design.recipe.name)
+
+    def predict(tokens: Sequence[int]) -> Mapping[TapKey, TokenArrays]:
+        taps: Mapping[TapKey, TokenArrays] = golden.session().predict(tokens, True)
+        return taps
+
+    with clock.stage("close") as say:
+        vocabulary, context = design.checkpoint.config.vocab_size, design.context
+        directed = close(roms, [], predict, vocabulary=vocabulary, context=context, seed=_CLOSURE_SEED)
+        directed += reach(
+            plan.groups,
+            sample,
+            directed,
+            predict,
+            vocabulary=vocabulary,
+            context=context,
+            seed=_CLOSURE_SEED,
+        )
+        say(
+            f"{len(directed)} sequences, {sum(map(len, directed)):,} tokens chosen to show every bit and to hit bins"
+        )
+    with clock.stage("regress") as say:
+        regression = RegressionPlan(
+            name=plan.list_name,
+            project=str(project.root),
+            sources_sha256=sources_sha256(project),
+            items=(*plan.items, _directed_item(request, plan, directed)),
+        )
+        runs = out / "regression"
+        check_folder(runs, regression)
+        outcome = run_regression(regression, runs, request.jobs, on_item)
+        say(f"{len(regression.items) - len(outcome.failed)} of {len(regression.items)} passed")
+    with clock.stage("build") as say:
+        chip = _chip(design, out)
+        say(f"fabric {chip.fabric.sha256[:12]}, rom {chip.images.sha256[:12]}")
+    passed = [
+        result
+        for result in outcome.results.values()
+        if result is not None and result.verdict == "PASS" and result.rom_sha256 == chip.images.sha256
+    ]
+    with clock.stage("observe") as say:
+        segments = [Segment(result.name, result.sequences) for result in passed]
+        corpus, units = _observed(roms, segments, predict)
+        rom = _rom_evidence(units, corpus)
+        say(f"{rom.proven:,} of {rom.total:,} bits proven, {rom.redundant:,} redundant, {rom.open:,} open")
+    with clock.stage("cover") as say:
+        functional = _functional(plan.groups, sample, passed, runs, predict)
+        (out / FUNCTIONAL_FILE).write_text(functional.to_json(), encoding="utf-8")
+        code = _code(project, outcome, runs, chip, out)
+        say(", ".join(f"{name} {hit}/{total}" for name, (hit, total) in functional.summary().items()))
+    with clock.stage("inject") as say:
+        injection = None
+        if plan.gates.injected_faults and corpus is not None:
+            drawn = draw(units, corpus, plan.gates.injected_faults, _DRAW_SEED)
+
+            def injected(done: int) -> None:
+                clock.busy(f"{done} of {len(drawn)}")
+
+            found = inject_all(
+                chip, drawn, project.signoff.directed, out / "injected", request.jobs, injected
+            )
+            injection = InjectionEvidence(seed=_DRAW_SEED, bits=found)
+            say(f"{injection.caught} of {len(found)} caught, {injection.located} where the proof says")
+    with clock.stage("examine") as say:
+        examined, padding, quality = _examined(plan, request.stage, chip, rom, injection)
+        say(f"{sum(check.passed for check in examined)} of {len(examined)} checks hold")
+    evidence = SignoffEvidence(
+        stage=request.stage,
+        project=project.name,
+        model=ModelRecord(
+            name=design.checkpoint.name,
+            path=str(design.checkpoint.path.absolute()),
+            sha256=design.checkpoint.sha256,
+        ),
+        recipe=RecipeRecord(
+            name=design.recipe.name,
+            sha256=design.recipe.sha256,
+            context=design.context,
+            method=design.recipe.method,
+            calibration=design.recipe.calibration.source,
+        ),
+        fabric_sha256=chip.fabric.sha256,
+        rom_sha256=chip.images.sha256,
+        tools=tool_versions(),
+        list_name=plan.list_name,
+        broken=outcome.broken,
+        items=tuple(_item(spec, outcome.results[spec.name]) for spec in regression.items),
+        testpoints=_testpoints(plan, request.stage, outcome, examined),
+        checks=examined,
+        rom=rom.model_copy(update={"padding_bits": padding}),
+        injection=injection,
+        covergroups=tuple(_group(functional, group) for group in plan.groups),
+        code=code,
+        quality=quality,
+    )
+    gates = apply_gates(plan.gates, evidence)
+    waived = apply_waivers(plan.waivers, gates, chip.fabric.sha256, request.today)
+    left = open_items(gates, waived)
+    result = SignoffResult(
+        verdict="FAIL" if left else "PASS",
+        open_items=left,
+        gates=gates,
+        waivers=waived,
+        today=request.today,
+        wall_s={name: round(seconds, 1) for name, seconds in clock.stages_s.items()},
+        evidence=evidence,
+    )
+    (out / SIGNOFF_FILE).write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def _planned(request: SignoffRequest) -> _Plan:
+    project, files = request.project, request.project.signoff
+    if request.adapters:
+        raise InputError("sign-off of adapters is not there yet", key="--adapter")
+    recipe = flow.read_recipe(project, request.recipe)
+    design = flow.plan_design(project, request.model_dir, recipe)
+    assert project.coverage is not None
+    groups = tuple(load_object(project, project.coverage.groups, key="coverage.groups")(design.plan))
+    names = tuple(group.name for group in groups)
+    tests = uvm_tests(load_module(project, project.verif.tests, key="verif.tests"))
+    testplan = load_testplan(project.root / files.testplan, tests, names)
+    gates = load_gates(project.root / files.gates, request.stage, names)
+    waivers = load_waivers(project.root / files.waivers)
+    load_exclusions(project.root / files.exclusions)
+    listed = load_list(gates.regression, project.root)
+    name = request.recipe or project.recipes.default
+    items = expand(listed, project.root, tests, model=request.model_dir, recipe=name)
+    return _Plan(design, testplan, gates, waivers, groups, items, listed.name)
+
+
+def _directed_item(request: SignoffRequest, plan: _Plan, directed: Sequence[tuple[int, ...]]) -> ItemSpec:
+    """The sequences that close what others leave open, as an item of the regression."""
+    test = request.project.signoff.directed
+    name = f"{test}-closure"
+    return ItemSpec(
+        name=name,
+        test=test,
+        model=str(request.model_dir.absolute()),
+        shape=None,
+        recipe=request.recipe or request.project.recipes.default,
+        context=None,
+        kind="fast",
+        adapters=(),
+        seed=item_seed(name, _CLOSURE_SEED),
+        directed=tuple(directed),
+    )
+
+
+def _chip(design: Design, out: Path) -> Chip:
+    """The chip whose ROM is examined and faults are injected into; made anew, its folder is evidence."""
+    import shutil
+
+    shutil.rmtree(out / "chip", ignore_errors=True)
+    return prepare(design, out / "chip", "fast", flow.cache_folder())
+
+
+def _observed(
+    roms: Sequence[Rom], segments: Sequence[Segment], predict: Predict
+) -> tuple[Corpus | None, list[tuple[Rom, tuple[Proven, ...]]]]:
+    if not any(segment.sequences for segment in segments):
+        return None, []
+    corpus = gather(segments, predict, taps_needed(roms))
+    return corpus, [(rom, observe(rom, corpus)) for rom in roms]
+
+
+def _rom_evidence(units: Sequence[tuple[Rom, Sequence[Proven]]], corpus: Corpus | None) -> RomEvidence:
+    parts, by_run = [], np.zeros(len(corpus.names) if corpus else 0, dtype=np.int64)
+    for _, found in units:
+        for proven in found:
+            left = np.argwhere(proven.open)
+            parts.append(
+                RomPartEvidence(
+                    site=proven.site,
+                    kind=proven.kind,
+                    total=proven.total,
+                    proven=proven.count,
+                    reasons={reason: int(bits.sum()) for reason, bits in proven.reasons},
+                    open=tuple(proven.name(index.tolist()) for index in left[:_LISTED]),
+                    open_count=len(left),
+                )
+            )
+            by_run += np.array(proven.by_segment, dtype=np.int64)
+    names = corpus.names if corpus else ()
+    return RomEvidence(
+        parts=tuple(parts),
+        padding_bits=0,
+        tokens=len(corpus.tokens) if corpus else 0,
+        by_run={name: int(count) for name, count in zip(names, by_run, strict=True) if count},
+    )
+
+
+def _functional(
+    groups: Sequence[Covergroup],
+    sample: Callable[[RunSample], Any],
+    passed: Sequence[ItemResult],
+    runs: Path,
+    predict: Predict,
+) -> FunctionalCoverage:
+    functional = FunctionalCoverage(groups)
+    for result in passed:
+        file = runs / ITEMS_FOLDER / result.name / COMPARISON_FILE
+        comparison = Comparison.model_validate_json(file.read_bytes())
+        taps = [dict(predict(tokens)) for tokens in result.sequences]
+        functional.sample(result.name, sample(RunSample(result.test, comparison.tokens, taps)))
+    return functional
+
+
+def _group(functional: FunctionalCoverage, group: Covergroup) -> CovergroupEvidence:
+    hits = functional.hits(group.name)
+    missed = [group.bins[index] for index in np.flatnonzero(hits == 0)]
+    return CovergroupEvidence(
+        name=group.name, bins=len(group.bins), hit=int((hits > 0).sum()), holes=tuple(missed)
+    )
+
+
+def _code(
+    project: Project, outcome: RegressionOutcome, runs: Path, chip: Chip, out: Path
+) -> tuple[CodeEvidence, ...]:
+    """What the coverage builds of this fabric counted in runs that passed."""
+    files = [
+        runs / ITEMS_FOLDER / result.name / CODE_COVERAGE_FILE
+        for result in outcome.results.values()
+        if result is not None
+        and result.verdict == "PASS"
+        and result.kind == "coverage"
+        and result.fabric_sha256 == chip.fabric.sha256
+    ]
+    if not files:
+        return ()
+    modules = merge_all(map(read, files)).modules
+    (out / LCOV_FILE).write_text(lcov(modules), encoding="utf-8")
+    source = project.root / project.signoff.exclusions
+    excluded, _ = apply_exclusions(modules, load_exclusions(source), source, source_lines(chip.fabric.folder))
+    found = []
+    for kind in KINDS:
+        mask = modules.of(kind)
+        counted = mask & ~excluded
+        missed = holes(modules, kind, excluded, _LISTED)
+        found.append(
+            CodeEvidence(
+                kind=kind,
+                points=int(counted.sum()),
+                hit=int((modules.counts[counted] > 0).sum()),
+                excluded=int((mask & excluded).sum()),
+                holes=tuple(f"{point.file}:{point.line} {point.what}" for point in missed),
+            )
+        )
+    return tuple(found)
+
+
+def _examined(
+    plan: _Plan, stage: Stage, chip: Chip, rom: RomEvidence, injection: InjectionEvidence | None
+) -> tuple[tuple[CheckEvidence, ...], int, QualityEvidence | None]:
+    """The checks that this stage's gates or testpoints ask for."""
+    design, padding = chip.design, 0
+    wanted = {f"signoff.{name}" for name in plan.gates.gates}
+    wanted |= {test for point in plan.testplan.stage_points(stage) for test in point.tests}
+    if {"quality_kl", "quality_top1"} & set(plan.gates.gates):
+        wanted.add("signoff.quality")
+    quality: list[QualityEvidence] = []
+
+    def rom_files() -> checks.Found:
+        nonlocal padding
+        passed, message, padding = checks.check_rom_files(design, chip.model, chip.images)
+        return passed, message
+
+    def measured() -> checks.Found:
+        report = checks.measure_quality(design, chip.model)
+        quality.append(
+            QualityEvidence(
+                kl_mean=report.kl_mean,
+                same_top1=report.same_top1,
+                perplexity_golden=report.perplexity_golden,
+                perplexity_float=report.perplexity_float,
+                tokens=report.tokens,
+            )
+        )
+        return (
+            report.tokens > 0,
+            f"mean KL {report.kl_mean:.5f}, {100 * report.same_top1:.1f} % the same top token",
+        )
+
+    def observed() -> checks.Found:
+        return rom.total > 0 and rom.proven > 0, f"{rom.proven:,} of {rom.total:,} bits proven"
+
+    def injected() -> checks.Found:
+        bits = injection.bits if injection else ()
+        good = sum(bit.caught and bit.located for bit in bits)
+        return bool(bits) and good == len(bits), f"{good} of {len(bits)} caught where the proof says"
+
+    table: dict[str, Callable[[], checks.Found]] = {
+        "signoff.lint": lambda: checks.check_lint(design, chip.fabric),
+        "signoff.fabric_invariance": lambda: checks.check_fabric_invariance(design, chip.fabric, chip.images),
+        "signoff.rom_files": rom_files,
+        "signoff.rom_observability": observed,
+        "signoff.injected_faults": injected,
+        "signoff.quality": measured,
+    }
+    always = {"signoff.rom_observability", "signoff.injected_faults"}
+    found = tuple(checks.examine(name, table[name]) for name in CHECKS if name in wanted | always)
+    return found, padding, quality[0] if quality else None
+
+
+def _testpoints(
+    plan: _Plan, stage: Stage, outcome: RegressionOutcome, examined: Sequence[CheckEvidence]
+) -> tuple[TestpointEvidence, ...]:
+    ran: dict[str, list[bool]] = {check.name: [check.passed] for check in examined}
+    for spec in outcome.plan.items:
+        result = outcome.results[spec.name]
+        ran.setdefault(spec.test, []).append(result is not None and result.verdict == "PASS")
+    return tuple(
+        TestpointEvidence(
+            name=point.name,
+            stage=point.stage,
+            desc=point.desc,
+            tests=point.tests,
+            passed=tuple(test for test in point.tests if all(ran.get(test, [False]))),
+            failed=tuple(test for test in point.tests if not all(ran.get(test, [True]))),
+            not_run=tuple(test for test in point.tests if test not in ran),
+        )
+        for point in plan.testplan.stage_points(stage)
+    )
+
+
+def _item(spec: ItemSpec, result: ItemResult | None) -> ItemEvidence:
+    return ItemEvidence(
+        name=spec.name,
+        test=spec.test,
+        verdict=result.verdict if result else "MISSING",
+        reasons=result.reasons if result else (),
+        seed=spec.seed,
+        kind=spec.kind,
+        elements=result.elements if result else 0,
+        wall_s=result.wall_s if result else 0.0,
+        rerun=result.rerun if result else "",
+    )
+
+
+def json_schema() -> str:
+    """JSON Schema of ``signoff.json``."""
+    schema: dict[str, Any] = SignoffResult.model_json_schema(mode="serialization")
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=1) + "\n"

@@ -1,0 +1,208 @@
+"""The testplan: what has to be shown before which stage, and by which tests (docs/testplan.md).
+
+The file is in OpenTitan's schema: Hjson with ``name``, ``import_testplans``, ``testpoints`` (``name``, ``stage``,
+``desc``, ``tests``, ``tags``) and ``covergroups`` (``name``, ``desc``). A plan that names a test that does not exist, a
+testpoint without tests, or a test that no testpoint claims is refused: each is a promise that nobody keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from etchproof.errors import InputError
+
+Stage = Literal["V1", "V2", "V3"]
+STAGES: Final[tuple[Stage, ...]] = ("V1", "V2", "V3")
+
+CHECKS: Final[Mapping[str, str]] = {
+    "signoff.lint": "every linter is clean on the chip's rendered SystemVerilog",
+    "signoff.fabric_invariance": "another checkpoint of the shape renders the same SystemVerilog, byte for byte",
+    "signoff.rom_files": "the ROM files, re-read from disk and reassembled, are the quantized checkpoint",
+    "signoff.rom_observability": "what share of the mask's bits the runs are proven to observe",
+    "signoff.injected_faults": "proven bits, drawn at random and inverted in simulation, are caught",
+    "signoff.quality": "the golden model against the float model",
+}
+"""What ``etchproof signoff`` examines itself, beside the regression; a testpoint claims them like tests."""
+
+_Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+_Text = Annotated[str, Field(min_length=20)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+class Testpoint(_Entry):
+    """One thing that has to be shown.
+
+    Attributes:
+        name: in snake case, unique.
+        stage: the stage that cannot be signed without it.
+        desc: the intent, the stimulus and what is checked, for a reader who decides whether that is enough.
+        tests: which tests show it: all of them.
+        tags: free words to select by.
+    """
+
+    __test__ = False  # pytest: no test class
+
+    name: _Name
+    stage: Stage
+    desc: _Text
+    tests: tuple[str, ...]
+    tags: tuple[str, ...] = ()
+
+
+class CovergroupPlan(_Entry):
+    """A covergroup that the coverage model has to have."""
+
+    name: _Name
+    desc: _Text
+
+
+class Testplan(_Entry):
+    """A whole plan, imports included."""
+
+    __test__ = False
+
+    name: _Name
+    testpoints: tuple[Testpoint, ...]
+    covergroups: tuple[CovergroupPlan, ...] = ()
+
+    def stage_points(self, stage: Stage) -> tuple[Testpoint, ...]:
+        """The testpoints of a stage and of those before it."""
+        wanted = STAGES[: STAGES.index(stage) + 1]
+        return tuple(point for point in self.testpoints if point.stage in wanted)
+
+
+class _File(_Entry):
+    """One Hjson file."""
+
+    name: _Name
+    import_testplans: tuple[str, ...] = ()
+    testpoints: tuple[Testpoint, ...] = ()
+    covergroups: tuple[CovergroupPlan, ...] = ()
+
+
+def uvm_tests(module: ModuleType) -> tuple[str, ...]:
+    """The names of a testbench module's tests: its classes under ``@pyuvm.test()``, in the order of the file.
+
+    pyuvm leaves a cocotb test ``__NAME`` in the module beside the class ``NAME``.
+    """
+    names = vars(module)
+    return tuple(
+        name
+        for name, value in names.items()
+        if isinstance(value, type) and value.__module__ == module.__name__ and f"__{name}" in names
+    )
+
+
+def load_testplan(path: Path, tests: Collection[str], covergroups: Collection[str] | None = None) -> Testplan:
+    """Read a testplan and hold it against what exists.
+
+    Args:
+        path: the Hjson file.
+        tests: the testbench's tests.
+        covergroups: the coverage model's; None to leave that part unchecked.
+
+    Raises:
+        InputError: the file is bad, or promises what nobody keeps; every finding is named.
+    """
+    plan = _merged(path, ())
+    known = {*tests, *CHECKS}
+    problems = []
+    claimed: set[str] = set()
+    for point in plan.testpoints:
+        if not point.tests:
+            problems.append(f"testpoint {point.name!r} has no tests")
+        problems += [
+            f"testpoint {point.name!r} names {test!r}, which is no test"
+            for test in point.tests
+            if test not in known
+        ]
+        claimed.update(point.tests)
+    problems += [f"no testpoint claims test {test!r}" for test in [*tests, *CHECKS] if test not in claimed]
+    problems += _repeated("testpoint", [point.name for point in plan.testpoints])
+    planned = [group.name for group in plan.covergroups]
+    problems += _repeated("covergroup", planned)
+    if covergroups is not None:
+        problems += [
+            f"covergroup {name!r} is not in the coverage model" for name in planned if name not in covergroups
+        ]
+        problems += [f"covergroup {name!r} is not planned" for name in covergroups if name not in planned]
+    if not plan.testpoints:
+        problems.append("has no testpoints")
+    if problems:
+        raise InputError("; ".join(problems), source=path, key="testplan")
+    return plan
+
+
+def _repeated(what: str, names: Iterable[str]) -> list[str]:
+    listed = list(names)
+    return [f"{what} {name!r} stands twice" for name in dict.fromkeys(listed) if listed.count(name) > 1]
+
+
+def _merged(path: Path, above: tuple[Path, ...]) -> Testplan:
+    path = path.resolve()
+    if path in above:
+        raise InputError("imports itself", source=path, key="import_testplans")
+    content = _read(path)
+    points, groups = [*content.testpoints], [*content.covergroups]
+    for name in content.import_testplans:
+        imported = _merged(path.parent / name, (*above, path))
+        points += imported.testpoints
+        groups += imported.covergroups
+    return Testplan(name=content.name, testpoints=tuple(points), covergroups=tuple(groups))
+
+
+def _read(path: Path) -> _File:
+    import hjson
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise InputError("stands twice in one object", source=path, key=key)
+        return dict(pairs)
+
+    try:
+        data = hjson.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", source=path) from None
+    except (hjson.HjsonDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"is not Hjson: {error}", source=path) from None
+    if not isinstance(data, dict):
+        raise InputError("is not an object", source=path)
+    try:
+        return _File.model_validate(data)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        raise InputError(
+            f"is {_shown(detail['input'])}: {detail['msg']}",
+            source=path,
+            key=_key(data, detail["loc"]),
+        ) from None
+
+
+def _key(data: Any, location: tuple[int | str, ...]) -> str:
+    """Where a value stands; an entry of a list by its ``name`` where it has one: ``testpoints[rom_linear].stage``."""
+    words = ""
+    for depth, part in enumerate(location):
+        if isinstance(part, str):
+            words += f".{part}" if words else part
+            continue
+        entry = data
+        for step in location[: depth + 1]:
+            entry = entry[step]
+        name = entry.get("name") if isinstance(entry, dict) else None
+        words += f"[{name if isinstance(name, str) else part}]"
+    return words
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,81 @@
+"""The proof of docs/coverage.md in simulation: proven bits are caught where it says, unproven ones by no tap at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from etchproof import flow
+from etchproof.coverage.closure import taps_needed
+from etchproof.coverage.corpus import Corpus, Segment, gather
+from etchproof.coverage.injection import draw, inject_all
+from etchproof.coverage.observability import Proven, observe
+from etchproof.coverage.rom import Rom, RomRows
+from etchproof.project import load_project
+from etchproof.testrun import Chip, prepare, run_test
+from models.golden import Golden
+from tests.conftest import ROOT
+from verif.coverage import rom as roms_of
+
+pytestmark = pytest.mark.sim
+
+SEQUENCES = ((1, 30, 77, 5, 120), (9, 200, 31), (300, 2))
+
+Measured = tuple[Chip, Corpus, list[tuple[Rom, tuple[Proven, ...]]]]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Measured:
+    """The shipped checkpoint, and what ten tokens prove of it: not everything."""
+    project = load_project(ROOT)
+    design = flow.plan_design(project, tiny_checkpoint, flow.read_recipe(project, "w6a16"))
+    chip = prepare(design, tmp_path_factory.mktemp("chip"), "fast", flow.cache_folder())
+    golden = Golden(chip.model)
+    roms = roms_of(chip.model, design.plan)
+    segments = [Segment("tokens", SEQUENCES)]
+    corpus = gather(segments, lambda tokens: golden.session().predict(tokens, True), taps_needed(roms))
+    return chip, corpus, [(rom, observe(rom, corpus)) for rom in roms]
+
+
+def test_proven_bits_are_caught(measured: Measured, tmp_path: Path) -> None:
+    chip, corpus, units = measured
+    drawn = draw(units, corpus, 16, seed=3)
+    found = inject_all(chip, drawn, "DirectedTokens", tmp_path, jobs=2)
+    assert len(found) == 16
+    assert [bit for bit in found if not (bit.caught and bit.located)] == []
+    assert not list(tmp_path.iterdir())  # folders of caught bits are removed
+
+
+def test_unproven_bits_are_not(measured: Measured, tmp_path: Path) -> None:
+    """The converse: with each of them inverted the chip passes every sequence."""
+    chip, _, units = measured
+    rng = np.random.default_rng(4)
+    names = []
+    for rom, parts in units:
+        for proven in parts:
+            left = np.argwhere(~proven.bits)
+            if len(left) and not isinstance(rom, RomRows):
+                names += [proven.name(index) for index in rng.permutation(left)[:1].tolist()]
+    names = rng.permutation(names)[:8].tolist()
+    assert len(names) == 8
+    for number, name in enumerate(names):
+        injections = flow.locate(chip.design.project, chip.design.plan, [name])
+        config = {"directed": [list(tokens) for tokens in SEQUENCES]}
+        run = run_test(
+            chip, "DirectedTokens", tmp_path / str(number), seed=1, config=config, injections=injections
+        )
+        assert run.passed, (name, run.reasons)
+
+
+def test_a_bit_that_is_not_proven_is_reported_as_missed(measured: Measured, tmp_path: Path) -> None:
+    """The experiment can fail: an unproven bit in the place of a proven one is no catch."""
+    chip, corpus, units = measured
+    (good,) = draw(units, corpus, 1, seed=3)
+    rom, parts = units[3]
+    left = np.argwhere(~parts[1].bits)
+    bad = type(good)(parts[1].name(left[0].tolist()), rom, (1, 30))
+    (found,) = inject_all(chip, [bad], "DirectedTokens", tmp_path, jobs=1)
+    assert not found.caught and not found.located and found.found is None
+    assert list(tmp_path.iterdir())  # its folder is kept

@@ -1,0 +1,227 @@
+"""``etchproof regress``: items pass and fail, a failure reproduces, an interrupted regression resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from etchproof.coverage.verilator import lcov, read, summary
+from tests.cli.conftest import LIMIT_S, command
+
+pytestmark = pytest.mark.sim
+
+FAILING = '''
+
+@pyuvm.test()
+class Failing(ChipTest):
+    """Fails after it compared something."""
+
+    async def stimulus(self) -> None:
+        await StreamSequence([1, 2]).run()
+        self.expect(False, "planted")
+'''
+LIST = """
+entries:
+  - tests: [RandomTokens, HostErrors]
+    models: [models/tiny]
+    recipes: [w6a16]
+    contexts: [18]
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, repo_root: Path) -> Path:
+    """A team's project: a copy of the reference with a test that fails."""
+    root = tmp_path_factory.mktemp("project")
+    for name in ("hw", "templates", "models", "verif", "etchproof.toml"):
+        source = repo_root / name
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source, root / name, ignore=ignored) if source.is_dir() else shutil.copy(
+            source, root / name
+        )
+    with (root / "verif" / "tests.py").open("a") as file:
+        file.write(FAILING)
+    (root / "ci").mkdir()
+    (root / "ci" / "good.yaml").write_text(LIST)
+    (root / "ci" / "bad.yaml").write_text(LIST.replace("HostErrors", "Failing"))
+    (root / "ci" / "empty.yaml").write_text("entries: []\n")
+    return root
+
+
+def regress(project: Path, env: dict[str, str], *words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command("regress", *words, "-j", "2"),
+        cwd=project,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+
+def test_all_pass_and_resume(project: Path, cli_env: dict[str, str], tmp_path: Path) -> None:
+    done = regress(project, cli_env, "good", "--out", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 of 2 passed" in done.stdout and "PASS     good" in done.stdout
+    cases = list(ET.parse(tmp_path / "junit.xml").iter("testcase"))
+    assert {case.get("name") for case in cases} == {
+        "RandomTokens-tiny-w6a16-c18-s1",
+        "HostErrors-tiny-w6a16-c18-s1",
+    }
+    # As if it had been interrupted before one of them had ended.
+    kept = tmp_path / "items" / "RandomTokens-tiny-w6a16-c18-s1" / "item.json"
+    before = kept.stat().st_mtime_ns
+    (tmp_path / "items" / "HostErrors-tiny-w6a16-c18-s1" / "item.json").unlink()
+    done = regress(project, cli_env, "good", "--out", tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.count("passed before") == 1 and "resumed in" in done.stdout
+    assert kept.stat().st_mtime_ns == before
+    # A result that was altered or belongs to another item is none.
+    kept.write_text(kept.read_text().replace('"key": "', '"key": "0'))
+    done = regress(project, cli_env, "good", "--out", tmp_path)
+    assert done.returncode == 0 and done.stdout.count("passed before") == 1
+
+
+def test_a_failure_reproduces(project: Path, cli_env: dict[str, str], tmp_path: Path) -> None:
+    done = regress(project, cli_env, "bad", "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "1 of 2 passed" in done.stdout and "test_check: planted" in done.stdout
+    line = next(line for line in done.stdout.splitlines() if "reproduce: " in line)
+    again = subprocess.run(
+        line.partition("reproduce: ")[2],
+        shell=True,
+        cwd=tmp_path,
+        env=cli_env,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert again.returncode == 1 and "test_check: planted" in again.stdout
+    failures = list(ET.parse(tmp_path / "out" / "junit.xml").iter("failure"))
+    assert len(failures) == 1 and "reproduce: " in (failures[0].text or "")
+
+
+def test_nothing_to_run(project: Path, cli_env: dict[str, str], tmp_path: Path) -> None:
+    done = regress(project, cli_env, "empty", "--out", tmp_path)
+    assert done.returncode == 1
+    assert "nothing ran" in done.stdout and "FAIL     empty" in done.stdout
+
+
+def test_bad_input(project: Path, cli_env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("entries: [{tests: [Gamma], models: [models/tiny]}]")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    for words in (
+        [tmp_path / "bad.yaml"],
+        ["nowhere"],
+        ["good", "--only", "nothing"],
+        ["good", "--out", tmp_path / "taken"],
+    ):
+        done = regress(project, cli_env, *words)
+        assert done.returncode == 2, done.stdout
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_interrupted(project: Path, cli_env: dict[str, str], tmp_path: Path) -> None:
+    """Ctrl-C leaves no process behind, and what passed is not repeated."""
+    (project / "ci" / "long.yaml").write_text(LIST + "    seeds: 12\n")
+    with subprocess.Popen(
+        command("regress", "long", "-j", "2", "--out", tmp_path),
+        cwd=project,
+        env=cli_env,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "PASS" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    time.sleep(1)
+    assert not [pid for pid in _running() if str(tmp_path) in _environment(pid)]
+    passed = len(list(tmp_path.glob("items/*/item.json")))
+    assert 0 < passed < 24
+    done = regress(project, cli_env, "long", "--out", tmp_path)
+    assert done.returncode == 0 and done.stdout.count("passed before") == passed
+
+
+def _running() -> list[int]:
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+
+
+def _environment(pid: int) -> str:
+    try:
+        return (
+            Path(f"/proc/{pid}/environ").read_text(errors="replace")
+            + Path(f"/proc/{pid}/cmdline").read_text()
+        )
+    except OSError:
+        return ""
+
+
+def test_the_record_of_an_item(project: Path, cli_env: dict[str, str], tmp_path: Path) -> None:
+    assert regress(project, cli_env, "good", "--out", tmp_path).returncode == 0
+    record = json.loads((tmp_path / "items" / "HostErrors-tiny-w6a16-c18-s1" / "item.json").read_text())
+    assert record["statuses"] == {"0": 3, "1": 3, "3": 5, "4": 2, "5": 2, "6": 2}
+    assert record["sequences"] == [[1, 2, 3]]
+    assert record["elements"] > 0 and len(record["fabric_sha256"]) == 64
+
+
+def test_code_coverage(project: Path, cli_env: dict[str, str], tmp_path: Path) -> None:
+    """A coverage build leaves what it counted; two runs on one build have the same points, and reach different ones."""
+    shape = "{shape: small.yaml, weights: 1}"
+    (project / "small.yaml").write_text(SMALL)
+    (project / "ci" / "covered.yaml").write_text(
+        f"entries: [{{tests: [HostErrors, BackToBack], shapes: [{shape}], recipes: [fine.yaml], builds: [coverage]}}]"
+    )
+    (project / "fine.yaml").write_text(FINE)
+    done = regress(project, cli_env, "covered", "--out", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    parts = [read(path) for path in sorted(tmp_path.glob("items/*/coverage.npz"))]
+    assert len(parts) == 2 and parts[0].keys == parts[1].keys
+    assert not list(tmp_path.glob("items/*/coverage.dat"))
+    merged = parts[0].merge(parts[1])
+    one, both = summary(parts[0].modules), summary(merged.modules)
+    assert all(0 < one[kind][0] <= both[kind][0] <= both[kind][1] for kind in both)
+    # HostErrors alone reaches the refusals.
+    refusals = [
+        point for point in merged.modules.points if point.file == "ep_host_port.sv" and point.what == "elsif"
+    ]
+    counts = dict(zip(parts[0].modules.points, parts[0].modules.counts, strict=True))
+    reached = dict(zip(merged.modules.points, merged.modules.counts, strict=True))
+    assert refusals and any(reached[point] > counts[point] == 0 for point in refusals)
+    text = lcov(merged.modules)
+    assert "SF:ep_linear.sv" in text and text.count("SF:") == text.count("end_of_record")
+
+
+FINE = """
+tile: {rows: 4, inputs: 16}
+matrices:
+  - {match: "*", bits: 8, group_size: 16}
+"""
+SMALL = """
+vocab_size: 19
+hidden_size: 16
+intermediate_size: 20
+n_layers: 1
+n_heads: 2
+n_kv_heads: 1
+head_dim: 8
+context: 16
+rms_norm_eps: 1.0e-5
+rope: {theta: 10000.0}
+tie_word_embeddings: true
+bos_token_id: 1
+eos_token_ids: [2]
+"""

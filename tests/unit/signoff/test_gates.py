@@ -1,0 +1,374 @@
+"""Each gate holds on good evidence and fails on what it is there for; nothing measured is never good enough."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etchproof.coverage.injection import InjectedBit
+from etchproof.errors import InputError
+from etchproof.result import ModelRecord, Reason, RecipeRecord
+from etchproof.signoff.evidence import (
+    CheckEvidence,
+    CodeEvidence,
+    CovergroupEvidence,
+    InjectionEvidence,
+    ItemEvidence,
+    QualityEvidence,
+    RomEvidence,
+    RomPartEvidence,
+    SignoffEvidence,
+    TestpointEvidence,
+)
+from etchproof.signoff.gates import GATES, GateResult, StageGates, apply_gates, load_gates
+from etchproof.signoff.waivers import Waiver, apply_waivers, load_waivers, open_items
+from etchproof.testplan import CHECKS
+from tests.conftest import ROOT
+
+FABRIC = "f" * 64
+LIMITS: dict[str, Any] = {
+    **dict.fromkeys(GATES, 100.0),
+    "elements_compared": 1000.0,
+    "injected_faults_drawn": 2.0,
+    "quality_kl": 0.05,
+    "quality_top1": 90.0,
+    "covergroup": {"kv_cache": 100.0, "control": 50.0},
+}
+STAGE = StageGates(regression="smoke", injected_faults=2, gates=LIMITS)
+
+
+def item(name: str = "a", **changes: Any) -> ItemEvidence:
+    fields: dict[str, Any] = {
+        "name": name,
+        "test": "Alpha",
+        "verdict": "PASS",
+        "reasons": (),
+        "seed": 1,
+        "kind": "fast",
+        "elements": 600,
+        "wall_s": 1.0,
+        "rerun": "etchproof test Alpha",
+    }
+    return ItemEvidence.model_validate(fields | changes)
+
+
+def bit(**changes: Any) -> InjectedBit:
+    where = (0, "q_proj", 1)
+    fields: dict[str, Any] = {
+        "site": "rom:m[0,0]^1",
+        "prompt": (1, 2),
+        "expected": where,
+        "found": where,
+        "caught": True,
+        "located": True,
+    }
+    return InjectedBit.model_validate(fields | changes)
+
+
+def part(**changes: Any) -> RomPartEvidence:
+    fields: dict[str, Any] = {
+        "site": "m",
+        "kind": "codes",
+        "total": 100,
+        "proven": 90,
+        "reasons": {"the scale of its group is zero": 10},
+        "open": (),
+        "open_count": 0,
+    }
+    return RomPartEvidence.model_validate(fields | changes)
+
+
+def point(**changes: Any) -> TestpointEvidence:
+    fields: dict[str, Any] = {
+        "name": "first",
+        "stage": "V1",
+        "desc": "what is shown",
+        "tests": ("Alpha",),
+        "passed": ("Alpha",),
+        "failed": (),
+        "not_run": (),
+    }
+    return TestpointEvidence.model_validate(fields | changes)
+
+
+def good(**changes: Any) -> SignoffEvidence:
+    sha = "a" * 64
+    fields: dict[str, Any] = {
+        "stage": "V2",
+        "project": "reference",
+        "model": ModelRecord(name="tiny", path="/tiny", sha256=sha),
+        "recipe": RecipeRecord(name="w6a16", sha256=sha, context=64, method="rtn", calibration="sampled"),
+        "fabric_sha256": FABRIC,
+        "rom_sha256": sha,
+        "tools": {},
+        "list_name": "smoke",
+        "broken": (),
+        "items": (item("a"), item("b")),
+        "testpoints": (point(), point(name="second")),
+        "checks": tuple(CheckEvidence(name=name, passed=True, message="clean", wall_s=1) for name in CHECKS),
+        "rom": RomEvidence(parts=(part(), part(proven=100, reasons={})), padding_bits=0, tokens=9, by_run={}),
+        "injection": InjectionEvidence(seed=1, bits=(bit(), bit())),
+        "covergroups": (
+            CovergroupEvidence(name="kv_cache", bins=4, hit=4, holes=()),
+            CovergroupEvidence(name="control", bins=4, hit=2, holes=("x", "y")),
+        ),
+        "code": tuple(
+            CodeEvidence(kind=kind, points=10, hit=10, excluded=1, holes=())
+            for kind in ("line", "branch", "toggle")
+        ),
+        "quality": QualityEvidence(
+            kl_mean=0.01, same_top1=0.95, perplexity_golden=4.0, perplexity_float=3.9, tokens=100
+        ),
+    }
+    return SignoffEvidence.model_validate(fields | changes)
+
+
+def failing(evidence: SignoffEvidence) -> list[str]:
+    return [gate.name for gate in apply_gates(STAGE, evidence) if not gate.passed]
+
+
+def test_good_evidence() -> None:
+    assert failing(good()) == []
+
+
+def check(name: str, passed: bool | None) -> tuple[CheckEvidence, ...]:
+    kept = [found for found in good().checks if found.name != f"signoff.{name}"]
+    if passed is not None:
+        kept.append(CheckEvidence(name=f"signoff.{name}", passed=passed, message="planted", wall_s=1))
+    return tuple(kept)
+
+
+def code(kind: str, **changes: Any) -> tuple[CodeEvidence, ...]:
+    return tuple(found.model_copy(update=changes) if found.kind == kind else found for found in good().code)
+
+
+def rom(*parts: RomPartEvidence) -> RomEvidence:
+    return RomEvidence(parts=parts, padding_bits=0, tokens=9, by_run={})
+
+
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "an item failed": (
+        "tests_passed",
+        {
+            "items": (
+                item("a", elements=2000),
+                item("b", verdict="FAIL", reasons=(Reason(name="x", message="y"),)),
+            )
+        },
+    ),
+    "an item left no result": (
+        "tests_passed",
+        {"items": (item("a", elements=2000), item("b", verdict="MISSING"))},
+    ),
+    "the regression broke": ("tests_passed", {"broken": ("pytest ended with status 3",)}),
+    "too little compared": ("elements_compared", {"items": (item("a"),)}),
+    "only a failed run compared": (
+        "elements_compared tests_passed",
+        {"items": (item("a", elements=9000, verdict="FAIL"), item("b"))},
+    ),
+    "nothing ran": ("tests_passed elements_compared", {"items": ()}),
+    "a testpoint's test failed": (
+        "testpoints_passed",
+        {"testpoints": (point(), point(name="second", passed=(), failed=("Alpha",)))},
+    ),
+    "a testpoint's test did not run": (
+        "testpoints_passed",
+        {"testpoints": (point(tests=("Alpha", "Beta"), not_run=("Beta",)),)},
+    ),
+    "a testpoint without tests": ("testpoints_passed", {"testpoints": (point(tests=(), passed=()),)}),
+    "no testpoint": ("testpoints_passed", {"testpoints": ()}),
+    "an open bit": ("rom_observability", {"rom": rom(part(proven=89, open=("rom:m[0,0]^1",), open_count=1))}),
+    "observability not measured": ("rom_observability", {"rom": None}),
+    "no bits": ("rom_observability", {"rom": rom()}),
+    "a bit not caught": (
+        "injected_faults_caught",
+        {"injection": InjectionEvidence(seed=1, bits=(bit(), bit(caught=False, located=False, found=None)))},
+    ),
+    "a bit caught elsewhere": (
+        "injected_faults_caught",
+        {"injection": InjectionEvidence(seed=1, bits=(bit(), bit(located=False, found=(0, "k_proj", 1))))},
+    ),
+    "too few bits drawn": ("injected_faults_drawn", {"injection": InjectionEvidence(seed=1, bits=(bit(),))}),
+    "no bits drawn": (
+        "injected_faults_drawn injected_faults_caught",
+        {"injection": InjectionEvidence(seed=1, bits=())},
+    ),
+    "nothing injected": ("injected_faults_drawn injected_faults_caught", {"injection": None}),
+    "a bin not hit": (
+        "covergroup.kv_cache",
+        {
+            "covergroups": (
+                CovergroupEvidence(name="kv_cache", bins=4, hit=3, holes=("last",)),
+                good().covergroups[1],
+            )
+        },
+    ),
+    "a covergroup dropped": ("covergroup.kv_cache", {"covergroups": (good().covergroups[1],)}),
+    "a covergroup without bins": (
+        "covergroup.control",
+        {"covergroups": (good().covergroups[0], CovergroupEvidence(name="control", bins=0, hit=0, holes=()))},
+    ),
+    "the model is far from float": (
+        "quality_kl",
+        {"quality": good().quality.model_copy(update={"kl_mean": 0.06})},
+    ),  # type: ignore[union-attr]
+    "the model says other tokens": (
+        "quality_top1",
+        {"quality": good().quality.model_copy(update={"same_top1": 0.8})},
+    ),  # type: ignore[union-attr]
+    "quality not measured": ("quality_kl quality_top1", {"quality": None}),
+    "quality of nothing": (
+        "quality_kl quality_top1",
+        {"quality": good().quality.model_copy(update={"tokens": 0})},  # type: ignore[union-attr]
+    ),
+    **{
+        f"{name} failed": (name, {"checks": check(name, False)})
+        for name in ("lint", "fabric_invariance", "rom_files")
+    },
+    **{
+        f"{name} left out": (name, {"checks": check(name, None)})
+        for name in ("lint", "fabric_invariance", "rom_files")
+    },
+    **{
+        f"a {kind} not covered": (f"code_{kind}", {"code": code(kind, hit=9)})
+        for kind in ("line", "branch", "toggle")
+    },
+    **{
+        f"no {kind}": (f"code_{kind}", {"code": code(kind, hit=0, points=0)})
+        for kind in ("line", "branch", "toggle")
+    },
+    "no code coverage": ("code_line code_branch code_toggle", {"code": ()}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_a_gate_is_there_for(case: str) -> None:
+    gates, changes = CASES[case]
+    assert set(failing(good(**changes))) == set(gates.split())
+
+
+def test_every_gate_has_a_case() -> None:
+    covered = {name for gates, _ in CASES.values() for name in gates.split()}
+    assert covered >= {*GATES, "covergroup.kv_cache", "covergroup.control"}
+
+
+WAIVER = Waiver(
+    what="code_line",
+    why="the default of a case that the linter wants",
+    who="verification lead",
+    until=datetime.date(2026, 12, 1),
+    fabric=FABRIC,
+)
+TODAY = datetime.date(2026, 12, 1)
+
+
+def gate(name: str, passed: bool) -> GateResult:
+    return GateResult(name=name, measured=1, required=2, passed=passed, message="figures")
+
+
+def judged(
+    waivers: tuple[Waiver, ...], *gates: GateResult, today: datetime.date = TODAY
+) -> tuple[list[str], int]:
+    results = apply_waivers(waivers, gates, FABRIC, today)
+    return [result.state for result in results], len(open_items(gates, results))
+
+
+Change = Callable[[Waiver], Waiver]
+
+
+def test_a_waiver_that_counts() -> None:
+    assert judged((WAIVER,), gate("code_line", False), gate("lint", True)) == (["used"], 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "passed", "today", "state", "left"),
+    [
+        ({}, False, TODAY + datetime.timedelta(days=1), "expired", 2),
+        ({"what": "code_lines"}, False, TODAY, "unmatched", 2),
+        ({"fabric": "0" * 64}, False, TODAY, "unmatched", 2),
+        ({}, True, TODAY, "unused", 1),
+    ],
+)
+def test_a_waiver_that_does_not(
+    change: dict[str, Any], passed: bool, today: datetime.date, state: str, left: int
+) -> None:
+    assert judged((WAIVER.model_copy(update=change),), gate("code_line", passed), today=today) == (
+        [state],
+        left,
+    )
+
+
+def test_open_items() -> None:
+    assert judged((), gate("code_line", True)) == ([], 0)
+    assert judged((), gate("code_line", False)) == ([], 1)
+    assert judged((WAIVER, WAIVER), gate("code_line", False)) == (["used", "unused"], 1)
+    assert judged(()) == ([], 1)  # no gate at all
+
+
+GOOD_GATES = "stages: {V1: {regression: smoke, gates: {tests_passed: 100, covergroup: {kv: 100}}}}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("tests_passed", "test_passed", "stages.V1.gates: 'test_passed' is no gate"),
+        ("covergroup: {kv: 100}", "covergroup: 100", "'covergroup' is no gate, or has no such limit"),
+        ("tests_passed: 100", "tests_passed: {a: 1}", "'tests_passed' is no gate, or has no such limit"),
+        ("{kv: 100}", "{vk: 100}", "'vk' is not in the coverage model"),
+        ("{kv: 100}", "{kv: all}", "stages.V1.gates"),
+        ("V1", "V2", "has no stage V1"),
+        ("{tests_passed: 100, covergroup: {kv: 100}}", "{}", "is empty: everything would pass"),
+        ("regression: smoke, ", "", "stages.V1.regression: is missing"),
+    ],
+)
+def test_bad_gates(tmp_path: Path, old: str, new: str, said: str) -> None:
+    path = tmp_path / "signoff.yaml"
+    path.write_text(GOOD_GATES)
+    assert load_gates(path, "V1", ("kv",)).gates["tests_passed"] == 100
+    with pytest.raises(InputError, match="covergroup 'more' has no gate"):
+        load_gates(path, "V1", ("kv", "more"))
+    path.write_text(GOOD_GATES.replace(old, new))
+    with pytest.raises(InputError, match=re.escape(said)):
+        load_gates(path, "V1", ("kv",))
+
+
+GOOD_WAIVERS = f"""
+waivers:
+  - what: code_line
+    why: the default of a case that the linter wants
+    who: verification lead
+    until: 2026-12-01
+    fabric: {FABRIC}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("    until: 2026-12-01\n", "", "waivers[0].until: is missing"),
+        ("2026-12-01", "soon", "waivers[0].until: is 'soon'"),
+        (FABRIC, "any", "waivers[0].fabric: is 'any'"),
+        ("the default of a case that the linter wants", "because", "waivers[0].why"),
+        ("what:", "gate:", "waivers[0].what: is missing"),
+    ],
+)
+def test_bad_waivers(tmp_path: Path, old: str, new: str, said: str) -> None:
+    path = tmp_path / "waivers.yaml"
+    path.write_text(GOOD_WAIVERS)
+    assert load_waivers(path)[0].until == datetime.date(2026, 12, 1)
+    path.write_text(GOOD_WAIVERS.replace(old, new))
+    with pytest.raises(InputError, match=re.escape(said)):
+        load_waivers(path)
+
+
+def test_the_files_that_ship() -> None:
+    verif = ROOT / "verif"
+    groups = ("kv_cache", "control", "rounding", "tables", "softmax", "argmax", "embedding_rows")
+    assert load_gates(verif / "signoff.yaml", "V1", groups).gates
+    assert load_gates(verif / "signoff.yaml", "V2", groups).gates["rom_observability"] == 100
+    load_waivers(verif / "waivers.yaml")

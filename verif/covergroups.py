@@ -1,0 +1,280 @@
+"""The reference chip's functional coverage: covergroups, and how a run fills them (docs/coverage.md).
+
+Taps are those of the golden model, which a run that passed has compared with the chip's, element by element. What
+stands before a rounding is no tap: it is computed again from the unit's input tap and the weights.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from etchproof.coverage.functional import Counts, Covergroup, RunSample, counted
+from etchproof.coverage.observability import weights
+from etchproof.coverage.rom import RomGains, RomMatrix, RomRows
+from etchproof.fixed_point import bit_length
+from etchproof.quantized import QuantizedModel
+from etchproof.taps import TapKey, TokenArrays
+from models import ops, tables
+from models.chip import ChipPlan
+from models.params import layer_params
+from verif.coverage import rom
+from verif.reference import NO_SLOT, Status
+
+Array = npt.NDArray[Any]
+
+ROUNDED: Final = (
+    *(
+        "embedding",
+        "norm",
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+        "lm_head",
+    ),
+    *("q_rope", "k_rope", "swiglu"),
+)
+CASES: Final = ("up", "down", "tie_positive", "tie_negative", "saturated_high", "saturated_low")
+SOFTMAX: Final = ("dominated", "flat", "single", "underflow")
+ARGMAX: Final = ("unique", "tie", "first_block", "last_block", "negative")
+DOMINATED: Final = 0.99  # of the sum, by one position
+FLAT: Final = 0.8  # smallest weight, as part of the largest
+RSQRT_FIRST: Final = 64  # mantissas are 2**30 at least
+
+
+def groups(plan: ChipPlan) -> tuple[Covergroup, ...]:
+    """The covergroups of a chip."""
+    heads = tuple(f"head_group_{index}" for index in range(plan.n_kv_heads))
+    positions = ("first", "second", "middle", "last", "overflow")
+    reuse = ("reuse_shorter", "reuse_longer", "reuse_after_close")
+    statuses = tuple(f"{status.name.lower()}_{state}" for status in Status for state in ("open", "closed"))
+    return (
+        Covergroup("kv_cache", (*positions, *heads, *reuse)),
+        Covergroup("control", (*_legal(statuses, plan), "back_to_back", "one_token", "many_tokens")),
+        Covergroup("rounding", tuple(f"{kind}.{case}" for kind in ROUNDED for case in CASES)),
+        Covergroup(
+            "tables",
+            (
+                *(f"exp2[{index}]" for index in range(128)),
+                *(f"sigmoid[{index}]" for index in range(512)),
+                *(f"recip[{index}]" for index in range(128)),
+                *(f"rsqrt[{index}]" for index in range(192)),
+                *(f"rope[{index}]" for index in range(plan.context)),
+            ),
+        ),
+        Covergroup("softmax", SOFTMAX),
+        Covergroup("argmax", ARGMAX),
+        Covergroup("embedding_rows", tuple(map(str, range(plan.vocab_size)))),
+    )
+
+
+def _legal(statuses: Sequence[str], plan: ChipPlan) -> tuple[str, ...]:
+    """Statuses that can be: a refusal for want of a sequence needs none open, a full context needs one.
+
+    A slot can be empty where the chip has slots, and be missing where it has not one for every number.
+    """
+    never = ["no_sequence_open", "context_full_closed"]
+    if plan.lora_slots == 0:
+        never += ["empty_slot_open", "empty_slot_closed"]
+    if plan.lora_slots == NO_SLOT:
+        never += ["bad_slot_open", "bad_slot_closed"]
+    return tuple(name for name in statuses if name not in never)
+
+
+class Sampler:
+    """Fills the covergroups of one checkpoint's chip.
+
+    Args:
+        model: the integers.
+        plan: the chip.
+    """
+
+    def __init__(self, model: QuantizedModel, plan: ChipPlan) -> None:
+        self._model, self._plan = model, plan
+        self._groups = {group.name: group.bins for group in groups(plan)}
+        self._roms = rom(model, plan)
+        self._weights = {unit.site: weights(unit) for unit in self._roms if isinstance(unit, RomMatrix)}
+        self._params = [layer_params(model, index) for index in range(plan.n_layers)]
+        cos, sin = tables.rope_tables(model.config, plan.context)
+        self._cos, self._sin = cos.astype(np.int64), sin.astype(np.int64)
+
+    def __call__(self, run: RunSample) -> Counts:
+        """What a run hit."""
+        found: dict[str, Counter[str]] = {name: Counter() for name in self._groups}
+        self._host(run, found)
+        rows = Counter(token.token_in for token in run.tokens if token.status == 0)
+        found["embedding_rows"].update({str(row): count for row, count in rows.items()})
+        for taps in run.taps:
+            whole = {key: value for key, value in taps.items() if isinstance(value, np.ndarray)}
+            length = len(whole[-1, "token"])
+            found["tables"].update({f"rope[{position}]": 1 for position in range(length)})
+            self._roundings(whole, [token for token in run.tokens], found)
+            self._attention(taps, length, found)
+            _argmax(whole[-1, "logits"], self._plan, found["argmax"])
+        return {name: counted(bins, found[name]) for name, bins in self._groups.items()}
+
+    # The host port and the cache.
+
+    def _host(self, run: RunSample, found: dict[str, Counter[str]]) -> None:
+        kv, control = found["kv_cache"], found["control"]
+        context, middle = self._plan.context, self._plan.context // 2
+        opened, longest, previous = False, 0, -1  # of the rows written since the start
+        lengths: Counter[int] = Counter(token.sequence for token in run.tokens if token.status == 0)
+        after_close = False
+        for token in run.tokens:
+            status = Status(token.status)
+            if status is Status.NO_SEQUENCE and opened:
+                opened, after_close = False, True  # by a reset, or by the host
+            control[f"{status.name.lower()}_{'open' if opened else 'closed'}"] += 1
+            kv["overflow"] += status is Status.CONTEXT_FULL
+            if status is not Status.OK:
+                continue
+            if token.sequence != previous:
+                control["back_to_back"] += opened
+                length = lengths[token.sequence]
+                control["one_token" if length == 1 else "many_tokens"] += 1
+                kv["reuse_shorter"] += 0 < length < longest
+                kv["reuse_longer"] += 0 < longest < length
+                kv["reuse_after_close"] += after_close and longest > 0
+                longest, after_close, previous = max(longest, length), False, token.sequence
+            opened = True
+            for name, position in (("first", 0), ("second", 1), ("middle", middle), ("last", context - 1)):
+                kv[name] += token.position == position
+
+    # Roundings and tables.
+
+    def _roundings(
+        self, taps: Mapping[TapKey, Array], tokens: Sequence[Any], found: dict[str, Counter[str]]
+    ) -> None:
+        rounding, table = found["rounding"], found["tables"]
+        for unit in self._roms:
+            match unit:
+                case RomMatrix():
+                    kind = unit.site.rpartition(".")[2]
+                    x = taps[unit.source].astype(np.float64)
+                    acc = (x @ self._weights[unit.site].T.astype(np.float64)).astype(np.int64)
+                    if unit.bias is not None:
+                        acc = acc + (unit.bias.astype(np.int64) << unit.bias_shift)
+                    _round_cases(rounding, kind, acc, unit.shift, unit.out_bits)
+                case RomGains():
+                    u = unit.normalize(taps[unit.source])
+                    _round_cases(
+                        rounding, "norm", u * unit.values.astype(np.int64), unit.shift, unit.out_bits
+                    )
+                    _count(table, "rsqrt", self._rsqrt_index(taps[unit.source]), RSQRT_FIRST)
+                case RomRows():
+                    rows = np.unique([token.token_in for token in tokens if token.status == 0])
+                    spread = np.repeat(unit.scales[rows].astype(np.int64), unit.group_size, axis=1)
+                    value = unit.codes[rows].astype(np.int64) * spread[:, : unit.codes.shape[1]]
+                    _round_cases(rounding, "embedding", value, unit.shift, unit.out_bits)
+        plan = self._plan
+        for layer, words in enumerate(self._params):
+            for name, shift, bits, heads in (
+                ("q", tables.ROPE_FRAC, plan.act_bits, plan.n_heads),
+                ("k", words["k_rope.shift"], plan.kv_bits, plan.n_kv_heads),
+            ):
+                vectors = taps[layer, f"{name}_proj"].astype(np.int64).reshape(-1, heads, plan.head_dim)
+                low, high = np.split(vectors, 2, axis=2)
+                cos, sin = (part[: len(vectors), None] for part in (self._cos, self._sin))
+                turned = np.concatenate((low * cos - high * sin, high * cos + low * sin), axis=2)
+                _round_cases(rounding, f"{name}_rope", turned, shift, bits)
+            gate, up = (taps[layer, name].astype(np.int64) for name in ("gate_proj", "up_proj"))
+            gate_shift = words["swiglu.gate_shift"]
+            sigma = ops.sigmoid(torch.from_numpy(gate), gate_shift).numpy()
+            _round_cases(rounding, "swiglu", gate * sigma * up, words["swiglu.shift"], plan.act_bits)
+            _count(table, "sigmoid", np.minimum(np.abs(gate) << gate_shift, (1 << 20) - 1) >> 11)
+
+    def _rsqrt_index(self, residual: Array) -> Array:
+        """Which entry of RSQRT a norm reads, section 3 and 3.1."""
+        values = torch.from_numpy(residual.astype(np.int64))
+        s = (bit_length(values.abs().amax(dim=-1, keepdim=True)) - 24).clamp(min=0)
+        half = torch.where(s > 0, (1 << s) >> 1, torch.zeros_like(s))
+        q = (values + half) >> s
+        v = ((q * q).sum(dim=-1) + (torch.full_like(s, self._plan.norm_epsilon) >> (2 * s))[..., 0]).clamp(
+            min=1
+        )
+        n = bit_length(v)
+        n = n + (n & 1)
+        mantissa = torch.where(n <= 32, v << (32 - n).clamp(min=0), v >> (n - 32).clamp(min=0))
+        index: Array = (mantissa >> 24).numpy()
+        return index
+
+    def _attention(
+        self, taps: Mapping[TapKey, TokenArrays], length: int, found: dict[str, Counter[str]]
+    ) -> None:
+        plan, table, softmax, kv = self._plan, found["tables"], found["softmax"], found["kv_cache"]
+        heads = plan.n_heads
+        for layer, words in enumerate(self._params):
+            shift = words["softmax.shift"]
+            distances, totals = [], []  # of all positions, each (rows, heads) and (heads,)
+            for position in range(length):
+                scores = np.asarray(taps[layer, "scores"][position]).reshape(-1, heads)
+                w = np.asarray(taps[layer, "softmax"][position]).reshape(-1, heads).astype(np.int64)
+                distances.append((scores.max(axis=0) - scores) * plan.softmax_scale)
+                total = w.sum(axis=0)
+                totals.append(total)
+                if position == 0:
+                    softmax["single"] += heads
+                    continue
+                softmax["dominated"] += int((w.max(axis=0) >= DOMINATED * total).sum())
+                softmax["flat"] += int((w.min(axis=0) >= FLAT * w.max(axis=0)).sum())
+                softmax["underflow"] += int((w == 0).any(axis=0).sum())
+                earlier = (w[:-1] > 0).any(axis=0).reshape(plan.n_kv_heads, -1).any(axis=1)
+                for index in np.flatnonzero(earlier):
+                    kv[f"head_group_{index}"] += 1
+            z = (np.concatenate(distances) + ((1 << shift) >> 1)) >> shift
+            _count(table, "exp2", ((z & 0xFFFF) >> 9)[z >> 16 < 31])
+            sums = np.concatenate(totals)
+            b = bit_length(torch.from_numpy(sums)).numpy()
+            mantissa = np.where(b <= 32, sums << np.maximum(32 - b, 0), sums >> np.maximum(b - 32, 0))
+            _count(table, "recip", (mantissa >> 24) - 128)
+
+
+def _round_cases(into: Counter[str], kind: str, acc: Array, shift: int, bits: int) -> None:
+    """How values were rounded and saturated."""
+    half = (1 << shift) >> 1
+    low = acc & ((1 << shift) - 1)
+    tie = (low == half) & (shift > 0)
+    top = (1 << (bits - 1)) - 1
+    value = (acc + half) >> shift
+    cases = {
+        "up": low > half,
+        "down": (low > 0) & (low < half),
+        "tie_positive": tie & (acc > 0),
+        "tie_negative": tie & (acc < 0),
+        "saturated_high": value > top,
+        "saturated_low": value < -top - 1,
+    }
+    into.update({f"{kind}.{case}": int(np.count_nonzero(hit)) for case, hit in cases.items()})
+
+
+def _count(into: Counter[str], table: str, indices: Array, first: int = 0) -> None:
+    values, counts = np.unique(np.asarray(indices).reshape(-1), return_counts=True)
+    into.update(
+        {f"{table}[{int(value) - first}]": int(count) for value, count in zip(values, counts, strict=True)}
+    )
+
+
+def _argmax(logits: Array, plan: ChipPlan, into: Counter[str]) -> None:
+    largest = logits.max(axis=1)
+    ties = (logits == largest[:, None]).sum(axis=1)
+    block = logits.argmax(axis=1) // plan.tile_rows
+    into["unique"] += int((ties == 1).sum())
+    into["tie"] += int((ties > 1).sum())
+    into["first_block"] += int((block == 0).sum())
+    into["last_block"] += int((block == (plan.vocab_size - 1) // plan.tile_rows).sum())
+    into["negative"] += int((largest < 0).sum())
+
+
+def sampler(model: QuantizedModel, plan: ChipPlan) -> Sampler:
+    """What ``etchproof.toml`` names."""
+    return Sampler(model, plan)
