@@ -20,6 +20,8 @@ from etchproof.reference import FloatModel
 
 _RECORD = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 _RESIDUAL_TAPS = frozenset({"embedding", "attn_residual", "mlp_residual"})
+_CACHE_TAPS = frozenset({"v_proj", "k_rope"})  # K bits, docs/numerics.md section 1
+_UNSCALED = frozenset({"scores", "softmax"})
 
 
 class GoldenModel(Protocol):
@@ -61,6 +63,13 @@ class TapQuality(BaseModel):
     """10 log10(sum of float^2 / sum of error^2); None where there is no error or no signal."""
     bias: float
     """Mean error in units of its standard error, as if elements were independent; 0 where errors do not vary."""
+    mean_error: float
+    """Mean of golden minus float, in the float model's units."""
+    rms_error: float
+    """Root of the mean square of the error, in the same units."""
+    range_used: float | None
+    """Largest magnitude as a share of what the tap's width holds, 1 where it saturates; None where the recipe sets
+    no width (scores, softmax, ``lora_b``)."""
 
 
 class QualityReport(BaseModel):
@@ -143,15 +152,33 @@ def tap_to_real(
     return value.double() * (scale * 2.0**-frac)
 
 
-class TapNoise:
-    """Sums over the errors of one tap, added to a sequence at a time."""
+def tap_bits(model: QuantizedModel, tap: str) -> int | None:
+    """Width of a tap whose range the recipe or the chip sets (docs/taps.md); None of accumulators and weights."""
+    if tap in _UNSCALED or tap.endswith(".lora_b"):
+        return None
+    if tap in _RESIDUAL_TAPS:
+        return 32
+    if tap == "logits" or tap.endswith(".lora_a"):
+        return 16
+    return model.recipe.kv_bits if tap in _CACHE_TAPS else model.recipe.activation_bits
 
-    def __init__(self) -> None:
+
+class TapNoise:
+    """Sums over the errors of one tap, added to a sequence at a time.
+
+    Args:
+        bits: of the tap's integers, None where the share of their range says nothing.
+    """
+
+    def __init__(self, bits: int | None = None) -> None:
         self.elements = 0
+        self._bits, self._largest = bits, 0
         self._signal = self._error = self._noise = 0.0  # sums of reference^2, error, error^2
 
-    def add(self, reference: Tensor, other: Tensor) -> None:
-        """Account for elements of the same shape."""
+    def add(self, reference: Tensor, other: Tensor, integers: Tensor) -> None:
+        """Account for elements of the same shape: float's, the golden model's, and the integers behind those."""
+        if self._bits is not None and integers.numel():
+            self._largest = max(self._largest, int(integers.max()), -1 - int(integers.min()))
         error = other.double() - reference.double()
         self.elements += error.numel()
         self._signal += float(reference.double().pow(2).sum())
@@ -173,6 +200,34 @@ class TapNoise:
         mean = self._error / self.elements
         variance = (self._noise - self.elements * mean * mean) / (self.elements - 1)
         return mean / math.sqrt(variance / self.elements) if variance > 0 else 0.0
+
+    @property
+    def mean_error(self) -> float:
+        """Of the elements; 0 of none."""
+        return self._error / self.elements if self.elements else 0.0
+
+    @property
+    def rms_error(self) -> float:
+        """Of the elements; 0 of none."""
+        return math.sqrt(self._noise / self.elements) if self.elements else 0.0
+
+    @property
+    def range_used(self) -> float | None:
+        """Largest magnitude over the largest that the width holds; None where it has no width."""
+        return None if self._bits is None else self._largest / ((1 << (self._bits - 1)) - 1)
+
+    def quality(self, layer: int, tap: str) -> TapQuality:
+        """The record."""
+        return TapQuality(
+            layer=layer,
+            tap=tap,
+            elements=self.elements,
+            sqnr_db=self.sqnr_db,
+            bias=self.bias,
+            mean_error=self.mean_error,
+            rms_error=self.rms_error,
+            range_used=self.range_used,
+        )
 
 
 def measure(
@@ -218,10 +273,7 @@ def measure(
         kl_p99=float(kl.quantile(0.99)),
         kl_max=float(kl.max()),
         same_top1=float(torch.cat(same).double().mean()),
-        taps=tuple(
-            TapQuality(layer=layer, tap=tap, elements=sums.elements, sqnr_db=sums.sqnr_db, bias=sums.bias)
-            for (layer, tap), sums in noise.items()
-        ),
+        taps=tuple(sums.quality(layer, tap) for (layer, tap), sums in noise.items()),
     )
 
 
@@ -249,15 +301,15 @@ def _compare(
         expected = reference.get((layer, tap))
         if expected is None:  # token: an index, not a quantity
             return
-        if tap in {"scores", "softmax"}:  # (T, n_heads, T): a token sees itself and those before
+        if tap in _UNSCALED:  # (T, n_heads, T): a token sees itself and those before
             visible = torch.ones(value.shape[0], value.shape[2], dtype=torch.bool).tril()[:, None]
             visible = visible.expand(value.shape)
             if tap == "softmax":
                 value = value.masked_fill(~visible, 0)
             found = tap_to_real(model, layer, tap, value)[visible]
-            expected = expected[visible]
+            expected, value = expected[visible], value[visible]
         else:
             found = tap_to_real(model, layer, tap, value, adapter)
-        noise.setdefault((layer, tap), TapNoise()).add(expected, found)
+        noise.setdefault((layer, tap), TapNoise(tap_bits(model, tap))).add(expected, found, value)
 
     return observe

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from etchproof.signoff.run import SignoffResult
+from etchproof.signoff.result import SignoffResult
 from tests.cli.conftest import LIMIT_S, command
 
 pytestmark = pytest.mark.sim

@@ -478,3 +478,23 @@ def signoff(
         )
 
     return Action(run, debug)
+
+
+@APP.command()
+def report(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The --out of a sign-off.", show_default=False)
+    ],
+    debug: _Debug = False,
+) -> Action:
+    """Write the reports of a stored signoff.json once more, after drawing its verdict from its evidence again.
+
+    Exit status: 0 the verdict is PASS, 1 it is FAIL, 2 it does not follow from the evidence.
+    """
+
+    def run() -> int:
+        from etchproof.cli.signoff import run_report
+
+        return run_report(folder=folder)
+
+    return Action(run, debug)

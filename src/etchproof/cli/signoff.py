@@ -1,12 +1,15 @@
-"""``etchproof signoff``: evidence, gates, verdict, report."""
+"""``etchproof signoff`` and ``etchproof report``: evidence, gates, verdict, report."""
 
 from __future__ import annotations
 
 import datetime
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from etchproof.cli.console import Progress, make_console, visible
@@ -14,6 +17,9 @@ from etchproof.cli.regress import ItemLines
 from etchproof.errors import InputError
 from etchproof.project import find_project, load_project
 from etchproof.testplan import Stage
+
+if TYPE_CHECKING:
+    from etchproof.signoff.result import SignoffResult
 
 
 def run_signoff(
@@ -53,24 +59,45 @@ def run_signoff(
     )
     result = signoff(request, StageClock(progress), ItemLines(console, 0))
     write_reports(result, request.out)
-    _print(console, result.verdict, result.open_items)
-    console.print()
+    return _print(console, result, out)
+
+
+def run_report(*, folder: Path) -> int:
+    """The reports of a stored verdict once more: 0 for PASS, 1 for FAIL."""
+    from etchproof.signoff.report import write_reports
+    from etchproof.signoff.result import SIGNOFF_FILE, read_result
+
+    if not folder.is_dir():
+        raise InputError("is no folder of a sign-off", source=folder, key="DIR")
+    result = read_result(folder / SIGNOFF_FILE)
+    write_reports(result, folder)
+    return _print(make_console(), result, folder)
+
+
+def _print(console: Console, result: SignoffResult, folder: Path) -> int:
+    """The gates, what is open, where the report is, and the verdict."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
+    table.add_column("gate", no_wrap=True)
+    table.add_column("")
+    table.add_column("figures", overflow="fold")
     for gate in result.gates:
-        mark = "pass" if gate.passed else "FAIL"
-        line = Text(f"{mark}  ", style="green" if gate.passed else "bold red")
-        line.append(f"{gate.name:<28} {visible(gate.message)}", style="not bold default")
-        console.print(line, soft_wrap=True)
+        state, style = ("holds", "green") if gate.passed else ("FAILS", "bold red")
+        if not gate.passed and gate.name in result.waived:
+            state, style = "waived", "yellow"
+        table.add_row(Text(gate.name), Text(state, style=style), Text(visible(gate.message)))
     console.print()
-    console.print(Text(f"report   {request.out / 'report.html'}"), soft_wrap=True)
-    passed = result.verdict == "PASS"
-    name = f"{result.evidence.model.name} under {result.evidence.recipe.name}, stage {stage}"
-    console.print(Text(f"{result.verdict}     {name}", style="bold green" if passed else "bold red"))
-    return 0 if passed else 1
-
-
-def _print(console: Console, verdict: str, items: tuple[str, ...]) -> None:
-    for item in items:
+    console.print(table)
+    console.print()
+    for item in result.open_items:
         console.print(Text(f"open     {visible(item)}", style="red"), soft_wrap=True)
+    evidence = result.evidence
+    passed = result.verdict == "PASS"
+    line = Text(result.verdict, style="bold green" if passed else "bold red")
+    what = f"{evidence.model.name} under {evidence.recipe.name}, stage {evidence.stage}"
+    line.append(f"     {visible(what)}", style="not bold default")
+    console.print(line, soft_wrap=True)
+    console.print(Text(f"report   {folder / 'report.html'}"), soft_wrap=True)
+    return 0 if passed else 1
 
 
 def _day(text: str | None) -> datetime.date:

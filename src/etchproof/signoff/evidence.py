@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from etchproof.coverage.injection import InjectedBit
+from etchproof.quality import TapQuality
 from etchproof.result import ModelRecord, Reason, RecipeRecord, Sha256
 from etchproof.testplan import Stage
 
@@ -132,15 +133,6 @@ class CodeEvidence(Record):
     holes: tuple[str, ...] = Field(description="the first hundred: file:line what")
 
 
-class TapNoise(Record):
-    """The noise of one tap, golden minus float."""
-
-    layer: int
-    tap: str
-    sqnr_db: float | None
-    bias: float = Field(description="mean error in standard errors")
-
-
 class QualityEvidence(Record):
     """The golden model against the float model."""
 
@@ -149,7 +141,7 @@ class QualityEvidence(Record):
     perplexity_golden: float
     perplexity_float: float
     tokens: Count
-    taps: tuple[TapNoise, ...] = ()
+    taps: tuple[TapQuality, ...] = Field((), description="in dataflow order")
 
 
 class SignoffEvidence(Record):

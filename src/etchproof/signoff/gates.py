@@ -199,22 +199,36 @@ GATES: Final[Mapping[str, _Gate]] = {
 
 def apply_gates(stage: StageGates, evidence: SignoffEvidence) -> tuple[GateResult, ...]:
     """Every gate of a stage, in the order of the file."""
-    return tuple(_applied(stage.gates, evidence))
+    return tuple(apply_gate(name, evidence, limit) for name, limit in _named(stage.gates))
 
 
-def _applied(gates: Mapping[str, Limit], evidence: SignoffEvidence) -> Iterator[GateResult]:
+def apply_gate(name: str, evidence: SignoffEvidence, required: float) -> GateResult:
+    """One gate, by the name that its result carries."""
+    kind, _, group = name.partition(".")
+    return _covergroup(group, evidence, required) if kind == _COVERGROUP else GATES[name](evidence, required)
+
+
+def is_gate(name: str) -> bool:
+    """Whether ``apply_gate`` knows it."""
+    return name in GATES or name.startswith(f"{_COVERGROUP}.")
+
+
+def _named(gates: Mapping[str, Limit]) -> Iterator[tuple[str, float]]:
     for name, limit in gates.items():
         if isinstance(limit, dict):
-            groups = {group.name: group for group in evidence.covergroups}
-            for group, required in limit.items():
-                found = groups.get(group)
-                message = f"{found.hit} of {found.bins} bins" if found else "no such covergroup was sampled"
-                if found and found.holes:
-                    message += f"; not {', '.join(found.holes[:5])}"
-                measured = _percent(found.hit, found.bins) if found else None
-                yield _least(f"{_COVERGROUP}.{group}", measured, required, message)
+            yield from ((f"{name}.{group}", required) for group, required in limit.items())
         else:
-            yield GATES[name](evidence, limit)
+            yield name, limit
+
+
+def _covergroup(name: str, evidence: SignoffEvidence, required: float) -> GateResult:
+    """Per cent of a covergroup's bins that were hit."""
+    found = next((group for group in evidence.covergroups if group.name == name), None)
+    message = f"{found.hit} of {found.bins} bins" if found else "no such covergroup was sampled"
+    if found and found.holes:
+        message += f"; not {', '.join(found.holes[:5])}"
+    measured = _percent(found.hit, found.bins) if found else None
+    return _least(f"{_COVERGROUP}.{name}", measured, required, message)
 
 
 def load_gates(path: Path, stage: Stage, covergroups: tuple[str, ...]) -> StageGates:

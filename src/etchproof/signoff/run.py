@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,44 +36,25 @@ from etchproof.signoff.evidence import (
     InjectionEvidence,
     ItemEvidence,
     QualityEvidence,
-    Record,
     RomEvidence,
     RomPartEvidence,
     SignoffEvidence,
     TestpointEvidence,
 )
-from etchproof.signoff.gates import GateResult, StageGates, apply_gates, load_gates
-from etchproof.signoff.waivers import Waiver, WaiverResult, apply_waivers, load_waivers, open_items
+from etchproof.signoff.gates import StageGates, apply_gates, load_gates
+from etchproof.signoff.result import SIGNOFF_FILE, SignoffResult
+from etchproof.signoff.waivers import Waiver, apply_waivers, load_waivers, open_items
 from etchproof.taps import TapKey, TokenArrays
 from etchproof.testplan import CHECKS, Stage, Testplan, load_testplan, uvm_tests
 from etchproof.testrun import Chip, prepare
 from etchproof.tools import tool_versions
 from etchproof.watcher import StageClock
 
-SIGNOFF_FILE: Final = "signoff.json"
 FUNCTIONAL_FILE: Final = "functional.json"
 LCOV_FILE: Final = "coverage.info"
 _LISTED: Final = 100  # holes that the record names
 _CLOSURE_SEED: Final = 1
 _DRAW_SEED: Final = 1
-
-
-class SignoffResult(Record):
-    """``signoff.json``.
-
-    Attributes:
-        open_items: what stands between this and a signature; empty exactly when the verdict is PASS.
-        today: the day that waivers were held against.
-    """
-
-    schema_version: int = 1
-    verdict: str
-    open_items: tuple[str, ...]
-    gates: tuple[GateResult, ...]
-    waivers: tuple[WaiverResult, ...]
-    today: datetime.date
-    wall_s: dict[str, float]
-    evidence: SignoffEvidence
 
 
 @dataclass(frozen=True)
@@ -405,6 +385,7 @@ def _examined(
                 perplexity_golden=report.perplexity_golden,
                 perplexity_float=report.perplexity_float,
                 tokens=report.tokens,
+                taps=report.taps,
             )
         )
         return (
@@ -466,9 +447,3 @@ def _item(spec: ItemSpec, result: ItemResult | None) -> ItemEvidence:
         wall_s=result.wall_s if result else 0.0,
         rerun=result.rerun if result else "",
     )
-
-
-def json_schema() -> str:
-    """JSON Schema of ``signoff.json``."""
-    schema: dict[str, Any] = SignoffResult.model_json_schema(mode="serialization")
-    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=1) + "\n"

