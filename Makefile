@@ -17,8 +17,10 @@ setup: ## make .venv from ci/constraints.txt (quick when up to date)
 	@ci/setup.sh
 
 .PHONY: demo
-demo: setup ## prove the small reference chip on one prompt, from checkpoint to verdict
+demo: setup ## prove the small reference chip on one prompt, then sign it off at V1: runs/demo/report.html
 	$(BIN)/etchproof cosim models/tiny --prompt "Once upon a time" --tokens 48
+	@rm -rf runs/demo
+	$(BIN)/etchproof signoff models/tiny --stage V1 --out runs/demo
 
 .PHONY: test
 test: setup ## run every test but the long suites (JOBS=n at once; CI=true: a skip fails)

@@ -99,7 +99,7 @@ class ItemLines:
         self._done += 1
         word = "PASS" if event["passed"] else "FAIL"
         took = "passed before" if event.get("resumed") else f"{event['wall_s']:.1f} s"
-        total = str(self._total) if self._total else "-"
+        total = str(self._total)
         width = len(total)
         line = Text(f"[{self._done:{width}}/{total}] ", style="dim")
         line.append(word, style="green" if event["passed"] else "bold red").append(f"  {event['name']}  ")

@@ -57,7 +57,7 @@ def run_signoff(
         today=day,
         adapters=adapters,
     )
-    result = signoff(request, StageClock(progress), ItemLines(console, 0))
+    result = signoff(request, StageClock(progress), lambda runs: ItemLines(console, runs))
     write_reports(result, request.out)
     return _print(console, result, out)
 

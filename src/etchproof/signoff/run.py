@@ -90,8 +90,11 @@ class _Plan:
     list_name: str
 
 
-def signoff(request: SignoffRequest, clock: StageClock, on_item: OnItem) -> SignoffResult:
+def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int], OnItem]) -> SignoffResult:
     """Gather the evidence and judge it.
+
+    Args:
+        listener: given how many runs there are, returns who hears of each.
 
     Raises:
         InputError: bad input; before anything runs.
@@ -139,7 +142,7 @@ def signoff(request: SignoffRequest, clock: StageClock, on_item: OnItem) -> Sign
         )
         runs = out / "regression"
         check_folder(runs, regression)
-        outcome = run_regression(regression, runs, request.jobs, on_item)
+        outcome = run_regression(regression, runs, request.jobs, listener(len(regression.items)))
         say(f"{len(regression.items) - len(outcome.failed)} of {len(regression.items)} passed")
     with clock.stage("build") as say:
         chip = _chip(design, out)
