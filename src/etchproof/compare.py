@@ -53,6 +53,7 @@ class TokenRecord(_Record):
     token_out: int
     status: int
     cycles: int  # from acceptance to response
+    cycles_model: int | None = None  # what the cycle model says; None without one
 
 
 class SequenceCount(_Record):
@@ -74,6 +75,7 @@ class LoadRecord(_Record):
     status: int
     cycles: int  # from the first word taken to the answer
     stalled: bool  # the host kept the chip waiting, so cycles are not held against the cycle model
+    cycles_model: int | None = None  # what the cycle model says; None without one
 
 
 class NamedFailure(_Record):
@@ -100,6 +102,11 @@ class Comparison(_Record):
     @property
     def vectors(self) -> int:
         return sum(count.vectors for count in self.taps)
+
+    @property
+    def timed(self) -> tuple[TokenRecord | LoadRecord, ...]:
+        """Answers that the cycle model speaks of."""
+        return (*self.tokens, *(load for load in self.loads if not load.stalled))
 
     @property
     def elements(self) -> int:

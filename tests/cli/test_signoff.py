@@ -6,10 +6,12 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from etchproof.signoff.evidence import LINKS
 from etchproof.signoff.result import SignoffResult
 from tests.cli.conftest import LIMIT_S, command
 
@@ -23,6 +25,8 @@ stages:
     gates:
       tests_passed: 100
       elements_compared: 100000
+      cycle_model: 100
+      provenance: 100
       testpoints_passed: 100
       rom_files: 100
       rom_observability: 100
@@ -63,31 +67,50 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("signoff")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def signoff(project: Path, out: Path, cli_env: dict[str, str]) -> Signoff:
     def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command("signoff", project / "models" / "tiny", "--stage", "V1", "--out", out, "-j", "2", *words),
-            cwd=project,
-            env=cli_env,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
+        return etchproof(
+            project,
+            cli_env,
+            *("signoff", project / "models" / "tiny", "--stage", "V1", "--out", out, "-j", "2", *words),
         )
 
     return run
+
+
+def etchproof(project: Path, env: dict[str, str], *words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*words), cwd=project, env=env, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A sign-off that passed, kept from what later tests do to the folder."""
+
+    stdout: str
+    result: SignoffResult
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def passed(signoff: Signoff, out: Path, tmp_path_factory: pytest.TempPathFactory) -> Passed:
+    done = signoff()
+    assert done.returncode == 0, done.stdout + done.stderr
+    kept = tmp_path_factory.mktemp("passed")
+    for name in ("signoff.json", "report.html", "functional.json", "junit.xml"):
+        shutil.copy(out / name, kept / name)
+    return Passed(done.stdout, read(kept), kept)
 
 
 def read(out: Path) -> SignoffResult:
     return SignoffResult.model_validate_json((out / "signoff.json").read_bytes())
 
 
-def test_pass(signoff: Signoff, out: Path) -> None:
-    done = signoff()
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "PASS     tiny under w6a16, stage V1" in done.stdout
-    result = read(out)
+def test_pass(passed: Passed) -> None:
+    assert "PASS     tiny under w6a16, stage V1" in passed.stdout
+    result = passed.result
     assert result.verdict == "PASS" and result.open_items == ()
     evidence = result.evidence
     assert evidence.rom is not None and evidence.rom.open == 0 and evidence.rom.padding_bits > 0
@@ -95,11 +118,28 @@ def test_pass(signoff: Signoff, out: Path) -> None:
     assert evidence.injection is not None and evidence.injection.located == 4
     assert all(point.shown for point in evidence.testpoints)
     assert {point.stage for point in evidence.testpoints} == {"V1"}
-    for name in ("report.html", "junit.xml", "functional.json", "regression/junit.xml"):
-        assert (out / name).stat().st_size > 100
-    stored = json.loads((out / "functional.json").read_text())
+    assert [link.name for link in evidence.provenance if link.holds] == list(LINKS)
+    for item in evidence.items:
+        assert item.in_cycles == item.answers > 0
+    for name in ("report.html", "junit.xml"):
+        assert (passed.folder / name).stat().st_size > 100
+    stored = json.loads((passed.folder / "functional.json").read_text())
     first = {group["name"]: group["first"] for group in stored["covergroups"]}
     assert set(first["embedding_rows"]) <= {item.name for item in evidence.items}
+
+
+def test_report(passed: Passed, project: Path, cli_env: dict[str, str], tmp_path: Path) -> None:
+    """A stored verdict is drawn again, and one that somebody touched up is refused."""
+    stored = (passed.folder / "signoff.json").read_text()
+    (tmp_path / "signoff.json").write_text(stored)
+    done = etchproof(project, cli_env, "report", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "PASS     tiny under w6a16, stage V1" in done.stdout
+    assert (tmp_path / "report.html").read_bytes() == (passed.folder / "report.html").read_bytes()
+    (tmp_path / "signoff.json").write_text(stored.replace('"verdict": "PASS"', '"verdict": "FAIL"'))
+    done = etchproof(project, cli_env, "report", tmp_path)
+    assert done.returncode == 2
+    assert "does not follow" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 @pytest.fixture
@@ -128,8 +168,8 @@ def test_a_test_removed_from_the_list(signoff: Signoff, out: Path, changed: Chan
     assert "FAIL     tiny" in done.stdout
 
 
-def test_an_expired_waiver(signoff: Signoff, out: Path, changed: Change) -> None:
-    fabric = read(out).evidence.fabric_sha256
+def test_an_expired_waiver(signoff: Signoff, out: Path, changed: Change, passed: Passed) -> None:
+    fabric = passed.result.evidence.fabric_sha256
     waiver = f"""waivers:
   - what: covergroup.tables
     why: the largest gates of this checkpoint are small
@@ -172,6 +212,46 @@ def test_bad_input(signoff: Signoff, changed: Change, name: str, old: str, new: 
     done = signoff()
     assert done.returncode == 2, done.stdout
     assert said in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def failed_gates(out: Path) -> set[str]:
+    return {gate.name for gate in read(out).gates if not gate.passed}
+
+
+def test_a_rom_file_corrupted_on_disk(signoff: Signoff, out: Path, changed: Change) -> None:
+    """One bit of one file, inverted after the last simulation: no run sees it, the files' own check does."""
+    changed(
+        "verif/rom_files.py",
+        "    reader = _Reader(",
+        """    path = images.path(next(image for image in images.images if image.name == "q_proj.codes"))
+    path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+    reader = _Reader(""",
+    )
+    done = signoff()
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert failed_gates(out) == {"rom_files", "provenance", "testpoints_passed"}
+    assert {link.name for link in read(out).evidence.provenance if not link.holds} == {"files"}
+    assert "content does not have the hash of its name" in done.stdout
+
+
+def test_a_skipped_testpoint(signoff: Signoff, out: Path, changed: Change) -> None:
+    """A test that returns before it did anything: its run proves nothing, and its testpoints are open."""
+    skipping = 'rows."""\n\n    async def stimulus(self) -> None:\n'
+    changed("verif/tests.py", skipping, skipping + "        return\n")
+    assert signoff().returncode == 1
+    assert {"tests_passed", "testpoints_passed"} <= failed_gates(out)
+    result = read(out)
+    (skipped,) = (item for item in result.evidence.items if item.test == "ContextLimit")
+    assert skipped.verdict == "FAIL" and skipped.elements == 0
+    assert "rope" in {point.name for point in result.evidence.testpoints if not point.shown}
+
+
+def test_another_cycle(signoff: Signoff, out: Path, changed: Change) -> None:
+    """A model that is a cycle off: every run fails, and so does the gate that counts."""
+    changed("verif/reference.py", "cycles = token_cycles(", "cycles = 1 + token_cycles(")
+    assert signoff().returncode == 1
+    assert {"tests_passed", "cycle_model"} <= failed_gates(out)
+    assert {reason.name for item in read(out).evidence.items for reason in item.reasons} == {"cycles"}
 
 
 def test_a_broken_tap(signoff: Signoff, out: Path, changed: Change) -> None:

@@ -105,6 +105,12 @@ def content_sha256(model: QuantizedModel) -> str:
     return _hash(*_parts(model))
 
 
+def tensor_sha256(model: QuantizedModel) -> dict[str, str]:
+    """Hash of each array of integers, by its name: ``model.layers.0.mlp.up_proj.codes``."""
+    _, arrays = _parts(model)
+    return {name: sealed_sha256("", {name: array}) for name, array in sorted(arrays.items())}
+
+
 def quantize_cached(
     checkpoint: Checkpoint,
     recipe: Recipe,

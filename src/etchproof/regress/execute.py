@@ -41,6 +41,8 @@ class ItemResult(BaseModel):
         reasons: why it is no PASS; empty exactly when it is.
         sequences: the accepted tokens, a list for each sequence: with them every tap can be computed again.
         statuses: how often each status was answered.
+        answers: to tokens, and to loads that the host did not stall.
+        in_cycles: of them, those that took exactly the cycles that the cycle model says.
         rerun: the command that repeats the run.
     """
 
@@ -64,6 +66,8 @@ class ItemResult(BaseModel):
     statuses: dict[int, int]
     vectors: int
     elements: int
+    answers: int
+    in_cycles: int
     cycles: int
     wall_s: float
     rerun: str
@@ -232,6 +236,7 @@ def run_item(spec: ItemSpec, project: Project, out: Path, folder: Path, key: str
     config = test_config(spec, chip.design)
     run = run_test(chip, spec.test, folder, seed=spec.seed, config=config, timeout_s=spec.timeout_s)
     tokens = run.comparison.tokens if run.comparison else ()
+    timed = run.comparison.timed if run.comparison else ()
     sequences: dict[int, list[int]] = {}
     statuses: dict[int, int] = {}
     for token in tokens:
@@ -259,6 +264,8 @@ def run_item(spec: ItemSpec, project: Project, out: Path, folder: Path, key: str
         statuses=statuses,
         vectors=run.comparison.vectors if run.comparison else 0,
         elements=run.comparison.elements if run.comparison else 0,
+        answers=len(timed),
+        in_cycles=sum(answer.cycles == answer.cycles_model for answer in timed),
         cycles=sum(token.cycles for token in tokens),
         wall_s=round(time.monotonic() - started, 3),
         rerun=rerun,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,6 +30,10 @@ class ItemEvidence(Record):
     seed: int
     kind: str
     elements: Count
+    answers: Count = Field(0, description="to tokens and to loads that the host did not stall")
+    in_cycles: Count = Field(
+        0, description="of them, those that took exactly the cycles that the cycle model says"
+    )
     wall_s: float
     rerun: str
 
@@ -60,6 +64,20 @@ class CheckEvidence(Record):
     passed: bool
     message: str
     wall_s: float
+
+
+LINKS: Final = ("checkpoint", "quantized", "images", "files", "simulated")
+"""The chain from checkpoint to simulated ROM, in order."""
+
+
+class ProvenanceLink(Record):
+    """A step from the checkpoint to the ROM that was simulated."""
+
+    name: str = Field(description="of LINKS")
+    sha256: Sha256 | None = Field(description="of what the step holds, found again from its content")
+    holds: bool = Field(description="whether it follows from the step before")
+    message: str
+    parts: dict[str, Sha256] = Field({}, description="of its tensors or images, by name")
 
 
 class RomPartEvidence(Record):
@@ -159,6 +177,7 @@ class SignoffEvidence(Record):
     items: tuple[ItemEvidence, ...]
     testpoints: tuple[TestpointEvidence, ...] = Field(description="of the stage and those before it")
     checks: tuple[CheckEvidence, ...]
+    provenance: tuple[ProvenanceLink, ...] = Field((), description="from the checkpoint on")
     rom: RomEvidence | None
     injection: InjectionEvidence | None
     covergroups: tuple[CovergroupEvidence, ...]

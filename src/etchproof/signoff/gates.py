@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from etchproof.errors import InputError
-from etchproof.signoff.evidence import Record, SignoffEvidence
+from etchproof.signoff.evidence import LINKS, Record, SignoffEvidence
 from etchproof.testplan import Stage
 from etchproof.yaml_file import read_yaml_object, validation_problem
 
@@ -114,6 +114,25 @@ def testpoints_passed(evidence: SignoffEvidence, required: float) -> GateResult:
     return _least("testpoints_passed", _percent(len(shown), len(evidence.testpoints)), required, message)
 
 
+def cycle_model(evidence: SignoffEvidence, required: float) -> GateResult:
+    """Per cent of all answers that came in exactly the cycles of the cycle model."""
+    answers = sum(item.answers for item in evidence.items)
+    exact = sum(item.in_cycles for item in evidence.items)
+    message = f"{exact:,} of {answers:,} answers in exactly the cycles of the model"
+    return _least("cycle_model", _percent(exact, answers), required, message)
+
+
+def provenance(evidence: SignoffEvidence, required: float) -> GateResult:
+    """Per cent of the links from the checkpoint to the simulated ROM that are there and hold."""
+    broken = {link.name: link.message for link in evidence.provenance if not link.holds}
+    missing = [name for name in LINKS if name not in {link.name for link in evidence.provenance}]
+    held = len(LINKS) - len(missing) - len(broken)
+    message = f"{held} of {len(LINKS)} links from checkpoint to simulated ROM"
+    message += f"; missing {', '.join(missing)}" if missing else ""
+    message += "".join(f"; {name}: {why}" for name, why in list(broken.items())[:1])
+    return _least("provenance", _percent(held, len(LINKS)), required, message)
+
+
 def rom_observability(evidence: SignoffEvidence, required: float) -> GateResult:
     """Per cent of the mask's bits that are proven to be seen, of those that any stimulus can show."""
     rom = evidence.rom
@@ -182,6 +201,8 @@ GATES: Final[Mapping[str, _Gate]] = {
     "tests_passed": tests_passed,
     "elements_compared": elements_compared,
     "testpoints_passed": testpoints_passed,
+    "cycle_model": cycle_model,
+    "provenance": provenance,
     "rom_observability": rom_observability,
     "injected_faults_drawn": injected_faults_drawn,
     "injected_faults_caught": injected_faults_caught,

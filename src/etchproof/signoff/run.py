@@ -42,6 +42,7 @@ from etchproof.signoff.evidence import (
     TestpointEvidence,
 )
 from etchproof.signoff.gates import StageGates, apply_gates, load_gates
+from etchproof.signoff.provenance import chain
 from etchproof.signoff.result import SIGNOFF_FILE, SignoffResult
 from etchproof.signoff.waivers import Waiver, apply_waivers, load_waivers, open_items
 from etchproof.taps import TapKey, TokenArrays
@@ -201,6 +202,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         items=tuple(_item(spec, outcome.results[spec.name]) for spec in regression.items),
         testpoints=_testpoints(plan, request.stage, outcome, examined),
         checks=examined,
+        provenance=chain(chip, examined, [result for result in outcome.results.values() if result]),
         rom=rom.model_copy(update={"padding_bits": padding}),
         injection=injection,
         covergroups=tuple(_group(functional, group) for group in plan.groups),
@@ -447,6 +449,8 @@ def _item(spec: ItemSpec, result: ItemResult | None) -> ItemEvidence:
         seed=spec.seed,
         kind=spec.kind,
         elements=result.elements if result else 0,
+        answers=result.answers if result else 0,
+        in_cycles=result.in_cycles if result else 0,
         wall_s=result.wall_s if result else 0.0,
         rerun=result.rerun if result else "",
     )

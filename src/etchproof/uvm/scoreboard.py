@@ -224,6 +224,7 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
                     token_out=result.token_out,
                     status=result.status,
                     cycles=result.cycles,
+                    cycles_model=expected.cycles,
                 )
             )
         if expected.computes and result.status == expected.status:
@@ -290,6 +291,7 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
                 status=load.status,
                 cycles=load.cycles,
                 stalled=load.stalled,
+                cycles_model=expected.cycles,
             )
         )
 

@@ -14,11 +14,13 @@ from etchproof.coverage.injection import InjectedBit
 from etchproof.errors import InputError
 from etchproof.result import ModelRecord, Reason, RecipeRecord
 from etchproof.signoff.evidence import (
+    LINKS,
     CheckEvidence,
     CodeEvidence,
     CovergroupEvidence,
     InjectionEvidence,
     ItemEvidence,
+    ProvenanceLink,
     QualityEvidence,
     RomEvidence,
     RomPartEvidence,
@@ -51,6 +53,8 @@ def item(name: str = "a", **changes: Any) -> ItemEvidence:
         "seed": 1,
         "kind": "fast",
         "elements": 600,
+        "answers": 10,
+        "in_cycles": 10,
         "wall_s": 1.0,
         "rerun": "etchproof test Alpha",
     }
@@ -96,6 +100,15 @@ def point(**changes: Any) -> TestpointEvidence:
     return TestpointEvidence.model_validate(fields | changes)
 
 
+def links(**changes: Any) -> tuple[ProvenanceLink, ...]:
+    return tuple(
+        ProvenanceLink(name=name, sha256="b" * 64, holds=True, message=f"{name} as before").model_copy(
+            update=changes.get(name, {})
+        )
+        for name in LINKS
+    )
+
+
 def good(**changes: Any) -> SignoffEvidence:
     sha = "a" * 64
     fields: dict[str, Any] = {
@@ -111,6 +124,7 @@ def good(**changes: Any) -> SignoffEvidence:
         "items": (item("a"), item("b")),
         "testpoints": (point(), point(name="second")),
         "checks": tuple(CheckEvidence(name=name, passed=True, message="clean", wall_s=1) for name in CHECKS),
+        "provenance": links(),
         "rom": RomEvidence(parts=(part(), part(proven=100, reasons={})), padding_bits=0, tokens=9, by_run={}),
         "injection": InjectionEvidence(seed=1, bits=(bit(), bit())),
         "covergroups": (
@@ -171,7 +185,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "elements_compared tests_passed",
         {"items": (item("a", elements=9000, verdict="FAIL"), item("b"))},
     ),
-    "nothing ran": ("tests_passed elements_compared", {"items": ()}),
+    "nothing ran": ("tests_passed elements_compared cycle_model", {"items": ()}),
     "a testpoint's test failed": (
         "testpoints_passed",
         {"testpoints": (point(), point(name="second", passed=(), failed=("Alpha",)))},
@@ -182,6 +196,15 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "a testpoint without tests": ("testpoints_passed", {"testpoints": (point(tests=(), passed=()),)}),
     "no testpoint": ("testpoints_passed", {"testpoints": ()}),
+    "an answer in other cycles": ("cycle_model", {"items": (item("a"), item("b", in_cycles=9))}),
+    "no cycle model": ("cycle_model", {"items": (item("a", in_cycles=0), item("b", in_cycles=0))}),
+    "nothing answered": (
+        "cycle_model",
+        {"items": (item("a", answers=0, in_cycles=0), item("b", answers=0, in_cycles=0))},
+    ),
+    "a broken link": ("provenance", {"provenance": links(files={"holds": False})}),
+    "a missing link": ("provenance", {"provenance": links()[:-1]}),
+    "no link": ("provenance", {"provenance": ()}),
     "an open bit": ("rom_observability", {"rom": rom(part(proven=89, open=("rom:m[0,0]^1",), open_count=1))}),
     "observability not measured": ("rom_observability", {"rom": None}),
     "no bits": ("rom_observability", {"rom": rom()}),
