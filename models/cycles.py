@@ -5,11 +5,12 @@ The testbench holds every token against it: a chip that computes right but stall
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
+from collections.abc import Iterator, Mapping, Sized
 
 from models.chip import ChipPlan, LinearPlan
 
-HOST_CYCLES = 3  # accept, start, respond
+ACCEPT_CYCLES = 2  # from accepting a token to the first stage's start
+RESPOND_CYCLES = 1
 REFUSED_CYCLES = 1  # from accepting a token to its refusal; also from a request to close
 
 Ranks = Mapping[tuple[int, str], int]
@@ -58,10 +59,20 @@ def tail_cycles(plan: ChipPlan) -> Mapping[str, int]:
     }
 
 
+def token_steps(plan: ChipPlan, position: int, ranks: Ranks = NO_RANKS) -> Iterator[tuple[int, str, int]]:
+    """(layer, step, cycles) of a token's way, in order; -1 is outside the layers."""
+    yield -1, "accept", ACCEPT_CYCLES
+    for layer in range(plan.n_layers):
+        yield from (
+            (layer, step, cycles) for step, cycles in layer_cycles(plan, layer, position, ranks).items()
+        )
+    yield from ((-1, step, cycles) for step, cycles in tail_cycles(plan).items())
+    yield -1, "respond", RESPOND_CYCLES
+
+
 def token_cycles(plan: ChipPlan, position: int, ranks: Ranks = NO_RANKS) -> int:
     """Cycles from accepting a token to its response, at a position of its sequence, under its adapter's ranks."""
-    layers = sum(sum(layer_cycles(plan, layer, position, ranks).values()) for layer in range(plan.n_layers))
-    return HOST_CYCLES + layers + sum(tail_cycles(plan).values())
+    return sum(cycles for _, _, cycles in token_steps(plan, position, ranks))
 
 
 def load_cycles(plan: ChipPlan, words: Sized) -> int:

@@ -19,8 +19,8 @@ from pyuvm import (
     uvm_subscriber,
 )
 
-from etchproof.uvm import TokenResult
-from verif.reference import NO_SLOT
+from etchproof.uvm import ResetSeen, TokenResult
+from verif.reference import NO_SLOT, Op, Status
 
 CLOCK_NS: Final = 2
 RESET_CYCLES: Final = 4
@@ -87,7 +87,7 @@ class Reset:
 
 
 def read_result(dut: Any) -> TokenResult:
-    """The token that was just answered, from the transactor's ``answer`` (hw/sim/ep_sim_top.sv)."""
+    """The token that was just answered, from the transactor's ``answer`` (hw/sim/ep_sim_top.sv), and its stalls."""
     answer = int(dut.answer.value)
     return TokenResult(
         token_in=answer >> 12 & _WORD,
@@ -97,6 +97,8 @@ def read_result(dut: Any) -> TokenResult:
         position=answer >> 76 & _WORD,
         status=answer >> 8 & 0xF,
         cycles=answer >> 108,
+        request_stall=int(dut.req_stall.value),
+        response_stall=int(dut.rsp_stall.value),
     )
 
 
@@ -123,11 +125,13 @@ class TokenDriver(uvm_driver):  # type: ignore[misc]
         self.answers = _Answers("answers", self)
         self._request = 0
         self._pins: dict[str, int] = {}
+        self._held = 0  # tokens of the open sequence
         self._deadline_ns: float | None = None  # of the token in flight
 
-    async def reset(self) -> None:
-        """Reset the chip; a token in flight and a load are cut off."""
+    async def reset(self) -> ResetSeen | None:
+        """Reset the chip; a token in flight and a load are cut off. What it was doing, None the first time."""
         dut = self.dut
+        seen = self._doing() if self._reset.count else None
         self._reset.enter()
         self.answers.heard.set()
         dut.rst_n.value = 0
@@ -138,6 +142,20 @@ class TokenDriver(uvm_driver):  # type: ignore[misc]
         dut.rst_n.value = 1
         await Timer(CLOCK_NS, "ns")
         self._reset.leave()
+        self._held = 0
+        return seen
+
+    async def accepted(self) -> None:
+        """Wait until the chip takes the next token."""
+        await ValueChange(self.dut.ack)
+
+    def _doing(self) -> ResetSeen:
+        """What a reset cuts off: the token that was accepted and is not answered, by its place in its sequence."""
+        dut = self.dut
+        if int(dut.ack.value) == int(dut.rsp.value):
+            return ResetSeen(None, 0)
+        position = 0 if self._pins["req_op"] == Op.FIRST else self._held
+        return ResetSeen(position, int(dut.cycle.value) - int(dut.ack_cycle.value))
 
     async def run_phase(self) -> None:
         cocotb.start_soon(self._watch())
@@ -177,6 +195,8 @@ class TokenDriver(uvm_driver):  # type: ignore[misc]
         self._deadline_ns = None
         if answers.result is not None:
             item.result = answers.result
+            if item.result.status == Status.OK:
+                self._held = 0 if item.op == Op.CLOSE else item.result.position + 1
         elif self._reset.count == resets:
             raise ResponseTimeoutError(f"timeout: no response to {item} within {self.timeout_cycles} cycles")
 

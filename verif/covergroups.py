@@ -23,8 +23,8 @@ from etchproof.taps import TapKey, TokenArrays
 from models import ops, tables
 from models.chip import ChipPlan
 from models.params import layer_params
+from verif import cover_host as host
 from verif.coverage import rom
-from verif.reference import NO_SLOT, Status
 
 Array = npt.NDArray[Any]
 
@@ -53,13 +53,8 @@ RSQRT_FIRST: Final = 64  # mantissas are 2**30 at least
 
 def groups(plan: ChipPlan) -> tuple[Covergroup, ...]:
     """The covergroups of a chip."""
-    heads = tuple(f"head_group_{index}" for index in range(plan.n_kv_heads))
-    positions = ("first", "second", "middle", "last", "overflow")
-    reuse = ("reuse_shorter", "reuse_longer", "reuse_after_close")
-    statuses = tuple(f"{status.name.lower()}_{state}" for status in Status for state in ("open", "closed"))
     return (
-        Covergroup("kv_cache", (*positions, *heads, *reuse)),
-        Covergroup("control", (*_legal(statuses, plan), "back_to_back", "one_token", "many_tokens")),
+        *host.groups(plan),
         Covergroup("rounding", tuple(f"{kind}.{case}" for kind in ROUNDED for case in CASES)),
         Covergroup(
             "tables",
@@ -75,19 +70,6 @@ def groups(plan: ChipPlan) -> tuple[Covergroup, ...]:
         Covergroup("argmax", ARGMAX),
         Covergroup("embedding_rows", tuple(map(str, range(plan.vocab_size)))),
     )
-
-
-def _legal(statuses: Sequence[str], plan: ChipPlan) -> tuple[str, ...]:
-    """Statuses that can be: a refusal for want of a sequence needs none open, a full context needs one.
-
-    A slot can be empty where the chip has slots, and be missing where it has not one for every number.
-    """
-    never = ["no_sequence_open", "context_full_closed"]
-    if plan.lora_slots == 0:
-        never += ["empty_slot_open", "empty_slot_closed"]
-    if plan.lora_slots == NO_SLOT:
-        never += ["bad_slot_open", "bad_slot_closed"]
-    return tuple(name for name in statuses if name not in never)
 
 
 class Sampler:
@@ -110,7 +92,7 @@ class Sampler:
     def __call__(self, run: RunSample) -> Counts:
         """What a run hit."""
         found: dict[str, Counter[str]] = {name: Counter() for name in self._groups}
-        self._host(run, found)
+        host.sample(run, self._plan, found)
         rows = Counter(token.token_in for token in run.tokens if token.status == 0)
         found["embedding_rows"].update({str(row): count for row, count in rows.items()})
         for taps in run.taps:
@@ -121,34 +103,6 @@ class Sampler:
             self._attention(taps, length, found)
             _argmax(whole[-1, "logits"], self._plan, found["argmax"])
         return {name: counted(bins, found[name]) for name, bins in self._groups.items()}
-
-    # The host port and the cache.
-
-    def _host(self, run: RunSample, found: dict[str, Counter[str]]) -> None:
-        kv, control = found["kv_cache"], found["control"]
-        context, middle = self._plan.context, self._plan.context // 2
-        opened, longest, previous = False, 0, -1  # of the rows written since the start
-        lengths: Counter[int] = Counter(token.sequence for token in run.tokens if token.status == 0)
-        after_close = False
-        for token in run.tokens:
-            status = Status(token.status)
-            if status is Status.NO_SEQUENCE and opened:
-                opened, after_close = False, True  # by a reset, or by the host
-            control[f"{status.name.lower()}_{'open' if opened else 'closed'}"] += 1
-            kv["overflow"] += status is Status.CONTEXT_FULL
-            if status is not Status.OK:
-                continue
-            if token.sequence != previous:
-                control["back_to_back"] += opened
-                length = lengths[token.sequence]
-                control["one_token" if length == 1 else "many_tokens"] += 1
-                kv["reuse_shorter"] += 0 < length < longest
-                kv["reuse_longer"] += 0 < longest < length
-                kv["reuse_after_close"] += after_close and longest > 0
-                longest, after_close, previous = max(longest, length), False, token.sequence
-            opened = True
-            for name, position in (("first", 0), ("second", 1), ("middle", middle), ("last", context - 1)):
-                kv[name] += token.position == position
 
     # Roundings and tables.
 

@@ -28,6 +28,6 @@ class ChipEnv(uvm_env):  # type: ignore[misc]  # pyuvm is untyped
 
     async def reset(self) -> None:
         """Reset the chip and everything that follows its state."""
-        await self.agent.driver.reset()
+        seen = await self.agent.driver.reset()
         self.taps.discard()
-        self.scoreboard.reset()
+        self.scoreboard.reset(seen)

@@ -17,6 +17,7 @@ from etchproof.sim.child import run_config, run_dir
 from etchproof.sim.golden import GoldenClient
 from etchproof.sim.progress import ProgressWriter
 from etchproof.uvm import TokenResult
+from models.cycles import token_steps
 from verif.adapter_agent import FaultSequence, LoadSequence
 from verif.agent import CLOCK_NS
 from verif.env import ChipEnv
@@ -178,24 +179,43 @@ class BackToBack(ChipTest):
 
 @pyuvm.test()
 class ResetMidSequence(ChipTest):
-    """Reset at random moments of a token's way through the chip, then a whole sequence that must be undisturbed."""
+    """Reset in every step of a token's way and between tokens; each time a whole sequence must be undisturbed after it.
+
+    The layer, the cycle within the step and the token's position, 0 or 1, are random.
+    """
 
     async def stimulus(self) -> None:
         plan = self.golden.plan
-        opening = StreamSequence(self.rng.integers(plan.vocab_size, size=2).tolist())
-        await opening.run()
-        latency = max(result.cycles for result in opening.results if result is not None)
-        for _ in range(6):
-            sequence = StreamSequence(self.rng.integers(plan.vocab_size, size=2).tolist())
+        steps = list(dict.fromkeys(step for _, step, _ in token_steps(plan, 0)))
+        for step in self.rng.permutation(steps).tolist():
+            position = int(self.rng.integers(2))
+            sequence = StreamSequence(self.rng.integers(plan.vocab_size, size=3).tolist())
             running = cocotb.start_soon(sequence.run())
-            await Timer(int(self.rng.integers(1, 2 * latency)) * CLOCK_NS, "ns")
+            for _ in range(position + 1):
+                await self.env.agent.driver.accepted()
+            await Timer(self._moment(step, position) * CLOCK_NS, "ns")
             await self.env.reset()
             await running
-            raw = RawSequence([(0, Op.NEXT, NO_SLOT)])  # no sequence is open after a reset
-            await raw.run()
-            status = raw.results[0].status if raw.results[0] else None
-            self.expect(status == Status.NO_SEQUENCE, f"a token after reset got status {status}")
+            await self._nothing_is_open()
+        await StreamSequence(self.rng.integers(plan.vocab_size, size=2).tolist()).run()
+        await self.env.reset()  # between tokens
+        await self._nothing_is_open()
         await StreamSequence(self.rng.integers(plan.vocab_size, size=min(8, plan.context)).tolist()).run()
+
+    def _moment(self, step: str, position: int) -> int:
+        """A random cycle, from acceptance, of one of the steps of that name."""
+        moments, start = [], 0
+        for _, name, cycles in token_steps(self.golden.plan, position):
+            if name == step:
+                moments.append(start + int(self.rng.integers(cycles)))
+            start += cycles
+        return max(1, int(self.rng.choice(moments)))
+
+    async def _nothing_is_open(self) -> None:
+        raw = RawSequence([(0, Op.NEXT, NO_SLOT)])
+        await raw.run()
+        status = raw.results[0].status if raw.results[0] else None
+        self.expect(status == Status.NO_SEQUENCE, f"a token after reset got status {status}")
 
 
 @pyuvm.test()

@@ -54,6 +54,16 @@ class TokenRecord(_Record):
     status: int
     cycles: int  # from acceptance to response
     cycles_model: int | None = None  # what the cycle model says; None without one
+    request_stall: int = 0  # cycles for which the host held the request back
+    response_stall: int = 0  # cycles for which it held the response off
+
+
+class ResetRecord(_Record):
+    """A reset during the test, but for the one that it begins with."""
+
+    tokens: int  # recorded before it
+    position: int | None  # of the token that was in the chip; None for none
+    cycles: int  # since that token was accepted
 
 
 class SequenceCount(_Record):
@@ -91,6 +101,7 @@ class Comparison(_Record):
     taps: tuple[TapCount, ...]  # dataflow order; of an adapter's taps, those that a sequence had
     sequences: tuple[SequenceCount, ...]
     loads: tuple[LoadRecord, ...]
+    resets: tuple[ResetRecord, ...] = ()
     first_divergence: Divergence | None
     tokens: tuple[TokenRecord, ...]
     failures: tuple[NamedFailure, ...]

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from models.cycles import token_steps
 from tests.chip.harness import Chip, assert_clean, make_chip, run
+from verif.cover_host import active_step
 
 pytestmark = pytest.mark.sim
 
@@ -35,6 +37,24 @@ def short_chip(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) 
 )
 def test_environment(short_chip: Chip, test: str, seed: int) -> None:
     assert_clean(*run(short_chip, test, seed=seed), short_chip)
+
+
+def test_resets_and_stalls_are_recorded(short_chip: Chip) -> None:
+    """One run of the test resets in every step of a token's way, and the record says in which."""
+    _, comparison = run(short_chip, "ResetMidSequence", seed=3)
+    assert comparison is not None
+    plan = short_chip.plan
+    steps = {step for _, step, _ in token_steps(plan, 0)}
+    found = {
+        None if reset.position is None else active_step(plan, reset.position, reset.cycles)
+        for reset in comparison.resets
+    }
+    assert found == {None, *steps}
+    assert not any(token.request_stall or token.response_stall for token in comparison.tokens)
+    _, comparison = run(short_chip, "RandomTokens", seed=3)
+    assert comparison is not None and comparison.resets == ()
+    assert any(token.request_stall for token in comparison.tokens)
+    assert any(token.response_stall for token in comparison.tokens)
 
 
 OVERRIDE = """

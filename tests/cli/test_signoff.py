@@ -33,7 +33,8 @@ stages:
       injected_faults_drawn: 4
       injected_faults_caught: 100
       covergroup:
-        {kv_cache: 40, control: 25, rounding: 30, tables: 30, softmax: 50, argmax: 50, embedding_rows: 100}
+        {kv_cache: 40, control: 25, handshake: 100, reset: 0, rounding: 30, tables: 30, softmax: 50, argmax: 50,
+         embedding_rows: 100}
 """
 LIST = """
 entries:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from etchproof.compare import TokenRecord
+from etchproof.compare import ResetRecord, TokenRecord
 from etchproof.errors import EtchproofError, InputError
 from etchproof.taps import TapKey, TokenArrays
 
@@ -44,12 +44,14 @@ class RunSample:
     Attributes:
         test: its name.
         tokens: every token on the host port, refused ones included, in order.
+        resets: while it ran.
         taps: for each sequence, every tap of its accepted tokens.
     """
 
     test: str
     tokens: Sequence[TokenRecord]
     taps: Sequence[Mapping[TapKey, TokenArrays]]
+    resets: Sequence[ResetRecord] = ()
 
 
 class _Group(BaseModel):

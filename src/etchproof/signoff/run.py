@@ -318,7 +318,9 @@ def _functional(
         file = runs / ITEMS_FOLDER / result.name / COMPARISON_FILE
         comparison = Comparison.model_validate_json(file.read_bytes())
         taps = [dict(predict(tokens)) for tokens in result.sequences]
-        functional.sample(result.name, sample(RunSample(result.test, comparison.tokens, taps)))
+        functional.sample(
+            result.name, sample(RunSample(result.test, comparison.tokens, taps, comparison.resets))
+        )
     return functional
 
 

@@ -1,6 +1,6 @@
 """UVM components that know no chip: the tap monitor and the scoreboard (pyuvm 5)."""
 
-from etchproof.uvm.items import LoadResult, LoadStart, TokenResult, TokenTaps
+from etchproof.uvm.items import LoadResult, LoadStart, ResetSeen, TokenResult, TokenTaps
 from etchproof.uvm.scoreboard import Expected, ExpectedLoad, Opened, Reference, TapScoreboard
 from etchproof.uvm.tap_monitor import TapMonitor
 
@@ -11,6 +11,7 @@ __all__ = [
     "LoadStart",
     "Opened",
     "Reference",
+    "ResetSeen",
     "TapMonitor",
     "TapScoreboard",
     "TokenResult",

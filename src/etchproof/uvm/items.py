@@ -24,6 +24,16 @@ class TokenResult:
     position: int
     status: int
     cycles: int  # from acceptance to response
+    request_stall: int = 0  # cycles for which the host held the request back
+    response_stall: int = 0  # cycles for which it held the response off
+
+
+@dataclass(frozen=True, slots=True)
+class ResetSeen:
+    """What the chip was doing when it was reset."""
+
+    position: int | None  # of the token in it; None for none
+    cycles: int  # since that token was accepted
 
 
 @dataclass(frozen=True, slots=True)

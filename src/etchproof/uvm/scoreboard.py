@@ -16,9 +16,9 @@ from typing import Final, Protocol
 
 from pyuvm import uvm_component, uvm_subscriber
 
-from etchproof.compare import Comparator, Comparison, LoadRecord, TokenRecord
+from etchproof.compare import Comparator, Comparison, LoadRecord, ResetRecord, TokenRecord
 from etchproof.taps import Array, TapKey, TokenArrays
-from etchproof.uvm.items import LoadResult, LoadStart, TokenResult, TokenTaps
+from etchproof.uvm.items import LoadResult, LoadStart, ResetSeen, TokenResult, TokenTaps
 from etchproof.uvm.worker import Worker
 
 BATCH_TOKENS: Final = 16
@@ -125,6 +125,7 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         self.comparator: Comparator
         self.tokens: list[TokenRecord] = []
         self.loads: list[LoadRecord] = []
+        self.resets: list[ResetRecord] = []
         self.golden_s = self.compare_s = self.wait_s = 0.0
         self.dump: list[tuple[int, TapKey, list[Array], list[Array]]] | None = None
         self._worker = Worker("scoreboard")
@@ -157,9 +158,9 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         """Record a failure that the scoreboard does not see itself."""
         self._worker.submit(lambda: self.comparator.fail(name, message))
 
-    def reset(self) -> None:
-        """The chip was reset."""
-        self._worker.submit(self._reset)
+    def reset(self, seen: ResetSeen | None = None) -> None:
+        """The chip was reset, amid what was seen; None where nothing had begun."""
+        self._worker.submit(partial(self._reset, seen))
 
     def finish(self, sim_s: float) -> Comparison:
         """Compare the rest and report; with nothing compared the report holds a failure that says so.
@@ -178,6 +179,7 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
             taps=comparator.counts(),
             sequences=comparator.sequences(),
             loads=tuple(self.loads),
+            resets=tuple(self.resets),
             first_divergence=comparator.first_divergence,
             tokens=tuple(self.tokens),
             failures=tuple(comparator.failures),
@@ -195,8 +197,12 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
 
     # In the worker's thread
 
-    def _reset(self) -> None:
+    def _reset(self, seen: ResetSeen | None) -> None:
         self._end()
+        if seen is not None:
+            self.resets.append(
+                ResetRecord(tokens=len(self.tokens), position=seen.position, cycles=seen.cycles)
+            )
         self.reference.reset()
 
     def _end(self) -> None:
@@ -225,6 +231,8 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
                     status=result.status,
                     cycles=result.cycles,
                     cycles_model=expected.cycles,
+                    request_stall=result.request_stall,
+                    response_stall=result.response_stall,
                 )
             )
         if expected.computes and result.status == expected.status:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,14 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etchproof.compare import TokenRecord
+from etchproof.compare import ResetRecord, TokenRecord
 from etchproof.coverage.closure import reach
 from etchproof.coverage.functional import Covergroup, FunctionalCoverage, RunSample, counted
 from etchproof.errors import EtchproofError, InputError
 from etchproof.quantized import QuantizedModel
 from models import chip
+from models.cycles import ACCEPT_CYCLES, token_cycles, token_steps
 from models.golden import Golden
 from tests.unit.coverage.conftest import saturating_model
+from verif.cover_host import active_step
 from verif.covergroups import CASES, Sampler, groups
 
 GROUPS = (Covergroup("a", ("x", "y", "z")), Covergroup("b", ("only",)))
@@ -143,6 +146,45 @@ def test_cache_and_control(toy: tuple[QuantizedModel, Sampler, dict[str, tuple[s
     } <= found["control"]
 
 
+def test_handshake_and_reset(toy: tuple[QuantizedModel, Sampler, dict[str, tuple[str, ...]]]) -> None:
+    plan = chip.plan(toy[0].config, toy[0].recipe)
+    stalls = [(0, 0), (3, 0), (0, 1), (2, 2)]
+    tokens = [
+        record(0, position, 1).model_copy(update={"request_stall": request, "response_stall": response})
+        for position, (request, response) in enumerate(stalls)
+    ]
+    found = hit_bins(toy, [[1] * 4], tokens)
+    assert found["handshake"] == {"none_held", "request_held", "response_held", "both_held"}
+    assert hit_bins(toy, [[1]], tokens[2:3])["handshake"] == {"response_held"}
+    assert found["reset"] == set()
+
+    # A token's way, cycle by cycle: each step has exactly its cycles of the model, the last one all beyond.
+    for position in (0, 5):
+        total = token_cycles(plan, position)
+        steps = Counter(active_step(plan, position, cycle) for cycle in range(total))
+        assert steps == Counter(
+            {
+                step: sum(cycles for _, name, cycles in token_steps(plan, position) if name == step)
+                for _, step, _ in token_steps(plan, position)
+            }
+        )
+        assert active_step(plan, position, total + 99) == "respond"
+    assert active_step(plan, 0, 0) == active_step(plan, 0, ACCEPT_CYCLES - 1) == "accept"
+    assert active_step(plan, 0, ACCEPT_CYCLES) == "receive"
+
+
+def test_resets(toy: tuple[QuantizedModel, Sampler, dict[str, tuple[str, ...]]]) -> None:
+    _, sampler, bins = toy
+    resets = [
+        ResetRecord(tokens=0, position=None, cycles=0),
+        ResetRecord(tokens=1, position=1, cycles=1),
+        ResetRecord(tokens=2, position=0, cycles=10**9),
+    ]
+    counts = sampler(RunSample("test", [], [], resets))["reset"]
+    hits = {name: int(count) for name, count in zip(bins["reset"], counts, strict=True) if count}
+    assert hits == {"idle": 1, "accept": 1, "respond": 1}
+
+
 def test_roundings(toy: tuple[QuantizedModel, Sampler, dict[str, tuple[str, ...]]]) -> None:
     """A loud model: both ends are seen, and every unit rounds up and down."""
     found = hit_bins(toy, [list(range(37))[:20], list(range(20, 37))])
@@ -164,7 +206,8 @@ def test_every_sample_has_a_bin(tiny_model: QuantizedModel) -> None:
         group.name: len(group.bins) for group in groups(plan)
     }
     assert counts["rounding"].sum() > 10_000
-    table = dict(zip(groups(plan)[3].bins, counts["tables"], strict=True))
+    (tables,) = (group for group in groups(plan) if group.name == "tables")
+    table = dict(zip(tables.bins, counts["tables"], strict=True))
     layers = plan.n_layers
     assert (
         sum(count for name, count in table.items() if name.startswith("sigmoid"))
