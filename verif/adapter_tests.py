@@ -313,11 +313,14 @@ class AdapterStatus(AdapterTest):
 
 
 @pyuvm.test()
-class UnknownAdapter(AdapterTest):
-    """A good load of what is none of the run's adapters, which has to fail: nothing could be compared with it."""
+class AdapterRanks(AdapterTest):
+    """Every adapter in every slot, two tokens under each."""
 
     async def stimulus(self) -> None:
-        words = self.frame(0, 0)
-        words[5] ^= np.uint32(1)
-        await self.send(sealed(words), LoadStatus.OK)
-        await self.stream(0, 2)
+        slots, count = self.plan.lora_slots, len(self.frames)
+        for turn in range(count):
+            await self.ask((0, Op.FIRST, NO_SLOT), (0, Op.CLOSE, NO_SLOT), wanted=[Status.OK, Status.OK])
+            for slot in range(slots):
+                await self.load((turn + slot) % count, slot)
+            for slot in range(slots):
+                await self.stream(slot, min(2, self.plan.context))
