@@ -16,6 +16,7 @@ from etchproof.errors import InputError
 from etchproof.quantized import AdapterMatrix, QuantizedAdapter, QuantizedModel
 from etchproof.taps import LINEARS
 from models.chip import ChipPlan
+from models.params import MAX_SHIFT
 
 Ranks = Mapping[tuple[int, str], int]
 Linears = Mapping[tuple[int, str], AdapterMatrix]
@@ -44,7 +45,7 @@ def every_rank(model: QuantizedModel, plan: ChipPlan, seed: int = 1) -> list[Qua
 
 
 def corners(model: QuantizedModel, plan: ChipPlan, seed: int = 1) -> list[QuantizedAdapter]:
-    """One linear alone, ranks 1, 2, odd and largest, a rank of its own for each linear, none and cancelling effect."""
+    """No linear, one alone, ranks 1, 2, odd and largest, extremes, a rank of its own for each linear, no effect."""
     most, last = plan.lora_max_rank, plan.n_layers - 1
     half = tame(random_adapter(model, plan, "plus", everywhere(plan, max(1, most // 2)), seed + 5))
     found = [
@@ -54,10 +55,11 @@ def corners(model: QuantizedModel, plan: ChipPlan, seed: int = 1) -> list[Quanti
             model, plan, "two", {(layer, "q_proj"): min(2, most) for layer in range(last + 1)}, seed + 2
         ),
         random_adapter(model, plan, "odd", everywhere(plan, most - 1 + most % 2), seed + 3),
-        random_adapter(model, plan, "largest", everywhere(plan, most), seed + 4),
+        extreme(random_adapter(model, plan, "largest", everywhere(plan, most), seed + 4), plan),
         half,
         with_b(half, "minus", -1),
         with_b(half, "zero", 0),
+        made("empty", {}),
     ]
     if most > 1:
         found.append(beside(half, with_b(half, "minus", -1), "cancelling"))
@@ -75,7 +77,9 @@ def random_adapter(
         linears[layer, linear] = AdapterMatrix(
             a=rng.integers(-(2**15), 2**15, (rank, base.cols)).astype(np.int16),
             b=rng.integers(-(2**15), 2**15, (base.rows, rank)).astype(np.int16),
-            a_shift=int(rng.choice([0, 12, 16, 18, 20, 30, 62], p=[0.05, 0.1, 0.25, 0.25, 0.25, 0.05, 0.05])),
+            a_shift=int(
+                rng.choice([0, 6, 12, 16, 18, 20, 30, 62], p=[0.05, 0.1, 0.1, 0.2, 0.25, 0.2, 0.05, 0.05])
+            ),
             b_shift=int(rng.choice([0, 3, 6, plan.max_b_shift])),
             a_exponent=0,
             b_exponent=0,
@@ -113,6 +117,19 @@ def with_b(adapter: QuantizedAdapter, name: str, factor: int) -> QuantizedAdapte
         for key, matrix in adapter.linears.items()
     }
     return made(name, linears)
+
+
+def extreme(adapter: QuantizedAdapter, plan: ChipPlan) -> QuantizedAdapter:
+    """With both ends of 16 bits in each matrix, and both ends of the shifts."""
+    linears = {}
+    last = len(adapter.linears) - 1
+    for index, (key, matrix) in enumerate(adapter.linears.items()):
+        a, b = matrix.a.copy(), matrix.b.copy()
+        for array in (a, b):
+            array[0, 0], array[-1, -1] = -(2**15), 2**15 - 1
+        shifts = {0: {"a_shift": 0, "b_shift": 0}, last: {"a_shift": MAX_SHIFT, "b_shift": plan.max_b_shift}}
+        linears[key] = dataclasses.replace(matrix, a=a, b=b, **shifts.get(index, {}))
+    return made(adapter.name, linears)
 
 
 def tame(adapter: QuantizedAdapter) -> QuantizedAdapter:
