@@ -164,6 +164,7 @@ def test_bad_input(project: Path, cli_env: dict[str, str], tmp_path: Path) -> No
         ["good", "--only", "nothing"],
         ["good", "--out", tmp_path / "taken"],
         ["good", "--adapter", tmp_path / "nowhere"],
+        ["good", "--adapter", tmp_path / "taken"],
     ):
         done = regress(project, cli_env, *words)
         assert done.returncode == 2, done.stdout

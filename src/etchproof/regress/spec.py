@@ -161,8 +161,11 @@ def expand(
         base_seed: in place of the list's own.
 
     Raises:
-        InputError: an unknown test, no chip, a placeholder that nobody fills, or two items of one name.
+        InputError: an unknown test, no chip, a placeholder that nobody fills, adapters that no entry names, or two
+            items of one name.
     """
+    if adapters and not any(ADAPTERS in names for entry in listed.entries for names in entry.adapters):
+        raise InputError(f"no entry of {listed.name} runs {ADAPTERS}", key="--adapter")
     items: list[ItemSpec] = []
     for number, entry in enumerate(listed.entries):
         key = f"entries[{number}]"

@@ -74,6 +74,8 @@ def test_adapters(tmp_path: Path) -> None:
         "Alpha-a-r-corners-dog-cat-s1": ("@corners", *map(str, given)),
     }
     assert [item.adapters for item in items(tmp_path, text)][2] == ("@corners",)
+    with pytest.raises(InputError, match="--adapter: no entry of listed runs @adapters"):
+        items(tmp_path, text.replace("@adapters", "@ranks"), adapters=given)
 
 
 def test_shapes_and_prompts(tmp_path: Path) -> None:
