@@ -130,8 +130,19 @@ def test_only(tmp_path: Path) -> None:
         only(found, ["Gamma"])
 
 
-@pytest.mark.parametrize("name", ["smoke", "nightly"])
-def test_the_lists_that_ship(name: str) -> None:
+@pytest.mark.parametrize("name", ["smoke", "nightly", "signoff-v1", "signoff-v2"])
+@pytest.mark.parametrize("given", [(), (Path("/some/boy"),)])
+def test_the_lists_that_ship(name: str, given: tuple[Path, ...]) -> None:
+    """With adapters on the command line and without; what verifies the slots runs either way."""
     tests = all_tests(load_project(ROOT))
-    found = expand(load_list(name, ROOT), ROOT, tests, model=Path("/some/model"), recipe="w6a16")
-    assert {item.test for item in found} >= (set(tests) if name == "smoke" else {"ContextLimit"})
+    if name == "smoke" and given:
+        with pytest.raises(InputError, match="no entry of smoke runs @adapters"):
+            expand(load_list(name, ROOT), ROOT, tests, adapters=given)
+        return
+    found = expand(
+        load_list(name, ROOT), ROOT, tests, model=Path("/some/model"), recipe="w6a16", adapters=given
+    )
+    every = {"smoke": set(tests), "signoff-v2": set(tests) - {"DirectedTokens"}}
+    assert {item.test for item in found} >= every.get(name, {"ContextLimit", "AdapterTwice"})
+    assert all(item.adapters for item in found if item.test.startswith(("Adapter", "Load")))
+    assert any("/some/boy" in item.adapters for item in found) == bool(given)
