@@ -95,7 +95,7 @@ class Chip:
             outcome = simulate(
                 self.fast,
                 run_dir=Path(folder),
-                test_module=PROJECT.verif.tests,
+                test_modules=PROJECT.verif.tests,
                 test_case=PROJECT.verif.generation,
                 images_index=self.index,
                 config=config,

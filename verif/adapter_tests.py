@@ -73,9 +73,13 @@ class AdapterTest(ChipTest):
         """A sequence of random tokens under a slot."""
         most = min(10, self.plan.context)
         count = length if length is not None else int(self.rng.integers(1, most + 1))
-        sequence = StreamSequence(self.rng.integers(self.plan.vocab_size, size=count).tolist(), stalls, slot)
+        sequence = self.sequence(slot, count, stalls)
         await sequence.run()
         return sequence.results
+
+    def sequence(self, slot: int, length: int, stalls: Callable[[], int] | None = None) -> StreamSequence:
+        """Random tokens under a slot, to be run."""
+        return StreamSequence(self.rng.integers(self.plan.vocab_size, size=length).tolist(), stalls, slot)
 
     async def ask(self, *requests: tuple[int, int, int], wanted: list[Status]) -> None:
         """Requests as they are; the answers have to be the wanted ones."""
@@ -159,39 +163,40 @@ class AdapterTraffic(AdapterTest):
 
 @pyuvm.test()
 class LoadWhileGenerating(AdapterTest):
-    """A load into each other slot while one generates, which must not notice; its own slot is busy."""
+    """Loads into each other slot while one generates, or the base, which must not notice; its own slot is busy."""
 
     async def stimulus(self) -> None:
-        count = len(self.frames)
-        for slot in range(self.plan.lora_slots):
+        count, slots, small = len(self.frames), self.plan.lora_slots, self.by_size()[:3]
+        for slot in range(slots):
             await self.ask((0, Op.FIRST, NO_SLOT), wanted=[Status.OK])
             await self.load(slot % count, slot)
-        for slot in range(self.plan.lora_slots):
-            length = min(12, self.plan.context)
-            generating = cocotb.start_soon(self.stream(slot, length))
+        for turn, slot in enumerate([*range(slots), NO_SLOT]):
+            generating = self.sequence(slot, min(12, self.plan.context))
+            running = cocotb.start_soon(generating.run())
             await Timer(20 * CLOCK_NS, "ns")
-            await self.load(self.by_size()[0], slot, LoadStatus.SLOT_BUSY, stalls=True)
-            other = (slot + 1) % self.plan.lora_slots
-            if other != slot:
-                await self.load(self.by_size()[slot % 2], other, stalls=bool(slot % 2))
-                self.expect(not generating.done(), "the load outlasted the sequence: nothing ran beside it")
-            results = await generating
+            if slot != NO_SLOT:
+                await self.load(small[-1], slot, LoadStatus.SLOT_BUSY, stalls=True)
+            for index, other in enumerate(one for one in range(slots) if one != slot):
+                await self.load(small[(turn + index) % len(small)], other, stalls=bool(index % 2))
+                while len(generating.results) <= index and not running.done():  # the next one later
+                    await Timer(50 * CLOCK_NS, "ns")
+                self.expect(not running.done(), "the load outlasted the sequence: nothing ran beside it")
+            await running
             self.expect(
-                all(result is not None and result.status == Status.OK for result in results),
+                all(result is not None and result.status == Status.OK for result in generating.results),
                 f"the sequence under slot {slot} was disturbed",
             )
 
 
 @pyuvm.test()
 class LoadErrors(AdapterTest):
-    """Every answer of the load port; after each, what the slot holds, and a good load."""
+    """Every answer of the load port, with a sequence open and with none; what the slot holds then; a good load."""
 
     async def stimulus(self) -> None:
         good, slots, rank = self.frame(0, 0), self.plan.lora_slots, self.plan.lora_max_rank
         await self.send(good, LoadStatus.OK)
         await self.stream(0, 2)
-        kept = Status.OK  # of the first three, which leave every slot as it was
-        for words, status in (
+        for words, status in (  # which leave every slot as it was
             (sealed(np.concatenate([[MAGIC ^ 1], good[1:]]).astype(np.uint32)), LoadStatus.BAD_HEADER),
             (np.zeros(1, np.uint32), LoadStatus.BAD_HEADER),
             (good[:1], LoadStatus.PARTIAL),
@@ -202,11 +207,19 @@ class LoadErrors(AdapterTest):
             (good[:2], LoadStatus.SLOT_BUSY),
         ):
             await self.send(words, status)
-            await self.ask((1, Op.FIRST, 0), wanted=[kept])
-        for words, status in self.broken(good, rank):
+            await self.ask((1, Op.FIRST, 0), wanted=[Status.OK])
+            if status is not LoadStatus.SLOT_BUSY:  # once more, with no sequence open
+                await self.ask((1, Op.CLOSE, 0), wanted=[Status.OK])
+                await self.send(words, status)
+                await self.ask((1, Op.FIRST, 0), wanted=[Status.OK])
+        for number, (words, status) in enumerate(self.broken(good, rank)):
+            closed = number % 2 == 1
             await self.ask((1, Op.FIRST, NO_SLOT), wanted=[Status.OK])
+            if closed:
+                await self.ask((1, Op.CLOSE, NO_SLOT), wanted=[Status.OK])
             await self.send(words, status, stalls=bool(self.rng.integers(2)))
-            await self.ask((1, Op.FIRST, 0), (1, Op.NEXT, 0), wanted=[Status.EMPTY_SLOT, Status.OK])
+            after = Status.NO_SEQUENCE if closed else Status.OK
+            await self.ask((1, Op.FIRST, 0), (1, Op.NEXT, 0), wanted=[Status.EMPTY_SLOT, after])
             await self.send(good, LoadStatus.OK)  # nothing of the broken one is left
             await self.stream(0, 2)
         await self.ask((1, Op.CLOSE, 0), wanted=[Status.OK])
@@ -313,11 +326,14 @@ class AdapterStatus(AdapterTest):
 
 
 @pyuvm.test()
-class UnknownAdapter(AdapterTest):
-    """A good load of what is none of the run's adapters, which has to fail: nothing could be compared with it."""
+class AdapterRanks(AdapterTest):
+    """Every adapter in every slot, two tokens under each."""
 
     async def stimulus(self) -> None:
-        words = self.frame(0, 0)
-        words[5] ^= np.uint32(1)
-        await self.send(sealed(words), LoadStatus.OK)
-        await self.stream(0, 2)
+        slots, count = self.plan.lora_slots, len(self.frames)
+        for turn in range(count):
+            await self.ask((0, Op.FIRST, NO_SLOT), (0, Op.CLOSE, NO_SLOT), wanted=[Status.OK, Status.OK])
+            for slot in range(slots):
+                await self.load((turn + slot) % count, slot)
+            for slot in range(slots):
+                await self.stream(slot, min(2, self.plan.context))

@@ -23,8 +23,10 @@ from etchproof.taps import TapKey, TokenArrays
 from models import ops, tables
 from models.chip import ChipPlan
 from models.params import layer_params
-from verif import cover_host as host
+from verif import host_covergroups as host
 from verif.coverage import rom
+from verif.lora_covergroups import LoraSampler, lora_groups
+from verif.round_cases import CASES, round_cases
 
 Array = npt.NDArray[Any]
 
@@ -43,7 +45,6 @@ ROUNDED: Final = (
     ),
     *("q_rope", "k_rope", "swiglu"),
 )
-CASES: Final = ("up", "down", "tie_positive", "tie_negative", "saturated_high", "saturated_low")
 SOFTMAX: Final = ("dominated", "flat", "single", "underflow")
 ARGMAX: Final = ("unique", "tie", "first_block", "last_block", "negative")
 DOMINATED: Final = 0.99  # of the sum, by one position
@@ -69,6 +70,7 @@ def groups(plan: ChipPlan) -> tuple[Covergroup, ...]:
         Covergroup("softmax", SOFTMAX),
         Covergroup("argmax", ARGMAX),
         Covergroup("embedding_rows", tuple(map(str, range(plan.vocab_size)))),
+        *lora_groups(plan),
     )
 
 
@@ -82,6 +84,7 @@ class Sampler:
 
     def __init__(self, model: QuantizedModel, plan: ChipPlan) -> None:
         self._model, self._plan = model, plan
+        self._lora = LoraSampler(plan)
         self._groups = {group.name: group.bins for group in groups(plan)}
         self._roms = rom(model, plan)
         self._weights = {unit.site: weights(unit) for unit in self._roms if isinstance(unit, RomMatrix)}
@@ -102,7 +105,9 @@ class Sampler:
             self._roundings(whole, [token for token in run.tokens], found)
             self._attention(taps, length, found)
             _argmax(whole[-1, "logits"], self._plan, found["argmax"])
-        return {name: counted(bins, found[name]) for name, bins in self._groups.items()}
+        adapters = self._lora(run)
+        chip = {name: bins for name, bins in self._groups.items() if name not in adapters}
+        return {name: counted(bins, found[name]) for name, bins in chip.items()} | adapters
 
     # Roundings and tables.
 
@@ -118,18 +123,16 @@ class Sampler:
                     acc = (x @ self._weights[unit.site].T.astype(np.float64)).astype(np.int64)
                     if unit.bias is not None:
                         acc = acc + (unit.bias.astype(np.int64) << unit.bias_shift)
-                    _round_cases(rounding, kind, acc, unit.shift, unit.out_bits)
+                    round_cases(rounding, kind, acc, unit.shift, unit.out_bits)
                 case RomGains():
                     u = unit.normalize(taps[unit.source])
-                    _round_cases(
-                        rounding, "norm", u * unit.values.astype(np.int64), unit.shift, unit.out_bits
-                    )
+                    round_cases(rounding, "norm", u * unit.values.astype(np.int64), unit.shift, unit.out_bits)
                     _count(table, "rsqrt", self._rsqrt_index(taps[unit.source]), RSQRT_FIRST)
                 case RomRows():
                     rows = np.unique([token.token_in for token in tokens if token.status == 0])
                     spread = np.repeat(unit.scales[rows].astype(np.int64), unit.group_size, axis=1)
                     value = unit.codes[rows].astype(np.int64) * spread[:, : unit.codes.shape[1]]
-                    _round_cases(rounding, "embedding", value, unit.shift, unit.out_bits)
+                    round_cases(rounding, "embedding", value, unit.shift, unit.out_bits)
         plan = self._plan
         for layer, words in enumerate(self._params):
             for name, shift, bits, heads in (
@@ -140,11 +143,11 @@ class Sampler:
                 low, high = np.split(vectors, 2, axis=2)
                 cos, sin = (part[: len(vectors), None] for part in (self._cos, self._sin))
                 turned = np.concatenate((low * cos - high * sin, high * cos + low * sin), axis=2)
-                _round_cases(rounding, f"{name}_rope", turned, shift, bits)
+                round_cases(rounding, f"{name}_rope", turned, shift, bits)
             gate, up = (taps[layer, name].astype(np.int64) for name in ("gate_proj", "up_proj"))
             gate_shift = words["swiglu.gate_shift"]
             sigma = ops.sigmoid(torch.from_numpy(gate), gate_shift).numpy()
-            _round_cases(rounding, "swiglu", gate * sigma * up, words["swiglu.shift"], plan.act_bits)
+            round_cases(rounding, "swiglu", gate * sigma * up, words["swiglu.shift"], plan.act_bits)
             _count(table, "sigmoid", np.minimum(np.abs(gate) << gate_shift, (1 << 20) - 1) >> 11)
 
     def _rsqrt_index(self, residual: Array) -> Array:
@@ -191,24 +194,6 @@ class Sampler:
             b = bit_length(torch.from_numpy(sums)).numpy()
             mantissa = np.where(b <= 32, sums << np.maximum(32 - b, 0), sums >> np.maximum(b - 32, 0))
             _count(table, "recip", (mantissa >> 24) - 128)
-
-
-def _round_cases(into: Counter[str], kind: str, acc: Array, shift: int, bits: int) -> None:
-    """How values were rounded and saturated."""
-    half = (1 << shift) >> 1
-    low = acc & ((1 << shift) - 1)
-    tie = (low == half) & (shift > 0)
-    top = (1 << (bits - 1)) - 1
-    value = (acc + half) >> shift
-    cases = {
-        "up": low > half,
-        "down": (low > 0) & (low < half),
-        "tie_positive": tie & (acc > 0),
-        "tie_negative": tie & (acc < 0),
-        "saturated_high": value > top,
-        "saturated_low": value < -top - 1,
-    }
-    into.update({f"{kind}.{case}": int(np.count_nonzero(hit)) for case, hit in cases.items()})
 
 
 def _count(into: Counter[str], table: str, indices: Array, first: int = 0) -> None:

@@ -102,6 +102,7 @@ class ReferenceModel(uvm_component):  # type: ignore[misc]  # pyuvm is untyped
         self._open_slot = NO_SLOT
         self._held = 0  # tokens of the open sequence
         self._loading: tuple[LoadStatus, int] | None = None  # of the load in progress: status, slot
+        self._held_at_load: int | None = None
 
     def wait_ready(self) -> None:
         self.golden.wait_ready()
@@ -122,7 +123,8 @@ class ReferenceModel(uvm_component):  # type: ignore[misc]  # pyuvm is untyped
             self._open = self._slots[request.slot] if request.slot != NO_SLOT else BASE
             # Of what the golden model does not know, no tap can be predicted: whatever comes is a failure.
             adapted = self._open.ranks.keys() if self._open.adapter is not None else frozenset[TapKey]()
-            opens = Opened(self._open.adapter, tap_plan(self.golden.plan.n_layers, adapted))
+            slot = request.slot if request.slot != NO_SLOT else None
+            opens = Opened(self._open.adapter, tap_plan(self.golden.plan.n_layers, adapted), slot)
         assert self._open is not None
         position = self._held
         self._held += 1
@@ -152,6 +154,7 @@ class ReferenceModel(uvm_component):  # type: ignore[misc]  # pyuvm is untyped
     def start_load(self, load: LoadStart) -> None:
         """The slot is checked, and emptied where the load may go on."""
         words, plan = load.words, self.golden.plan
+        self._held_at_load = self._held if self._open is not None else None
         slot = int(words[1]) if len(words) > 1 else NO_SLOT
         shown = slot if slot < plan.lora_slots else NO_SLOT
         if words[0] != MAGIC:
@@ -176,7 +179,8 @@ class ReferenceModel(uvm_component):  # type: ignore[misc]  # pyuvm is untyped
             adapter = self._known.get(_payload(load.words))
             self._slots[slot] = Loaded(adapter, read_sections(self.golden.plan, load.words)[1])
         cycles = load_cycles(self.golden.plan, load.words)
-        return ExpectedLoad(status, slot, cycles, loaded=status is LoadStatus.OK, adapter=adapter)
+        loaded = status is LoadStatus.OK
+        return ExpectedLoad(status, slot, cycles, loaded=loaded, adapter=adapter, held=self._held_at_load)
 
     # Golden model
 

@@ -71,6 +71,7 @@ class SequenceCount(_Record):
 
     sequence: int
     adapter: int | None  # index of the run's adapters; None for the base alone
+    slot: int | None = None  # in which the chip held it; None for the base alone
     vectors: int
     elements: int
     mismatches: int
@@ -85,6 +86,8 @@ class LoadRecord(_Record):
     status: int
     cycles: int  # from the first word taken to the answer
     stalled: bool  # the host kept the chip waiting, so cycles are not held against the cycle model
+    sequence: int = -1  # opened last before the answer; -1 for none
+    held: int | None = None  # tokens that it held when the slot was checked; None where none was open
     cycles_model: int | None = None  # what the cycle model says; None without one
 
 
@@ -159,7 +162,7 @@ class Comparator:
     def __init__(self, order: Sequence[TapKey]) -> None:
         self._counts = {key: [0, 0, 0] for key in order}
         self._planned: set[TapKey] = set()
-        self._sequences: dict[int, tuple[int | None, list[int]]] = {}
+        self._sequences: dict[int, tuple[int | None, int | None, list[int]]] = {}
         self.first_divergence: Divergence | None = None
         self.failures: list[NamedFailure] = []
         self.failure_count = 0
@@ -170,9 +173,9 @@ class Comparator:
         if len(self.failures) < MAX_FAILURES or name not in {failure.name for failure in self.failures}:
             self.failures.append(NamedFailure(name=name, message=message))
 
-    def begin(self, sequence: int, adapter: int | None) -> None:
+    def begin(self, sequence: int, adapter: int | None, slot: int | None = None) -> None:
         """A sequence was opened."""
-        self._sequences[sequence] = (adapter, [0, 0, 0])
+        self._sequences[sequence] = (adapter, slot, [0, 0, 0])
 
     def compare(
         self,
@@ -192,7 +195,7 @@ class Comparator:
             got: per token, its taps.
         """
         self._planned.update(plan)
-        totals = self._sequences[sequence][1]
+        totals = self._sequences[sequence][2]
         first: tuple[int, int, Divergence] | None = None  # token, dataflow index
         for order, key in enumerate(plan):
             vectors = elements = mismatches = 0
@@ -247,8 +250,10 @@ class Comparator:
     def sequences(self) -> tuple[SequenceCount, ...]:
         """Counts per sequence, in the order in which they were opened."""
         return tuple(
-            SequenceCount(sequence=number, adapter=adapter, vectors=c[0], elements=c[1], mismatches=c[2])
-            for number, (adapter, c) in self._sequences.items()
+            SequenceCount(
+                sequence=number, adapter=adapter, slot=slot, vectors=c[0], elements=c[1], mismatches=c[2]
+            )
+            for number, (adapter, slot, c) in self._sequences.items()
         )
 
 

@@ -6,11 +6,9 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
-
-import numpy as np
 
 from etchproof import flow, slots
 from etchproof.compare import COMPARISON_FILE
@@ -25,14 +23,13 @@ from etchproof.sim.build import Build, build
 from etchproof.sim.golden import GoldenSource
 from etchproof.sim.images import write_images_index
 from etchproof.sim.run import SimOutcome, simulate
-from etchproof.slots import LoadedAdapter
+from etchproof.slots import ADAPTERS_FOLDER, LoadedAdapter
 from etchproof.tools import find_verilator
 from etchproof.verdict import check_fabric, judge, read_comparison
 from etchproof.watcher import StageClock, Watcher
 
 IMAGES_INDEX: Final = "images.index"
 _DUMP: Final = "taps.npz"
-_ADAPTERS: Final = "adapters"  # folder of the frames
 
 
 @dataclass(frozen=True)
@@ -176,19 +173,6 @@ def _listed(loaded: Sequence[LoadedAdapter]) -> str:
     return ", ".join(parts)
 
 
-def _write_frames(folder: RunFolder, loaded: Sequence[LoadedAdapter]) -> list[dict[str, Any]]:
-    """The frames on disk, as little-endian 32-bit words, and what the testbench is told of them."""
-    if not loaded:
-        return []
-    frames = folder.subfolder(_ADAPTERS)
-    told = []
-    for index, adapter in enumerate(loaded):
-        file = frames / f"{index}.slot{adapter.slot}.bin"
-        file.write_bytes(adapter.frame.astype(np.dtype("<u4")).tobytes())
-        told.append({"name": adapter.quantized.name, "slot": adapter.slot, "frame": str(file)})
-    return told
-
-
 def _simulate(
     job: Job,
     folder: RunFolder,
@@ -201,16 +185,8 @@ def _simulate(
     project, planned, request = job.request.project, job.planned, job.request
     config = {
         "images": images,
-        "adapters": _write_frames(folder, loaded),
-        "sequences": [
-            {
-                "prompt": sequence.prompt,
-                "new_tokens": sequence.new_tokens,
-                "stop_tokens": sequence.stop_tokens,
-                "adapter": sequence.adapter,
-            }
-            for sequence in planned.sequences
-        ],
+        "adapters": slots.write_frames(folder.path / ADAPTERS_FOLDER, loaded) if loaded else [],
+        "sequences": [asdict(sequence) for sequence in planned.sequences],
         "lora_faults": [fault.for_testbench() for fault in job.sram_faults],
         "dump_taps": str(folder.path / _DUMP) if request.dump_taps else None,
     }
@@ -226,7 +202,7 @@ def _simulate(
         outcome = simulate(
             simulator,
             run_dir=folder.path,
-            test_module=project.verif.tests,
+            test_modules=project.verif.tests,
             test_case=project.verif.generation,
             images_index=folder.path / IMAGES_INDEX,
             config=config,

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from etchproof.errors import InputError
@@ -28,6 +28,14 @@ ObjectName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za
 
 ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
 Text = Annotated[str, Field(min_length=1)]
+
+
+def _modules(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+ModuleNames = Annotated[tuple[ModuleName, ...], Field(min_length=1), BeforeValidator(_modules)]
+"""One module, or a list of them."""
 
 
 class _Section(BaseModel):
@@ -61,11 +69,13 @@ class LoraSection(_Section):
     """``[lora]``: how an adapter enters the chip; a chip that takes none has no such section.
 
     ``frame(plan, adapter, slot)`` gives the words that the host writes, uint32, and ``load_cycles(plan, frame)`` the
-    cycles that the chip takes for them.
+    cycles that the chip takes for them. ``drawn(kind, model, plan, seed)`` draws adapters that show what trained ones
+    do not; a list or ``--adapter`` names a kind as ``@kind``.
     """
 
     frame: ObjectName
     load_cycles: ObjectName
+    drawn: ObjectName | None = None
 
 
 class RecipesSection(_Section):
@@ -82,9 +92,9 @@ class ShapesSection(_Section):
 
 
 class VerifSection(_Section):
-    """``[verif]``: the module that cocotb runs, and its test that generates text from prompts."""
+    """``[verif]``: the modules whose tests cocotb runs, and the test that generates text from prompts."""
 
-    tests: ModuleName
+    tests: ModuleNames
     generation: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] = "GreedyGeneration"
 
 

@@ -33,6 +33,9 @@ SITE: Final = re.compile(
 )
 _BITS: Final = 16  # of an element in SRAM
 
+DRAWN: Final = "@"  # begins the name of a kind that the project draws
+ADAPTERS_FOLDER: Final = "adapters"  # of a run: the frames
+
 
 @dataclass(frozen=True)
 class SramFault:
@@ -82,6 +85,18 @@ def slot_of(adapter: int, slots: int) -> int:
     return adapter % slots
 
 
+def _check_slots(project: Project, recipe: Recipe) -> None:
+    if project.lora is None:
+        raise InputError(
+            "the project's chip takes no adapters",
+            source=project.file,
+            key="--adapter",
+            hint="[lora] is missing",
+        )
+    if recipe.lora.slots == 0:
+        raise InputError("the recipe's chip has no slot for adapters", source=recipe.name, key="lora.slots")
+
+
 def read_adapters(
     project: Project, model: ModelConfig, recipe: Recipe, folders: Sequence[Path]
 ) -> tuple[Adapter, ...]:
@@ -92,15 +107,7 @@ def read_adapters(
     """
     if not folders:
         return ()
-    if project.lora is None:
-        raise InputError(
-            "the project's chip takes no adapters",
-            source=project.file,
-            key="--adapter",
-            hint="[lora] is missing",
-        )
-    if recipe.lora.slots == 0:
-        raise InputError("the recipe's chip has no slot for adapters", source=recipe.name, key="lora.slots")
+    _check_slots(project, recipe)
     from etchproof.adapter import load_adapter  # slow to import, with PyTorch
 
     adapters: list[Adapter] = []
@@ -125,28 +132,85 @@ def prepare(
     Raises:
         InputError: one does not fit the chip's arithmetic, or two are the same in integers.
     """
-    if not adapters:
+    quantized = [
+        quantize_adapter_cached(model, adapter, design.checkpoint, cache, progress=progress)
+        for adapter in adapters
+    ]
+    return _placed(design, quantized)
+
+
+def run_adapters(
+    design: Design, model: QuantizedModel, names: Sequence[str], seed: int, cache: Path
+) -> tuple[LoadedAdapter, ...]:
+    """The adapters of a test's run: folders, and kinds that the project draws, ``@kind``, in the order of the names.
+
+    Args:
+        seed: of what is drawn.
+
+    Raises:
+        InputError: the chip takes none, there is no such kind, or as ``read_adapters`` and ``prepare``.
+    """
+    if not names:
         return ()
-    assert design.project.lora is not None
-    frame_of = load_object(design.project, design.project.lora.frame, key="lora.frame")
-    cycles_of = load_object(design.project, design.project.lora.load_cycles, key="lora.load_cycles")
+    project = design.project
+    _check_slots(project, design.recipe)
+    assert project.lora is not None
+    folders = [Path(name) for name in names if not name.startswith(DRAWN)]
+    read = iter(read_adapters(project, design.checkpoint.config, design.recipe, folders))
+    quantized: list[QuantizedAdapter] = []
+    for name in names:
+        if not name.startswith(DRAWN):
+            quantized.append(quantize_adapter_cached(model, next(read), design.checkpoint, cache))
+        elif project.lora.drawn is None:
+            raise InputError(
+                f"{name!r}: the project draws no adapters", source=project.file, key="lora.drawn"
+            )
+        else:
+            draw = load_object(project, project.lora.drawn, key="lora.drawn")
+            quantized += draw(name.removeprefix(DRAWN), model, design.plan, seed)
+    return _placed(design, quantized)
+
+
+def _placed(design: Design, quantized: Sequence[QuantizedAdapter]) -> tuple[LoadedAdapter, ...]:
+    """Slots and frames.
+
+    Raises:
+        InputError: two are the same in integers.
+    """
+    lora = design.project.lora
+    if lora is None:
+        return ()
+    frame_of = load_object(design.project, lora.frame, key="lora.frame")
+    cycles_of = load_object(design.project, lora.load_cycles, key="lora.load_cycles")
     loaded: list[LoadedAdapter] = []
-    for index, adapter in enumerate(adapters):
-        quantized = quantize_adapter_cached(model, adapter, design.checkpoint, cache, progress=progress)
+    for index, adapter in enumerate(quantized):
         for other in loaded:
-            if _equal(quantized, other.quantized):
+            if _equal(adapter, other.quantized):
                 raise InputError(
                     f"holds the same integers as {other.quantized.name}, so that nothing tells them apart",
-                    source=adapter.path,
+                    source=adapter.name,
                     key="--adapter",
                 )
         slot = slot_of(index, design.recipe.lora.slots)
-        frame = frame_of(design.plan, quantized, slot)
-        loaded.append(LoadedAdapter(quantized, slot, frame, int(cycles_of(design.plan, frame))))
+        frame = frame_of(design.plan, adapter, slot)
+        loaded.append(LoadedAdapter(adapter, slot, frame, int(cycles_of(design.plan, frame))))
     return tuple(loaded)
 
 
-def plan_run(sequence: Generation, adapters: Sequence[Adapter], slots: int) -> Plan:
+def write_frames(folder: Path, loaded: Sequence[LoadedAdapter]) -> list[dict[str, Any]]:
+    """The frames on disk, as little-endian 32-bit words, and what the testbench is told of them."""
+    folder.mkdir()
+    told = []
+    for index, adapter in enumerate(loaded):
+        file = folder / f"{index}.slot{adapter.slot}.bin"
+        file.write_bytes(adapter.frame.astype(np.dtype("<u4")).tobytes())
+        told.append({"name": adapter.quantized.name, "slot": adapter.slot, "frame": str(file)})
+    return told
+
+
+def plan_run(
+    sequence: Generation, adapters: Sequence[Adapter] | Sequence[QuantizedAdapter], slots: int
+) -> Plan:
     """The sequences of a run, all from one prompt, and the loads between them.
 
     The base alone first, then each adapter; then, with adapters, short sequences in which each of base and adapters

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from etchproof.errors import InputError
+from etchproof.project import Project, load_module
 
 Stage = Literal["V1", "V2", "V3"]
 STAGES: Final[tuple[Stage, ...]] = ("V1", "V2", "V3")
@@ -28,6 +29,9 @@ CHECKS: Final[Mapping[str, str]] = {
     "signoff.quality": "the golden model against the float model",
 }
 """What ``etchproof signoff`` examines itself, beside the regression; a testpoint claims them like tests."""
+
+LORA: Final = "lora"
+"""The tag of testpoints and covergroups that apply only to a chip with slots for adapters."""
 
 _Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 _Text = Annotated[str, Field(min_length=20)]
@@ -45,7 +49,7 @@ class Testpoint(_Entry):
         stage: the stage that cannot be signed without it.
         desc: the intent, the stimulus and what is checked, for a reader who decides whether that is enough.
         tests: which tests show it: all of them.
-        tags: free words to select by.
+        tags: free words to select by; ``LORA`` says what it takes.
     """
 
     __test__ = False  # pytest: no test class
@@ -62,6 +66,7 @@ class CovergroupPlan(_Entry):
 
     name: _Name
     desc: _Text
+    tags: tuple[str, ...] = ()
 
 
 class Testplan(_Entry):
@@ -72,6 +77,17 @@ class Testplan(_Entry):
     name: _Name
     testpoints: tuple[Testpoint, ...]
     covergroups: tuple[CovergroupPlan, ...] = ()
+
+    def tagged(self, tag: str) -> tuple[Testpoint | CovergroupPlan, ...]:
+        """What bears a tag."""
+        entries: tuple[Testpoint | CovergroupPlan, ...] = (*self.testpoints, *self.covergroups)
+        return tuple(entry for entry in entries if tag in entry.tags)
+
+    def without(self, tag: str) -> Testplan:
+        """The plan for a chip that does not have what bears a tag."""
+        points = tuple(point for point in self.testpoints if tag not in point.tags)
+        groups = tuple(group for group in self.covergroups if tag not in group.tags)
+        return self.model_copy(update={"testpoints": points, "covergroups": groups})
 
     def stage_points(self, stage: Stage) -> tuple[Testpoint, ...]:
         """The testpoints of a stage and of those before it."""
@@ -101,13 +117,31 @@ def uvm_tests(module: ModuleType) -> tuple[str, ...]:
     )
 
 
-def load_testplan(path: Path, tests: Collection[str], covergroups: Collection[str] | None = None) -> Testplan:
+def all_tests(project: Project) -> tuple[str, ...]:
+    """The names of the tests of a project's testbench.
+
+    Raises:
+        InputError: a module cannot be imported, or a name stands in two.
+    """
+    key = "verif.tests"
+    names = [
+        name for module in project.verif.tests for name in uvm_tests(load_module(project, module, key=key))
+    ]
+    if twice := _repeated("test", names):
+        raise InputError("; ".join(twice), source=project.file, key=key)
+    return tuple(names)
+
+
+def load_testplan(
+    path: Path, tests: Collection[str], covergroups: Collection[str] | None = None, *, lora: bool = True
+) -> Testplan:
     """Read a testplan and hold it against what exists.
 
     Args:
         path: the Hjson file.
         tests: the testbench's tests.
         covergroups: the coverage model's; None to leave that part unchecked.
+        lora: whether the chip has slots for adapters; without them the coverage model has no covergroup tagged so.
 
     Raises:
         InputError: the file is bad, or promises what nobody keeps; every finding is named.
@@ -127,8 +161,8 @@ def load_testplan(path: Path, tests: Collection[str], covergroups: Collection[st
         claimed.update(point.tests)
     problems += [f"no testpoint claims test {test!r}" for test in [*tests, *CHECKS] if test not in claimed]
     problems += _repeated("testpoint", [point.name for point in plan.testpoints])
-    planned = [group.name for group in plan.covergroups]
-    problems += _repeated("covergroup", planned)
+    problems += _repeated("covergroup", [group.name for group in plan.covergroups])
+    planned = [group.name for group in plan.covergroups if lora or LORA not in group.tags]
     if covergroups is not None:
         problems += [
             f"covergroup {name!r} is not in the coverage model" for name in planned if name not in covergroups

@@ -6,7 +6,8 @@ The testbench checks itself and lists what it found; what is checked again here 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,16 +54,6 @@ class Plan:
     loads: tuple[tuple[int, int], ...] = ()
     adapted: tuple[AbstractSet[TapKey], ...] = ()
 
-    def taps(self, n_layers: int, sequence: int) -> tuple[TapKey, ...]:
-        """The taps of each token of a sequence."""
-        adapter = self.sequences[sequence].adapter
-        return tap_plan(n_layers, self.adapted[adapter] if adapter is not None else frozenset())
-
-    def all_taps(self, n_layers: int) -> tuple[TapKey, ...]:
-        """The taps that any sequence has."""
-        used = (self.adapted[s.adapter] for s in self.sequences if s.adapter is not None)
-        return tap_plan(n_layers, frozenset[TapKey]().union(*used))
-
 
 def read_comparison(run_dir: Path) -> tuple[Comparison | None, list[Reason]]:
     """What the testbench wrote, or the reason why there is none that counts."""
@@ -97,23 +88,57 @@ def judge(
     """
     reasons = []
     if comparison is not None:
-        reasons += _differences(comparison)
-        reasons += [Reason(name=failure.name, message=failure.message) for failure in comparison.failures]
+        reasons += _found(comparison)
         reasons += _loads(comparison, planned)
         reasons += _tokens(comparison, planned, context)
-        reasons += _coverage(comparison, planned, n_layers)
+        adapters = {number: sequence.adapter for number, sequence in enumerate(planned.sequences)}
+        reasons += _coverage(comparison, adapters, planned.adapted, n_layers)
+    return reasons + _ended(outcome, reasons)
+
+
+def judge_test(
+    comparison: Comparison | None,
+    outcome: SimOutcome,
+    n_layers: int,
+    adapted: Sequence[AbstractSet[TapKey]] = (),
+) -> list[Reason]:
+    """Every reason why a run of any test is no PASS; ``judge`` knows more of generated tokens.
+
+    Args:
+        adapted: of each of the run's adapters, the linears that it adapts.
+    """
+    reasons = []
+    if comparison is not None:
+        reasons += _found(comparison)
+        opened = {token.sequence for token in comparison.tokens if token.status == 0}
+        adapters = dict.fromkeys(sorted(opened)) | {
+            count.sequence: count.adapter for count in comparison.sequences
+        }
+        reasons += _coverage(comparison, adapters, adapted, n_layers)
+    return reasons + _ended(outcome, reasons)
+
+
+def _found(comparison: Comparison) -> list[Reason]:
+    """What the testbench itself found."""
+    failures = [Reason(name=failure.name, message=failure.message) for failure in comparison.failures]
+    return [*_differences(comparison), *failures]
+
+
+def _ended(outcome: SimOutcome, reasons: Sequence[Reason]) -> list[Reason]:
+    """How the simulator ended, beside the reasons that are known already."""
     known = {reason.name for reason in reasons}
+    more = []
     for failure in outcome.failures:
         first = next((line.strip() for line in failure.message.splitlines() if line.strip()), "")
         if failure.name == "test_failed" and first.partition(":")[0] in known:
             continue  # the testbench's own verdict, on what stands above
         test = f"{failure.test}: " if failure.test else ""
-        reasons.append(Reason(name=failure.name, message=f"{test}{first}"))
-    if not reasons and (outcome.status != "passed" or not outcome.passed):
-        reasons.append(
+        more.append(Reason(name=failure.name, message=f"{test}{first}"))
+    if not reasons and not more and (outcome.status != "passed" or not outcome.passed):
+        more.append(
             Reason(name="no_test_run", message=f"the simulation ended as {outcome.status!r} without a test")
         )
-    return reasons
+    return more
 
 
 def check_fabric(fabric: Fabric, build: Build) -> list[Reason]:
@@ -220,29 +245,46 @@ def _sequence(tokens: Sequence[TokenRecord], number: int, planned: Generation, c
     return None
 
 
-def _coverage(comparison: Comparison, planned: Plan, n_layers: int) -> list[Reason]:
-    """Whether every tap of every token was compared, those of a sequence's adapter included and no others."""
+def _coverage(
+    comparison: Comparison,
+    adapters: Mapping[int, int | None],
+    adapted: Sequence[AbstractSet[TapKey]],
+    n_layers: int,
+) -> list[Reason]:
+    """Whether every tap of every token was compared, those of a sequence's adapter included and no others.
+
+    Args:
+        adapters: of each sequence, the index of its adapter, None for the base alone.
+        adapted: of each adapter, the linears that it adapts.
+    """
     if comparison.elements == 0:
         return [Reason(name="nothing_compared", message="no element of any tap was compared")]
 
     def missing(message: str) -> list[Reason]:
         return [Reason(name="taps_missing", message=message)]
 
-    plan = planned.all_taps(n_layers)
+    used = {adapter for adapter in adapters.values() if adapter is not None}
+    if unknown := used - set(range(len(adapted))):
+        return missing(f"adapter {min(unknown)} of {len(adapted)} was in use")
+    plan = tap_plan(n_layers, frozenset[TapKey]().union(*(adapted[adapter] for adapter in used)))
     counts = {(count.layer, count.tap): count for count in comparison.taps}
     if list(counts) != list(plan) or len(counts) != len(comparison.taps):
         absent = [key for key in plan if key not in counts] or [key for key in counts if key not in plan]
         named = ", ".join(f"layer {layer} {tap}" for layer, tap in absent[:3]) or "order or number"
         return missing(f"the taps compared are not those planned: {named}")
+    accepted = Counter(token.sequence for token in comparison.tokens if token.status == 0)
     wanted = dict.fromkeys(plan, 0)
     held = {count.sequence: count for count in comparison.sequences}
-    for number in range(len(planned.sequences)):
-        tokens, taps = len(tokens_of(comparison, number)), planned.taps(n_layers, number)
+    for number, adapter in adapters.items():
+        taps = tap_plan(n_layers, adapted[adapter] if adapter is not None else frozenset())
         for key in taps:
-            wanted[key] += tokens
+            wanted[key] += accepted[number]
         vectors = held[number].vectors if number in held else 0
-        if vectors != tokens * len(taps):
-            return missing(f"{vectors} of {tokens * len(taps)} vectors of sequence {number} were compared")
+        if vectors != accepted[number] * len(taps):
+            message = (
+                f"{vectors} of {accepted[number] * len(taps)} vectors of sequence {number} were compared"
+            )
+            return missing(message)
     short = [
         count
         for key, count in counts.items()

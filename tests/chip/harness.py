@@ -77,7 +77,7 @@ def run(
     outcome = simulate(
         chip_.build,
         run_dir=run_dir,
-        test_module=module,
+        test_modules=[module],
         test_case=test,
         images_index=index,
         config={

@@ -12,7 +12,7 @@ import pytest
 
 from models.cycles import token_steps
 from tests.chip.harness import Chip, assert_clean, make_chip, run
-from verif.cover_host import active_step
+from verif.host_covergroups import active_step
 
 pytestmark = pytest.mark.sim
 

@@ -15,9 +15,9 @@ from etchproof.checkpoint import write_synthetic
 from etchproof.quantized import QuantizedAdapter
 from etchproof.taps import TAP_NAMES
 from models.golden import Golden
-from tests.chip.adapters import drawn, everywhere
 from tests.chip.harness import ROOT, Chip, assert_clean, make_chip, run
 from tests.chip.test_shapes import W6, config
+from verif.drawn_adapters import everywhere, random_adapter
 
 pytestmark = pytest.mark.sim
 
@@ -193,7 +193,7 @@ def test_planted_fault(faulty: Chip, fault: str, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def lora(faulty: Chip) -> list[QuantizedAdapter]:
-    return [drawn(faulty.model, faulty.plan, "drawn", everywhere(faulty.plan, 3), 1)]
+    return [random_adapter(faulty.model, faulty.plan, "drawn", everywhere(faulty.plan, 3), 1)]
 
 
 ADAPTED = {

@@ -15,9 +15,9 @@ import pytest
 from etchproof.quantized import QuantizedAdapter
 from etchproof.taps import LORA_TAPS
 from models.golden import Golden
-from tests.chip.adapters import collection
 from tests.chip.harness import Chip, assert_clean, make_chip, run
 from tests.chip.test_environment import SHORT
+from verif.drawn_adapters import corners
 
 pytestmark = pytest.mark.sim
 
@@ -41,7 +41,7 @@ def short_chip(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) 
 
 @pytest.fixture(scope="module")
 def adapters(short_chip: Chip) -> list[QuantizedAdapter]:
-    return collection(short_chip.model, short_chip.plan)
+    return corners(short_chip.model, short_chip.plan)
 
 
 def named(adapters: Sequence[QuantizedAdapter], name: str) -> int:
@@ -65,7 +65,7 @@ def test_adapters(short_chip: Chip, adapters: list[QuantizedAdapter], test: str)
 @pytest.mark.parametrize("seed", range(2, 8))
 @pytest.mark.parametrize("test", TESTS)
 def test_adapters_of_other_seeds(short_chip: Chip, test: str, seed: int) -> None:
-    others = collection(short_chip.model, short_chip.plan, 100 * seed)
+    others = corners(short_chip.model, short_chip.plan, 100 * seed)
     outcome = run(short_chip, test, module=MODULE, adapters=others, seed=seed)
     assert_clean(*outcome, short_chip, others)
 
@@ -112,7 +112,7 @@ def test_what_adapters_that_add_nothing_come_to(
     for index, adapter in enumerate(adapters):
         found = taps(index + 1)
         same = all(np.array_equal(found[name], values) for name, values in base.items())
-        assert same == (adapter.name in ("zero", "cancelling")), adapter.name
+        assert same == (adapter.name in ("zero", "cancelling", "empty")), adapter.name
     plus, minus = (taps(1 + named(adapters, name)) for name in ("plus", "minus"))
     first, second = LORA_TAPS["q_proj"]
     assert np.array_equal(plus[f"0.{first}"], minus[f"0.{first}"])
@@ -201,7 +201,9 @@ def test_a_golden_that_ignores_adapters_is_caught(short_chip: Chip, adapters: li
 
 def test_an_adapter_that_the_golden_does_not_know(short_chip: Chip, adapters: list[QuantizedAdapter]) -> None:
     """A frame that fits the chip but none of the run's adapters: what it computes has nothing to be compared with."""
-    outcome, comparison = run(short_chip, "UnknownAdapter", module=MODULE, adapters=adapters[:1])
+    outcome, comparison = run(
+        short_chip, "UnknownAdapter", module="tests.chip.unknown_adapter", adapters=adapters[:1]
+    )
     assert outcome.status == "failed"
     assert comparison is not None
     assert "unknown_adapter" in {failure.name for failure in comparison.failures}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from etchproof.checkpoint import ModelConfig, RopeConfig, write_synthetic
-from tests.chip.adapters import collection
 from tests.chip.harness import assert_clean, make_chip, run
+from verif.drawn_adapters import corners
 
 pytestmark = pytest.mark.sim
 
@@ -122,7 +122,7 @@ def test_every_tap_equals(name: str, tmp_path: Path) -> None:
         assert "ep_lora" not in (tmp_path / "chip" / "fabric" / "ep_layer_0.sv").read_text()
         assert_clean(*run(chip, "HostErrors"), chip)
         return
-    adapters = collection(chip.model, chip.plan)
+    adapters = corners(chip.model, chip.plan)
     outcome, comparison = run(chip, "AdapterSlots", module="verif.adapter_tests", adapters=adapters)
     comparison = assert_clean(outcome, comparison, chip, adapters)
     assert {count.adapter for count in comparison.sequences} == {None, *range(len(adapters))}

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from etchproof.adapter import AdapterConfig, write_synthetic_adapter
+from etchproof.checkpoint import load_checkpoint
 from etchproof.coverage.verilator import lcov, read, summary
 from tests.cli.conftest import LIMIT_S, command
 
@@ -28,6 +30,11 @@ class Failing(ChipTest):
         await StreamSequence([1, 2]).run()
         self.expect(False, "planted")
 '''
+ADAPTED = """
+entries:
+  - {tests: [GreedyGeneration], models: [models/tiny], contexts: [18], adapters: [["@adapters"]], tokens: 6}
+  - {tests: [AdapterTwice], models: [models/tiny], contexts: [18], adapters: [["@corners", "@adapters"]]}
+"""
 LIST = """
 entries:
   - tests: [RandomTokens, HostErrors]
@@ -111,6 +118,36 @@ def test_a_failure_reproduces(project: Path, cli_env: dict[str, str], tmp_path: 
     assert len(failures) == 1 and "reproduce: " in (failures[0].text or "")
 
 
+def test_adapters(project: Path, cli_env: dict[str, str], tmp_path: Path) -> None:
+    """Drawn ones beside those of the command line; what an item's adapters were is part of its result."""
+    (project / "ci" / "adapters.yaml").write_text(ADAPTED)
+    config = AdapterConfig(r=2, lora_alpha=4.0, target_modules=("q_proj", "down_proj"))
+    model = load_checkpoint(project / "models" / "tiny").config
+    boy = write_synthetic_adapter(tmp_path / "boy", model, config, 1)
+    out = tmp_path / "out"
+    done = regress(project, cli_env, "adapters", "--adapter", boy, "--out", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = {path.name: path for path in (out / "items").iterdir()}
+    assert set(names) == {
+        "GreedyGeneration-tiny-w6a16-boy-c18-s1",
+        "AdapterTwice-tiny-w6a16-corners-boy-c18-s1",
+    }
+    record = json.loads((names["GreedyGeneration-tiny-w6a16-boy-c18-s1"] / "item.json").read_text())
+    assert [adapter["name"] for adapter in record["adapters"]] == ["boy"]
+    assert [sequence["adapter"] for sequence in record["sequences"]] == [None, 0, None, 0]
+    assert f"--adapter={boy}" in record["rerun"]
+    record = json.loads((names["AdapterTwice-tiny-w6a16-corners-boy-c18-s1"] / "item.json").read_text())
+    used = {sequence["adapter"] for sequence in record["sequences"]}
+    assert used == {None, *range(len(record["adapters"]))} and len(used) > 8
+    assert len({adapter["sha256"] for adapter in record["adapters"]}) == len(record["adapters"])
+    # Another adapter in the same folder is another item; the same again is not run.
+    done = regress(project, cli_env, "adapters", "--adapter", boy, "--out", out)
+    assert done.stdout.count("passed before") == 2
+    write_synthetic_adapter(boy, model, config, 2)
+    done = regress(project, cli_env, "adapters", "--adapter", boy, "--out", out)
+    assert done.returncode == 0 and "passed before" not in done.stdout
+
+
 def test_nothing_to_run(project: Path, cli_env: dict[str, str], tmp_path: Path) -> None:
     done = regress(project, cli_env, "empty", "--out", tmp_path)
     assert done.returncode == 1
@@ -126,6 +163,8 @@ def test_bad_input(project: Path, cli_env: dict[str, str], tmp_path: Path) -> No
         ["nowhere"],
         ["good", "--only", "nothing"],
         ["good", "--out", tmp_path / "taken"],
+        ["good", "--adapter", tmp_path / "nowhere"],
+        ["good", "--adapter", tmp_path / "taken"],
     ):
         done = regress(project, cli_env, *words)
         assert done.returncode == 2, done.stdout
@@ -174,7 +213,7 @@ def test_the_record_of_an_item(project: Path, cli_env: dict[str, str], tmp_path:
     assert regress(project, cli_env, "good", "--out", tmp_path).returncode == 0
     record = json.loads((tmp_path / "items" / "HostErrors-tiny-w6a16-c18-s1" / "item.json").read_text())
     assert record["statuses"] == {"0": 3, "1": 3, "3": 5, "4": 2, "5": 2, "6": 2}
-    assert record["sequences"] == [[1, 2, 3]]
+    assert record["sequences"] == [{"adapter": None, "tokens": [1, 2, 3]}]
     assert record["elements"] > 0 and len(record["fabric_sha256"]) == 64
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from etchproof.adapter import AdapterConfig, write_synthetic_adapter
+from etchproof.checkpoint import load_checkpoint
 from etchproof.signoff.evidence import LINKS
 from etchproof.signoff.result import SignoffResult
 from tests.cli.conftest import LIMIT_S, command
@@ -34,13 +36,15 @@ stages:
       injected_faults_caught: 100
       covergroup:
         {kv_cache: 40, control: 25, handshake: 100, reset: 0, rounding: 30, tables: 30, softmax: 50, argmax: 50,
-         embedding_rows: 100}
+         embedding_rows: 100, lora_ranks: 5, lora_sram: 20, lora_adapters: 90, lora_swaps: 10, lora_status: 10,
+         lora_rounding: 60}
 """
 LIST = """
 entries:
-  - {tests: [GreedyGeneration], models: ["@model"], prompts: ["Once"], tokens: 12}
+  - {tests: [GreedyGeneration], models: ["@model"], adapters: [["@adapters"]], prompts: ["Once"], tokens: 12}
   - {tests: [RandomTokens, VocabularySweep], models: ["@model"]}
   - {tests: [ContextLimit], models: ["@model"], contexts: [18]}
+  - {tests: [AdapterTwice], models: ["@model"], adapters: [["@corners", "@adapters"]]}
 """
 
 Signoff = Callable[..., subprocess.CompletedProcess[str]]
@@ -167,6 +171,40 @@ def test_a_test_removed_from_the_list(signoff: Signoff, out: Path, changed: Chan
     items = read(out).open_items
     assert len(items) == 1 and items[0].startswith("gate testpoints_passed") and "rms_norm" in items[0]
     assert "FAIL     tiny" in done.stdout
+
+
+def test_adapters(signoff: Signoff, out: Path, project: Path, tmp_path: Path) -> None:
+    """Those of the command line run beside the drawn ones; what they add proves no bit of the mask."""
+    model = load_checkpoint(project / "models" / "tiny").config
+    config = AdapterConfig(r=2, lora_alpha=4.0, target_modules=("q_proj", "down_proj"))
+    boy = write_synthetic_adapter(tmp_path / "boy", model, config, 1)
+    done = signoff("--adapter", boy)
+    assert done.returncode == 0, done.stdout + done.stderr
+    evidence = read(out).evidence
+    assert [adapter.name for adapter in evidence.adapters] == ["boy"] and evidence.not_applicable == ()
+    tests = {item.name: item.test for item in evidence.items}
+    assert tests["GreedyGeneration-tiny-w6a16-boy-s1"] == "GreedyGeneration"
+    assert tests["AdapterTwice-tiny-w6a16-corners-boy-s1"] == "AdapterTwice"
+    groups = {group.name: group for group in evidence.covergroups}
+    assert groups["lora_ranks"].hit > 0 and "base" not in groups["lora_adapters"].holes
+    assert evidence.rom is not None and evidence.rom.open == 0
+    done = signoff("--adapter", tmp_path / "nowhere")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_a_chip_without_slots(signoff: Signoff, project: Path, tmp_path: Path) -> None:
+    """What is planned for adapters does not apply to it, and is listed so; an adapter for it is refused."""
+    recipe = (project / "models" / "recipes" / "w6a16.yaml").read_text()
+    (tmp_path / "bare.yaml").write_text(f"{recipe}\nlora: {{slots: 0}}\n")
+    words = ("--recipe", tmp_path / "bare.yaml", "--out", tmp_path / "out")
+    done = signoff(*words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    evidence = read(tmp_path / "out").evidence
+    assert {"adapter_products", "adapter_slots", "lora_ranks"} <= set(evidence.not_applicable)
+    assert not [item for item in evidence.items if item.test.startswith("Adapter")]
+    assert not [point for point in evidence.testpoints if point.name.startswith("adapter_")]
+    done = signoff(*words, "--adapter", project)
+    assert done.returncode == 2 and "no slot for adapters" in done.stderr
 
 
 def test_an_expired_waiver(signoff: Signoff, out: Path, changed: Change, passed: Passed) -> None:

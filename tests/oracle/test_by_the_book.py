@@ -33,7 +33,6 @@ from etchproof.recipe import Recipe, load_recipe, resolve
 from etchproof.taps import HEAD_TAPS, LAYER_TAPS, TAIL_TAPS
 from models import chip, lora, ops, rom
 from models.golden import Golden, greedy_token
-from tests.chip.adapters import drawn
 from tests.oracle import chip_by_the_book as book
 from tests.oracle.chip_by_the_book import Chip as Oracle
 from tests.oracle.chip_by_the_book import (
@@ -46,6 +45,7 @@ from tests.oracle.chip_by_the_book import (
     rope_frequencies,
     rope_table,
 )
+from verif.drawn_adapters import random_adapter
 
 TOP_MODULES = {"embed_tokens": "model.embed_tokens", "lm_head": "lm_head"}
 LAYER_MODULES = {
@@ -253,7 +253,7 @@ def test_every_tap_agrees_with_an_adapter(chips: Callable[[str], Chip], name: st
     plan = chip.plan(made.model.config, made.model.recipe)
     keys = [(layer, linear) for layer in range(plan.n_layers) for linear in LAYER_MODULES]
     ranks = {key: 1 + 5 * index % 16 for index, key in enumerate(keys) if index % 5 != 3}
-    adapter = drawn(made.model, plan, "drawn", ranks, seed=8)
+    adapter = random_adapter(made.model, plan, "drawn", ranks, seed=8)
     frame = lora.load_frame(plan, adapter, slot=2).tolist()
     taps = recompute(made.folder, made.facts, made.tokens, frame)
     golden = _golden_taps(Golden(made.model, [adapter]), made.tokens, 0)
@@ -268,7 +268,7 @@ def test_a_flipped_bit_of_a_frame_is_seen(chips: Callable[[str], Chip]) -> None:
     """By the checksum; and where that is made anew, in a tap, be the bit of an element or of a shift."""
     made = chips("small")
     plan = chip.plan(made.model.config, made.model.recipe)
-    one = drawn(made.model, plan, "drawn", {(0, "q_proj"): 2}, seed=4)
+    one = random_adapter(made.model, plan, "drawn", {(0, "q_proj"): 2}, seed=4)
     matrix = one.linears[0, "q_proj"]
     matrix = replace(matrix, a_shift=12, b_shift=0, b=matrix.b // 256)  # nothing saturates
     adapter = replace(one, linears={(0, "q_proj"): matrix})

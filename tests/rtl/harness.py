@@ -126,7 +126,7 @@ class Bench:
         outcome = simulate(
             build,
             run_dir=folder / "run",
-            test_module="unit_bench",
+            test_modules=["unit_bench"],
             test_case="vectors",
             images_index=index,
             config={"taps": TAPS},

@@ -67,7 +67,7 @@ def test_ports(test: str, simulator: Build, tmp_path: Path, repo_root: Path) -> 
     outcome = simulate(
         simulator,
         run_dir=tmp_path / "run",
-        test_module="ports_bench",
+        test_modules=["ports_bench"],
         test_case=test,
         images_index=index,
         config={},

@@ -110,7 +110,7 @@ def run_mini(mini_fast: Build, mini_images: MiniImages, tmp_path: Path) -> RunMi
         write_images_index(index, images)
         given = {
             "run_dir": tmp_path / "run",
-            "test_module": "mini_bench",
+            "test_modules": ["mini_bench"],
             "images_index": index,
             "config": {},
             "seed": 7,

@@ -77,7 +77,7 @@ def test_a_test_that_is_not_there_fails_the_run(run_mini: RunMini) -> None:
 
 
 def test_a_module_that_is_not_there_is_a_crash(run_mini: RunMini) -> None:
-    outcome = run_mini("taps", test_module="no_such_bench")
+    outcome = run_mini("taps", test_modules=["no_such_bench"])
     assert outcome.status == "crashed"
     assert "results_missing" in names(outcome)
     assert any("no_such_bench" in failure.message for failure in outcome.failures)
@@ -134,7 +134,7 @@ from etchproof.sim.run import simulate
 executable, run_dir, bench, index = map(Path, sys.argv[1:5])
 build = Build(executable, "mini_top", "fast", "", True, 0.0, executable)
 try:
-    simulate(build, run_dir=run_dir, test_module="mini_bench", test_case="hang", images_index=index, config={},
+    simulate(build, run_dir=run_dir, test_modules=["mini_bench"], test_case="hang", images_index=index, config={},
              seed=1, timeout_s=60, python_path=[bench])
 except KeyboardInterrupt:
     sys.exit(77)

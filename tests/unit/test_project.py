@@ -89,7 +89,8 @@ def test_the_repositorys_own_file(repo_root: Path) -> None:
     assert reference.recipes.default == "w6a16"
     assert reference.chip.renderings == "models.fabric:renderings"
     assert (reference.chip.images, reference.chip.site) == ("models.rom:images", "models.rom:site")
-    assert (reference.verif.tests, reference.verif.generation) == ("verif.tests", "GreedyGeneration")
+    assert reference.verif.tests == ("verif.tests", "verif.adapter_tests")
+    assert reference.verif.generation == "GreedyGeneration"
 
 
 def test_defaults_and_either_form_of_the_path(root: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from etchproof.compare import Comparison, SequenceCount, TapCount, TokenRecord, tap_plan
 from etchproof.sim.results import Failure
 from etchproof.sim.run import SimOutcome
-from etchproof.testrun import judge_test
+from etchproof.verdict import judge_test
 
 OUTCOME = SimOutcome("passed", 0, ("verif.tests.Any",), (), 1.0, Path("results.xml"), Path("sim.log"))
 PLAN = tap_plan(2)
@@ -85,6 +85,39 @@ FOREIGN = TapCount(layer=0, tap="q_proj.lora_a", vectors=4, elements=4, mismatch
 )
 def test_what_was_not_compared(changes: dict[str, Any], wanted: str) -> None:
     assert names(comparison(**changes)) == [wanted]
+
+
+def with_adapter(vectors: int = 1, taps_of: int = 1, **changes: Any) -> Comparison:
+    """The second sequence, of one token, runs under the run's adapter, which adapts layer 0's q_proj."""
+    order = tap_plan(2, {(0, "q_proj")})
+    counted = tuple(
+        TapCount(
+            layer=layer,
+            tap=tap,
+            vectors=vectors if ".lora_" in tap else sum(LENGTHS),
+            elements=99,
+            mismatches=0,
+        )
+        for layer, tap in order
+    )
+    held = len(PLAN) + 2 * taps_of
+    second = SequenceCount(sequence=1, adapter=0, slot=2, vectors=held, elements=99, mismatches=0)
+    return comparison(**{"taps": counted, "sequences": (sequence(0, 3), second), **changes})
+
+
+def test_taps_of_adapters() -> None:
+    adapted = [frozenset({(0, "q_proj")})]
+
+    def found(run: Comparison, adapted: Any = adapted) -> list[str]:
+        return [reason.name for reason in judge_test(run, OUTCOME, 2, adapted)]
+
+    assert found(with_adapter()) == []
+    assert found(with_adapter(vectors=0)) == ["taps_missing"]
+    assert found(with_adapter(vectors=4)) == ["taps_missing"]
+    assert found(with_adapter(taps_of=0)) == ["taps_missing"]
+    assert found(comparison()) == []
+    assert found(with_adapter(), ()) == ["taps_missing"]  # none of the run's
+    assert found(with_adapter(), [frozenset({(1, "v_proj")})]) == ["taps_missing"]
 
 
 def test_the_simulator_has_the_last_word() -> None:

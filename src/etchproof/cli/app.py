@@ -328,6 +328,10 @@ def regress(
     recipe: Annotated[
         str | None, typer.Option("--recipe", metavar="NAME|FILE", help="What @recipe in the list stands for.")
     ] = None,
+    adapter: Annotated[
+        list[Path] | None,
+        typer.Option("--adapter", metavar="DIR", help="What @adapters in the list stands for. Repeatable."),
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option("-j", "--jobs", metavar="N", min=1, help="At once. Default: every core.")
     ] = None,
@@ -361,6 +365,7 @@ def regress(
             listed=listed,
             model=model,
             recipe=recipe,
+            adapters=tuple(adapter or ()),
             jobs=jobs,
             out=out,
             only=tuple(only or ()),
@@ -382,6 +387,10 @@ def test(
     ] = None,
     vocab: _Vocab = None,
     recipe: _Recipe = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option("--adapter", metavar="DIR|@KIND", help="Folder, or a kind to draw. Repeatable."),
+    ] = None,
     prompt: Annotated[
         str | None, typer.Option("--prompt", metavar="TEXT", help="Of a test that generates.")
     ] = None,
@@ -421,6 +430,7 @@ def test(
             random_weights=random_weights,
             vocab=vocab,
             recipe=recipe,
+            adapters=tuple(adapter or ()),
             prompt=prompt,
             tokens=tokens,
             directed=directed,

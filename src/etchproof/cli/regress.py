@@ -17,14 +17,7 @@ from rich.text import Text
 from etchproof.cli.console import make_console, visible
 from etchproof.cli.source import check_source
 from etchproof.errors import InputError
-from etchproof.project import Project, find_project, load_module, load_project
-
-
-def testbench_tests(project: Project) -> tuple[str, ...]:
-    """The names of the project's tests."""
-    from etchproof.testplan import uvm_tests
-
-    return uvm_tests(load_module(project, project.verif.tests, key="verif.tests"))
+from etchproof.project import find_project, load_project
 
 
 def run_regress(
@@ -33,6 +26,7 @@ def run_regress(
     listed: str,
     model: Path | None,
     recipe: str | None,
+    adapters: tuple[Path, ...],
     jobs: int | None,
     out: Path | None,
     only: Sequence[str],
@@ -43,15 +37,20 @@ def run_regress(
     from etchproof.regress.execute import sources_sha256
     from etchproof.regress.run import check_folder, run_regression
     from etchproof.regress.spec import expand, load_list
+    from etchproof.testplan import all_tests
 
     found = load_project(project) if project else find_project()
+    for folder in adapters:
+        if not folder.is_dir():
+            raise InputError("is not a folder", source=folder, key="--adapter")
     content = load_list(listed, found.root)
     items = expand(
         content,
         found.root,
-        testbench_tests(found),
+        all_tests(found),
         model=model,
         recipe=recipe or found.recipes.default,
+        adapters=adapters,
         base_seed=seed,
     )
     plan = planning.RegressionPlan(
@@ -119,6 +118,7 @@ def run_one_test(
     random_weights: int | None,
     vocab: int | None,
     recipe: str | None,
+    adapters: tuple[str, ...],
     prompt: str | None,
     tokens: int,
     directed: Path | None,
@@ -135,12 +135,16 @@ def run_one_test(
     from etchproof.regress.execute import run_item
     from etchproof.regress.spec import ItemSpec, ShapeEntry
     from etchproof.run_folder import check_out
+    from etchproof.slots import DRAWN
+    from etchproof.testplan import all_tests
 
     found = load_project(project) if project else find_project()
-    known = testbench_tests(found)
+    known = all_tests(found)
     if test not in known:
         raise InputError(
-            f"{test!r} is no test of {found.verif.tests}", key="TEST", hint=f"known are {', '.join(known)}"
+            f"{test!r} is no test of {', '.join(found.verif.tests)}",
+            key="TEST",
+            hint=f"known are {', '.join(known)}",
         )
     if out is not None:
         check_out(out)
@@ -155,7 +159,7 @@ def run_one_test(
         recipe=recipe or found.recipes.default,
         context=context,
         kind=kind,
-        adapters=(),
+        adapters=tuple(name if name.startswith(DRAWN) else str(Path(name).absolute()) for name in adapters),
         seed=seed,
         prompt=prompt,
         tokens=tokens,

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from etchproof.compare import ResetRecord, TokenRecord
+from etchproof.compare import LoadRecord, ResetRecord, SequenceCount, TokenRecord
 from etchproof.errors import EtchproofError, InputError
+from etchproof.quantized import QuantizedAdapter
 from etchproof.taps import TapKey, TokenArrays
 
 Counts = Mapping[str, npt.NDArray[np.int64]]
@@ -44,13 +45,21 @@ class RunSample:
     Attributes:
         test: its name.
         tokens: every token on the host port, refused ones included, in order.
-        resets: while it ran.
-        taps: for each sequence, every tap of its accepted tokens.
+        taps: for each sequence without an adapter, every tap of its accepted tokens.
+        adapters: of the run.
+        adapted: for each sequence with one, the index of its adapter and every tap of its accepted tokens.
+        sequences: in the order in which they were opened.
+        loads: of adapters, in order.
+        resets: while it ran, but for the one that it begins with.
     """
 
     test: str
     tokens: Sequence[TokenRecord]
     taps: Sequence[Mapping[TapKey, TokenArrays]]
+    adapters: Sequence[QuantizedAdapter] = ()
+    adapted: Sequence[tuple[int, Mapping[TapKey, TokenArrays]]] = ()
+    sequences: Sequence[SequenceCount] = ()
+    loads: Sequence[LoadRecord] = ()
     resets: Sequence[ResetRecord] = ()
 
 

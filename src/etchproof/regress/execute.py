@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -24,7 +25,9 @@ from etchproof.project import PROJECT_FILE, Project, load_project
 from etchproof.regress.spec import ItemSpec
 from etchproof.result import Reason
 from etchproof.sim.build import Kind
+from etchproof.slots import DRAWN, LoadedAdapter, plan_run, run_adapters
 from etchproof.testrun import Chip, prepare, run_test
+from etchproof.verdict import Generation
 
 ITEM_FILE: Final = "item.json"
 CHIPS_FOLDER: Final = "chips"
@@ -33,13 +36,32 @@ CODE_COVERAGE_FILE: Final = "coverage.npz"
 _SOURCES: Final = (".py", ".cpp", ".sv", ".svh", ".j2", ".toml", ".yaml", ".vlt", ".rules")
 
 
+class ItemAdapter(BaseModel):
+    """An adapter of a run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    sha256: str
+
+
+class ItemSequence(BaseModel):
+    """The accepted tokens of a sequence; ``adapter`` is an index of the run's, None for the base alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    adapter: int | None
+    tokens: tuple[int, ...]
+
+
 class ItemResult(BaseModel):
     """``item.json``, written last and in one step: no file, no result.
 
     Attributes:
         key: hash of the item and of everything that it depends on; a result of another key is none.
         reasons: why it is no PASS; empty exactly when it is.
-        sequences: the accepted tokens, a list for each sequence: with them every tap can be computed again.
+        adapters: of the run.
+        sequences: with them every tap can be computed again.
         statuses: how often each status was answered.
         answers: to tokens, and to loads that the host did not stall.
         in_cycles: of them, those that took exactly the cycles that the cycle model says.
@@ -62,7 +84,8 @@ class ItemResult(BaseModel):
     context: int
     fabric_sha256: str
     rom_sha256: str
-    sequences: tuple[tuple[int, ...], ...]
+    adapters: tuple[ItemAdapter, ...]
+    sequences: tuple[ItemSequence, ...]
     statuses: dict[int, int]
     vectors: int
     elements: int
@@ -71,6 +94,11 @@ class ItemResult(BaseModel):
     cycles: int
     wall_s: float
     rerun: str
+
+    @property
+    def base_sequences(self) -> tuple[tuple[int, ...], ...]:
+        """The tokens of those without an adapter."""
+        return tuple(sequence.tokens for sequence in self.sequences if sequence.adapter is None)
 
 
 def sources_sha256(project: Project) -> str:
@@ -93,7 +121,7 @@ def _sources(root: Path, project: Project) -> Iterator[Path]:
         return
     yield root / PROJECT_FILE
     packages = {
-        name.partition(":")[0].partition(".")[0] for name in (project.golden.factory, project.verif.tests)
+        name.partition(":")[0].partition(".")[0] for name in (project.golden.factory, *project.verif.tests)
     }
     folders = {project.chip.hw, project.chip.templates, project.recipes.path, project.shapes.path, *packages}
     signoff = project.signoff  # judges results, and changes none
@@ -105,16 +133,17 @@ def _sources(root: Path, project: Project) -> Iterator[Path]:
 def item_key(spec: ItemSpec, sources: str) -> str:
     """What a stored result must carry to count as this item's."""
     text = spec.model_dump_json() + sources + (_folder_sha256(spec.model) if spec.model else "")
+    text += "".join(_folder_sha256(name) for name in spec.adapters if not name.startswith(DRAWN))
     if spec.recipe.endswith((".yaml", ".yml")) and Path(spec.recipe).is_file():
         text += hashlib.sha256(Path(spec.recipe).read_bytes()).hexdigest()
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @lru_cache(maxsize=16)
-def _folder_sha256(model: str) -> str:
-    """Hash of a checkpoint folder's files."""
+def _folder_sha256(folder: str) -> str:
+    """Hash of the files of a checkpoint's or an adapter's folder."""
     digest = hashlib.sha256()
-    for path in sorted(Path(model).glob("*")):
+    for path in sorted(Path(folder).glob("*")):
         if path.suffix in (".json", ".safetensors"):
             with path.open("rb") as file:
                 digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
@@ -147,6 +176,7 @@ def rerun_command(spec: ItemSpec, project: Project, folder: Path) -> str:
         f"--seed={spec.seed}",
         f"--build={spec.kind}",
     ]
+    words += [f"--adapter={name}" for name in spec.adapters]
     words += [f"--context={spec.context}"] if spec.context is not None else []
     words += [f"--prompt={spec.prompt}", f"--tokens={spec.tokens}"] if spec.prompt is not None else []
     words += [f"--directed={folder / DIRECTED_FILE}"] if spec.directed else []
@@ -163,8 +193,6 @@ def make_design(spec: ItemSpec, project: Project) -> Design:
     Raises:
         InputError: it cannot be.
     """
-    if spec.adapters:
-        raise InputError("adapters cannot run in a regression yet", source=spec.name, key="adapters")
     recipe = flow.read_recipe(project, spec.recipe)
     if spec.shape is None:
         assert spec.model is not None
@@ -194,13 +222,14 @@ def chip_of(spec: ItemSpec, project: Project, out: Path) -> Chip:
         "prompt": None,
         "tokens": 1,
         "directed": (),
+        "adapters": (),
         "timeout_s": 1.0,
     }
     return _chip(project.root, spec.model_copy(update=blank), out)
 
 
-def test_config(spec: ItemSpec, design: Design) -> dict[str, Any]:
-    """What the test is told."""
+def test_config(spec: ItemSpec, design: Design, adapters: Sequence[LoadedAdapter]) -> dict[str, Any]:
+    """What the test is told; one that generates runs the base, each adapter and swaps between them."""
     config: dict[str, Any] = {"directed": [list(tokens) for tokens in spec.directed]} if spec.directed else {}
     if spec.prompt is not None or spec.test == design.project.verif.generation:
         checkpoint = design.checkpoint.config
@@ -215,8 +244,10 @@ def test_config(spec: ItemSpec, design: Design) -> dict[str, Any]:
                 source=spec.name,
                 key="prompt",
             )
-        stop = list(checkpoint.eos_token_ids)
-        config["sequences"] = [{"prompt": list(prompt), "new_tokens": new, "stop_tokens": stop}]
+        generation = Generation(tuple(prompt), new, checkpoint.eos_token_ids)
+        quantized = [adapter.quantized for adapter in adapters]
+        planned = plan_run(generation, quantized, design.recipe.lora.slots)
+        config["sequences"] = [asdict(sequence) for sequence in planned.sequences]
     return config
 
 
@@ -233,10 +264,22 @@ def run_item(spec: ItemSpec, project: Project, out: Path, folder: Path, key: str
     rerun = rerun_command(spec, project, folder)
     (folder / "rerun.sh").write_text(f'#!/bin/sh\nexec {rerun} "$@"\n', encoding="utf-8")
     chip = chip_of(spec, project, out)
-    config = test_config(spec, chip.design)
-    run = run_test(chip, spec.test, folder, seed=spec.seed, config=config, timeout_s=spec.timeout_s)
+    adapters = run_adapters(
+        chip.design, chip.model, spec.adapters, spec.seed, flow.quantized_folder(flow.cache_folder())
+    )
+    run = run_test(
+        chip,
+        spec.test,
+        folder,
+        seed=spec.seed,
+        config=test_config(spec, chip.design, adapters),
+        adapters=adapters,
+        timeout_s=spec.timeout_s,
+    )
     tokens = run.comparison.tokens if run.comparison else ()
     timed = run.comparison.timed if run.comparison else ()
+    counts = run.comparison.sequences if run.comparison else ()
+    opened = {count.sequence: count.adapter for count in counts}
     sequences: dict[int, list[int]] = {}
     statuses: dict[int, int] = {}
     for token in tokens:
@@ -260,7 +303,13 @@ def run_item(spec: ItemSpec, project: Project, out: Path, folder: Path, key: str
         context=design.context,
         fabric_sha256=chip.fabric.sha256,
         rom_sha256=chip.images.sha256,
-        sequences=tuple(tuple(found) for _, found in sorted(sequences.items())),
+        adapters=tuple(
+            ItemAdapter(name=adapter.quantized.name, sha256=adapter.quantized.sha256) for adapter in adapters
+        ),
+        sequences=tuple(
+            ItemSequence(adapter=opened.get(number), tokens=tuple(found))
+            for number, found in sorted(sequences.items())
+        ),
         statuses=statuses,
         vectors=run.comparison.vectors if run.comparison else 0,
         elements=run.comparison.elements if run.comparison else 0,

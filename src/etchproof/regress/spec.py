@@ -18,10 +18,12 @@ from etchproof.checkpoint.json_file import shown
 from etchproof.errors import InputError
 from etchproof.shape import RandomModel
 from etchproof.sim.build import Kind
+from etchproof.slots import DRAWN
 from etchproof.yaml_file import SUFFIXES, find_yaml, read_yaml_object, validation_problem
 
 MODEL: Final = "@model"
 RECIPE: Final = "@recipe"
+ADAPTERS: Final = "@adapters"
 """Stand in a list for what the command line names."""
 
 LISTS_FOLDER: Final = "ci"
@@ -62,7 +64,8 @@ class Entry(_Strict):
         recipes: names or files, from the project's root; ``@recipe`` is the command line's.
         contexts: positions of the chip; null is the recipe's.
         builds: of the simulator.
-        adapters: lists of adapter folders; an empty one is the base model.
+        adapters: lists of adapter folders and of kinds to draw, ``@kind``; an empty one is the base model.
+            ``@adapters`` is all of the command line's, none where it names none.
         seeds: how many runs of each, which differ in their seed.
         prompts: of a test that generates: texts.
         tokens: how many to generate.
@@ -98,6 +101,7 @@ class ItemSpec(BaseModel):
     Attributes:
         name: unique in its regression, also the name of its folder.
         model: the checkpoint folder, absolute; None with ``shape``.
+        adapters: folders, absolute, and ``@kind``.
         seed: of the run.
     """
 
@@ -145,6 +149,7 @@ def expand(
     *,
     model: Path | None = None,
     recipe: str | None = None,
+    adapters: Sequence[Path] = (),
     base_seed: int | None = None,
 ) -> tuple[ItemSpec, ...]:
     """The items of a list, in its order.
@@ -152,12 +157,15 @@ def expand(
     Args:
         root: where relative paths begin.
         tests: what the testbench has.
-        model: what ``@model`` stands for, as does ``recipe`` for ``@recipe``.
+        model: what ``@model`` stands for, as do ``recipe`` for ``@recipe`` and ``adapters`` for ``@adapters``.
         base_seed: in place of the list's own.
 
     Raises:
-        InputError: an unknown test, no chip, a placeholder that nobody fills, or two items of one name.
+        InputError: an unknown test, no chip, a placeholder that nobody fills, adapters that no entry names, or two
+            items of one name.
     """
+    if adapters and not any(ADAPTERS in names for entry in listed.entries for names in entry.adapters):
+        raise InputError(f"no entry of {listed.name} runs {ADAPTERS}", key="--adapter")
     items: list[ItemSpec] = []
     for number, entry in enumerate(listed.entries):
         key = f"entries[{number}]"
@@ -171,7 +179,7 @@ def expand(
                 )
         if not entry.models and not entry.shapes:
             raise InputError("names neither models nor shapes", source=listed.name, key=key)
-        items += _items(entry, key, listed, root, model, recipe, base_seed)
+        items += _items(entry, key, listed, root, model, recipe, adapters, base_seed)
     names = [item.name for item in items]
     for name in names:
         if names.count(name) > 1:
@@ -186,6 +194,7 @@ def _items(
     root: Path,
     model: Path | None,
     recipe: str | None,
+    given: Sequence[Path],
     base_seed: int | None,
 ) -> Iterator[ItemSpec]:
     def filled(value: str, placeholder: str, given: str | None, field: str) -> str:
@@ -206,6 +215,7 @@ def _items(
         else shape
         for shape in entry.shapes
     ]
+    named = [tuple(_adapters(names, root, given)) for names in entry.adapters]
     chips: list[Path | ShapeEntry] = [*(root / folder for folder in folders), *shapes]
     prompts: Sequence[str | None] = entry.prompts or (None,)
     combinations = product(
@@ -214,14 +224,19 @@ def _items(
         entry.recipes,
         entry.contexts,
         entry.builds,
-        entry.adapters,
+        named,
         range(1, entry.seeds + 1),
     )
     for test, chip, recipe_name, context, kind, adapters, number in combinations:
         chosen = filled(recipe_name, RECIPE, recipe, "recipes")
         chosen = str(root / chosen) if chosen.endswith(SUFFIXES) else chosen
         for index, prompt in enumerate(prompts):
-            words = [test, _label(chip), _bare(chosen), *(Path(folder).name for folder in adapters)]
+            words = [
+                test,
+                _label(chip),
+                _bare(chosen),
+                *(Path(name).name.removeprefix(DRAWN) for name in adapters),
+            ]
             words += [f"c{context}"] if context is not None else []
             words += [kind] if kind != "fast" else []
             words += [f"p{index}"] if len(prompts) > 1 else []
@@ -234,13 +249,21 @@ def _items(
                 recipe=chosen,
                 context=context,
                 kind=kind,
-                adapters=tuple(str(root / folder) for folder in adapters),
+                adapters=adapters,
                 seed=item_seed(name, listed.base_seed if base_seed is None else base_seed),
                 prompt=prompt,
                 tokens=entry.tokens,
                 directed=entry.directed,
                 timeout_s=listed.timeout_s,
             )
+
+
+def _adapters(names: Sequence[str], root: Path, given: Sequence[Path]) -> Iterator[str]:
+    for name in names:
+        if name == ADAPTERS:
+            yield from (str(folder.absolute()) for folder in given)
+        else:
+            yield name if name.startswith(DRAWN) else str(root / name)
 
 
 def _label(chip: Path | ShapeEntry) -> str:

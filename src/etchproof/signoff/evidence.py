@@ -20,6 +20,14 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class AdapterEvidence(Record):
+    """An adapter that the command line names; drawn ones are the project's and need no name."""
+
+    name: str
+    path: str
+    sha256: Sha256
+
+
 class ItemEvidence(Record):
     """One run of the regression; no result is no PASS."""
 
@@ -172,7 +180,11 @@ class SignoffEvidence(Record):
     fabric_sha256: Sha256
     rom_sha256: Sha256
     tools: dict[str, str]
+    adapters: tuple[AdapterEvidence, ...] = Field((), description="that the command line names")
     list_name: str
+    not_applicable: tuple[str, ...] = Field(
+        (), description="testpoints and covergroups of hardware that this chip does not have"
+    )
     broken: tuple[str, ...] = Field(description="what went wrong in the regression outside its items")
     items: tuple[ItemEvidence, ...]
     testpoints: tuple[TestpointEvidence, ...] = Field(description="of the stage and those before it")

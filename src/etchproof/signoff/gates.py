@@ -5,7 +5,7 @@ A gate fails closed: evidence that is missing, empty or of nothing is never good
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -51,6 +51,16 @@ class StageGates(BaseModel):
     regression: str
     injected_faults: Annotated[int, Field(ge=0)] = 0
     gates: dict[str, Limit]
+
+    def without(self, covergroups: Collection[str]) -> StageGates:
+        """These gates, for a chip that does not have some covergroups."""
+        gates = {
+            name: {group: required for group, required in limit.items() if group not in covergroups}
+            if isinstance(limit, dict)
+            else limit
+            for name, limit in self.gates.items()
+        }
+        return self.model_copy(update={"gates": gates})
 
 
 class _File(BaseModel):

@@ -6,11 +6,11 @@ import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from etchproof import flow
+from etchproof import flow, slots
 from etchproof.compare import COMPARISON_FILE, Comparison
 from etchproof.coverage.closure import close, reach, taps_needed
 from etchproof.coverage.corpus import Corpus, Predict, Segment, gather
@@ -22,7 +22,8 @@ from etchproof.coverage.rom import Rom
 from etchproof.coverage.verilator import KINDS, holes, lcov, merge_all, read
 from etchproof.errors import InputError
 from etchproof.flow import Design
-from etchproof.project import Project, load_module, load_object
+from etchproof.project import Project, load_object
+from etchproof.quantized import QuantizedModel
 from etchproof.regress.execute import CODE_COVERAGE_FILE, ITEMS_FOLDER, ItemResult, sources_sha256
 from etchproof.regress.plan import RegressionPlan
 from etchproof.regress.run import OnItem, RegressionOutcome, check_folder, run_regression
@@ -30,6 +31,7 @@ from etchproof.regress.spec import ItemSpec, expand, item_seed, load_list
 from etchproof.result import ModelRecord, RecipeRecord
 from etchproof.signoff import checks
 from etchproof.signoff.evidence import (
+    AdapterEvidence,
     CheckEvidence,
     CodeEvidence,
     CovergroupEvidence,
@@ -46,10 +48,13 @@ from etchproof.signoff.provenance import chain
 from etchproof.signoff.result import SIGNOFF_FILE, SignoffResult
 from etchproof.signoff.waivers import Waiver, apply_waivers, load_waivers, open_items
 from etchproof.taps import TapKey, TokenArrays
-from etchproof.testplan import CHECKS, Stage, Testplan, load_testplan, uvm_tests
+from etchproof.testplan import CHECKS, LORA, Stage, Testplan, all_tests, load_testplan
 from etchproof.testrun import Chip, prepare
 from etchproof.tools import tool_versions
 from etchproof.watcher import StageClock
+
+if TYPE_CHECKING:
+    from etchproof.adapter import Adapter
 
 FUNCTIONAL_FILE: Final = "functional.json"
 LCOV_FILE: Final = "coverage.info"
@@ -89,6 +94,8 @@ class _Plan:
     groups: tuple[Covergroup, ...]
     items: tuple[ItemSpec, ...]
     list_name: str
+    adapters: tuple[Adapter, ...]  # that the command line names
+    absent: tuple[str, ...]  # testpoints and covergroups of what the chip does not have
 
 
 def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int], OnItem]) -> SignoffResult:
@@ -154,12 +161,15 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         if result is not None and result.verdict == "PASS" and result.rom_sha256 == chip.images.sha256
     ]
     with clock.stage("observe") as say:
-        segments = [Segment(result.name, result.sequences) for result in passed]
+        # An adapter adds to what a ROM linear computes, so only sequences without one prove bits.
+        segments = [Segment(result.name, result.base_sequences) for result in passed]
         corpus, units = _observed(roms, segments, predict)
         rom = _rom_evidence(units, corpus)
         say(f"{rom.proven:,} of {rom.total:,} bits proven, {rom.redundant:,} redundant, {rom.open:,} open")
     with clock.stage("cover") as say:
-        functional = _functional(plan.groups, sample, passed, runs, predict)
+        specs = {spec.name: spec for spec in regression.items}
+        ran = [(specs[result.name], result) for result in passed]
+        functional = _functional(design, model, plan.groups, sample, ran, runs)
         (out / FUNCTIONAL_FILE).write_text(functional.to_json(), encoding="utf-8")
         code = _code(project, outcome, runs, chip, out)
         say(", ".join(f"{name} {hit}/{total}" for name, (hit, total) in functional.summary().items()))
@@ -198,6 +208,11 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         rom_sha256=chip.images.sha256,
         tools=tool_versions(),
         list_name=plan.list_name,
+        not_applicable=plan.absent,
+        adapters=tuple(
+            AdapterEvidence(name=adapter.name, path=str(adapter.path.absolute()), sha256=adapter.sha256)
+            for adapter in plan.adapters
+        ),
         broken=outcome.broken,
         items=tuple(_item(spec, outcome.results[spec.name]) for spec in regression.items),
         testpoints=_testpoints(plan, request.stage, outcome, examined),
@@ -227,22 +242,29 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
 
 def _planned(request: SignoffRequest) -> _Plan:
     project, files = request.project, request.project.signoff
-    if request.adapters:
-        raise InputError("sign-off of adapters is not there yet", key="--adapter")
     recipe = flow.read_recipe(project, request.recipe)
     design = flow.plan_design(project, request.model_dir, recipe)
+    adapters = slots.read_adapters(project, design.checkpoint.config, design.recipe, request.adapters)
     assert project.coverage is not None
     groups = tuple(load_object(project, project.coverage.groups, key="coverage.groups")(design.plan))
     names = tuple(group.name for group in groups)
-    tests = uvm_tests(load_module(project, project.verif.tests, key="verif.tests"))
-    testplan = load_testplan(project.root / files.testplan, tests, names)
-    gates = load_gates(project.root / files.gates, request.stage, names)
+    tests = all_tests(project)
+    has_slots = project.lora is not None and design.recipe.lora.slots > 0
+    testplan = load_testplan(project.root / files.testplan, tests, names, lora=has_slots)
+    absent = () if has_slots else tuple(entry.name for entry in testplan.tagged(LORA))
+    planned = tuple(group.name for group in testplan.covergroups)
+    gates = load_gates(project.root / files.gates, request.stage, planned)
     waivers = load_waivers(project.root / files.waivers)
     load_exclusions(project.root / files.exclusions)
     listed = load_list(gates.regression, project.root)
     name = request.recipe or project.recipes.default
-    items = expand(listed, project.root, tests, model=request.model_dir, recipe=name)
-    return _Plan(design, testplan, gates, waivers, groups, items, listed.name)
+    items = expand(
+        listed, project.root, tests, model=request.model_dir, recipe=name, adapters=request.adapters
+    )
+    if not has_slots:
+        items = tuple(item for item in items if not item.adapters)
+        testplan, gates = testplan.without(LORA), gates.without(absent)
+    return _Plan(design, testplan, gates, waivers, groups, items, listed.name, adapters, absent)
 
 
 def _directed_item(request: SignoffRequest, plan: _Plan, directed: Sequence[tuple[int, ...]]) -> ItemSpec:
@@ -307,20 +329,41 @@ def _rom_evidence(units: Sequence[tuple[Rom, Sequence[Proven]]], corpus: Corpus 
 
 
 def _functional(
+    design: Design,
+    model: QuantizedModel,
     groups: Sequence[Covergroup],
     sample: Callable[[RunSample], Any],
-    passed: Sequence[ItemResult],
+    passed: Sequence[tuple[ItemSpec, ItemResult]],
     runs: Path,
-    predict: Predict,
 ) -> FunctionalCoverage:
+    """What the runs hit: each sequence goes through the golden model once more, with its adapter."""
     functional = FunctionalCoverage(groups)
-    for result in passed:
+    cache = flow.quantized_folder(flow.cache_folder())
+    for spec, result in passed:
         file = runs / ITEMS_FOLDER / result.name / COMPARISON_FILE
         comparison = Comparison.model_validate_json(file.read_bytes())
-        taps = [dict(predict(tokens)) for tokens in result.sequences]
-        functional.sample(
-            result.name, sample(RunSample(result.test, comparison.tokens, taps, comparison.resets))
+        loaded = slots.run_adapters(design, model, spec.adapters, spec.seed, cache)
+        adapters = [adapter.quantized for adapter in loaded]
+        session = flow.make_golden(design, model, adapters).session()
+        taps: list[Mapping[TapKey, TokenArrays]] = []
+        adapted: list[tuple[int, Mapping[TapKey, TokenArrays]]] = []
+        for sequence in result.sequences:
+            predicted = session.predict(sequence.tokens, True, sequence.adapter)
+            if sequence.adapter is None:
+                taps.append(predicted)
+            else:
+                adapted.append((sequence.adapter, predicted))
+        run = RunSample(
+            result.test,
+            comparison.tokens,
+            taps,
+            adapters,
+            adapted,
+            comparison.sequences,
+            comparison.loads,
+            comparison.resets,
         )
+        functional.sample(result.name, sample(run))
     return functional
 
 

@@ -62,7 +62,7 @@ def simulate(
     build: Build,
     *,
     run_dir: Path,
-    test_module: str,
+    test_modules: Sequence[str],
     test_case: str,
     images_index: Path | None,
     config: Mapping[str, Any],
@@ -82,8 +82,8 @@ def simulate(
     Args:
         build: the simulator.
         run_dir: where the run's files go; made when missing, files of an earlier run in it are replaced.
-        test_module: the module that cocotb imports.
-        test_case: the name of its one test that runs.
+        test_modules: what cocotb imports.
+        test_case: the name of their one test that runs.
         images_index: index of the ROM images (``etchproof.sim.images``); None for a chip without.
         config: JSON-able, for ``etchproof.sim.child.run_config()``.
         seed: 1 .. 2^31 - 1, of cocotb and of a strict simulator's unknown values.
@@ -110,7 +110,7 @@ def simulate(
     if build.kind == "strict":
         command += ["+verilator+rand+reset+2", f"+verilator+seed+{seed}"]
     env = {
-        **_cocotb_env(build.top, test_module, test_case, seed, results, log_level),
+        **_cocotb_env(build.top, test_modules, test_case, seed, results, log_level),
         "LD_LIBRARY_PATH": _joined([_cocotb_libs()], "LD_LIBRARY_PATH"),
         "PYTHONPATH": _joined([*map(Path.absolute, python_path), *_engine_path()], "PYTHONPATH"),
         RUN_ENV: str(run_dir),
@@ -226,7 +226,7 @@ def _outcome(
 
 
 def _cocotb_env(
-    top: str, test_module: str, test_case: str, seed: int, results: Path, log_level: str
+    top: str, test_modules: Sequence[str], test_case: str, seed: int, results: Path, log_level: str
 ) -> dict[str, str]:
     """What cocotb's own runner sets, and how it is kept quick and quiet."""
     libpython, entry_point = _python_libraries()
@@ -235,7 +235,7 @@ def _cocotb_env(
         "PYGPI_PYTHON_BIN": sys.executable,
         "TOPLEVEL_LANG": "verilog",
         "COCOTB_TOPLEVEL": top,
-        "COCOTB_TEST_MODULES": test_module,
+        "COCOTB_TEST_MODULES": ",".join(test_modules),
         "COCOTB_TEST_FILTER": rf"\.{test_case}$",
         "COCOTB_RANDOM_SEED": str(seed),
         "COCOTB_RESULTS_FILE": str(results),

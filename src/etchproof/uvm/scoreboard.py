@@ -33,10 +33,12 @@ class Opened:
     Attributes:
         adapter: index of the run's adapters, None for the base alone.
         plan: the taps of each of its tokens, in dataflow order.
+        slot: in which the chip holds the adapter; None for the base alone.
     """
 
     adapter: int | None
     plan: Sequence[TapKey]
+    slot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class ExpectedLoad:
         cycles: from the first word taken to the answer, where the host does not stall; None without a cycle model.
         loaded: whether the slot holds an adapter from now on.
         adapter: which one, an index of the run's adapters; None where none was loaded or it is none of those.
+        held: tokens that the open sequence held when the slot was checked; None where none was open.
     """
 
     status: int
@@ -77,6 +80,7 @@ class ExpectedLoad:
     cycles: int | None
     loaded: bool
     adapter: int | None
+    held: int | None = None
 
 
 class Reference(Protocol):
@@ -220,7 +224,7 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
             self._flush()
             self._sequence += 1
             self._opened, self._pending_opens = expected.opens, True
-            self.comparator.begin(self._sequence, expected.opens.adapter)
+            self.comparator.begin(self._sequence, expected.opens.adapter, expected.opens.slot)
         if expected.token:
             self.tokens.append(
                 TokenRecord(
@@ -299,6 +303,8 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
                 status=load.status,
                 cycles=load.cycles,
                 stalled=load.stalled,
+                sequence=self._sequence,
+                held=expected.held,
                 cycles_model=expected.cycles,
             )
         )

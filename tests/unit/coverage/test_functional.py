@@ -20,8 +20,8 @@ from models import chip
 from models.cycles import ACCEPT_CYCLES, token_cycles, token_steps
 from models.golden import Golden
 from tests.unit.coverage.conftest import saturating_model
-from verif.cover_host import active_step
 from verif.covergroups import CASES, Sampler, groups
+from verif.host_covergroups import active_step
 
 GROUPS = (Covergroup("a", ("x", "y", "z")), Covergroup("b", ("only",)))
 
@@ -180,7 +180,7 @@ def test_resets(toy: tuple[QuantizedModel, Sampler, dict[str, tuple[str, ...]]])
         ResetRecord(tokens=1, position=1, cycles=1),
         ResetRecord(tokens=2, position=0, cycles=10**9),
     ]
-    counts = sampler(RunSample("test", [], [], resets))["reset"]
+    counts = sampler(RunSample("test", [], [], resets=resets))["reset"]
     hits = {name: int(count) for name, count in zip(bins["reset"], counts, strict=True) if count}
     assert hits == {"idle": 1, "accept": 1, "respond": 1}
 

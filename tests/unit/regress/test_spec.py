@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from etchproof.errors import InputError
+from etchproof.project import load_project
 from etchproof.regress.plan import only
 from etchproof.regress.spec import ItemSpec, expand, item_seed, load_list
+from etchproof.testplan import all_tests
 from tests.conftest import ROOT
 
 TESTS = ("Alpha", "Beta")
@@ -59,6 +61,21 @@ def test_placeholders(tmp_path: Path) -> None:
     assert (found[0].name, found[0].model) == ("Alpha-given-w4a16-s1", str(tmp_path / "given"))
     with pytest.raises(InputError, match="is @model, and the command line names none"):
         items(tmp_path, text, recipe="w4a16")
+
+
+def test_adapters(tmp_path: Path) -> None:
+    """Folders from the project's root, kinds as they are, and all of the command line's, which may be none."""
+    text = 'entries: [{tests: [Alpha], models: [a], recipes: [r], adapters: [[], [x/boy], ["@corners", "@adapters"]]}]'
+    given = [tmp_path / "dog", tmp_path / "cat"]
+    found = items(tmp_path, text, adapters=given)
+    assert {item.name: item.adapters for item in found} == {
+        "Alpha-a-r-s1": (),
+        "Alpha-a-r-boy-s1": (str(tmp_path / "x" / "boy"),),
+        "Alpha-a-r-corners-dog-cat-s1": ("@corners", *map(str, given)),
+    }
+    assert [item.adapters for item in items(tmp_path, text)][2] == ("@corners",)
+    with pytest.raises(InputError, match="--adapter: no entry of listed runs @adapters"):
+        items(tmp_path, text.replace("@adapters", "@ranks"), adapters=given)
 
 
 def test_shapes_and_prompts(tmp_path: Path) -> None:
@@ -113,12 +130,19 @@ def test_only(tmp_path: Path) -> None:
         only(found, ["Gamma"])
 
 
-@pytest.mark.parametrize("name", ["smoke", "nightly"])
-def test_the_lists_that_ship(name: str) -> None:
-    from importlib import import_module
-
-    from etchproof.testplan import uvm_tests
-
-    tests = uvm_tests(import_module("verif.tests"))
-    found = expand(load_list(name, ROOT), ROOT, tests, model=Path("/some/model"), recipe="w6a16")
-    assert {item.test for item in found} >= (set(tests) if name == "smoke" else {"ContextLimit"})
+@pytest.mark.parametrize("name", ["smoke", "nightly", "signoff-v1", "signoff-v2"])
+@pytest.mark.parametrize("given", [(), (Path("/some/boy"),)])
+def test_the_lists_that_ship(name: str, given: tuple[Path, ...]) -> None:
+    """With adapters on the command line and without; what verifies the slots runs either way."""
+    tests = all_tests(load_project(ROOT))
+    if name == "smoke" and given:
+        with pytest.raises(InputError, match="no entry of smoke runs @adapters"):
+            expand(load_list(name, ROOT), ROOT, tests, adapters=given)
+        return
+    found = expand(
+        load_list(name, ROOT), ROOT, tests, model=Path("/some/model"), recipe="w6a16", adapters=given
+    )
+    every = {"smoke": set(tests), "signoff-v2": set(tests) - {"DirectedTokens"}}
+    assert {item.test for item in found} >= every.get(name, {"ContextLimit", "AdapterTwice"})
+    assert all(item.adapters for item in found if item.test.startswith(("Adapter", "Load")))
+    assert any("/some/boy" in item.adapters for item in found) == bool(given)

