@@ -143,6 +143,21 @@ def quantize_design(
     return quantize_cached(design.checkpoint, design.recipe, quantized_folder(cache), progress=progress)
 
 
+def corner_weights(design: Design, model: QuantizedModel, seed: int) -> QuantizedModel:
+    """The project's weights for the same fabric that reach what trained ones do not (``[coverage] corners``).
+
+    Raises:
+        InputError: the project has none.
+    """
+    coverage = design.project.coverage
+    if coverage is None or coverage.corners is None:
+        raise InputError("is missing", source=design.project.file, key="coverage.corners")
+    drawn: QuantizedModel = load_object(design.project, coverage.corners, key="coverage.corners")(
+        model, design.plan, seed
+    )
+    return drawn
+
+
 def make_golden(design: Design, model: QuantizedModel, adapters: Sequence[QuantizedAdapter] = ()) -> Any:
     """The project's golden model; one that knows no adapters is made without the argument."""
     factory = load_object(design.project, design.project.golden.factory, key="golden.factory")

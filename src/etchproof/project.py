@@ -104,12 +104,14 @@ class CoverageSection(_Section):
     ``rom(model, plan)`` names what the mask holds (``etchproof.coverage.rom``), ``groups(plan)`` the covergroups,
     ``sampler(model, plan)`` makes what fills them from a run (``etchproof.coverage.functional``),
     ``rom_files(model, plan, images)`` compares the ROM files with the checkpoint: problems, bits of padding.
+    ``corners(model, plan, seed)`` draws a model for the same fabric whose weights reach what trained ones do not.
     """
 
     rom: ObjectName
     groups: ObjectName
     sampler: ObjectName
     rom_files: ObjectName
+    corners: ObjectName | None = None
 
 
 class SignoffSection(_Section):

@@ -71,17 +71,25 @@ class TestRun:
 
 
 def prepare(
-    design: Design, folder: Path, kind: Kind, cache: Path, progress: Callable[[str], None] | None = None
+    design: Design,
+    folder: Path,
+    kind: Kind,
+    cache: Path,
+    progress: Callable[[str], None] | None = None,
+    corners: int | None = None,
 ) -> Chip:
     """Quantize, render, etch and build.
 
     Args:
         folder: gets ``fabric/`` and ``rom/``.
+        corners: seed of the project's weights that are etched in place of the checkpoint's (``flow.corner_weights``).
 
     Raises:
         InputError: bad input or a missing tool.
     """
     model = flow.quantize_design(design, cache, progress)
+    if corners is not None:
+        model = flow.corner_weights(design, model, corners)
     (folder / "fabric").mkdir(parents=True)
     fabric = flow.render_fabric(design, folder / "fabric")
     images = flow.etch(design, model, folder / "rom")

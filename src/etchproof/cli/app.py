@@ -399,6 +399,10 @@ def test(
         Path | None,
         typer.Option("--directed", metavar="FILE.json", help="Of a test of given tokens: the sequences."),
     ] = None,
+    corners: Annotated[
+        int | None,
+        typer.Option("--corners", metavar="SEED", min=0, help="Drawn weights in place of the checkpoint's."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Its folder, new or empty.")
     ] = None,
@@ -434,6 +438,7 @@ def test(
             prompt=prompt,
             tokens=tokens,
             directed=directed,
+            corners=corners,
             out=out,
             seed=seed,
             kind=build,

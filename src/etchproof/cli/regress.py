@@ -122,6 +122,7 @@ def run_one_test(
     prompt: str | None,
     tokens: int,
     directed: Path | None,
+    corners: int | None,
     out: Path | None,
     seed: int,
     kind: Any,
@@ -164,6 +165,7 @@ def run_one_test(
         prompt=prompt,
         tokens=tokens,
         directed=_directed(directed),
+        corners=corners,
         timeout_s=timeout_s,
     )
     console = make_console()

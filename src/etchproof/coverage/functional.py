@@ -6,7 +6,7 @@ A bin counts how often it was hit and knows the test that hit it first. Database
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,12 @@ class Covergroup:
     Attributes:
         name: as the testplan has it.
         bins: names, in the order in which samples count them.
+        of_mask: whether it counts what the mask holds: a run of other weights on the same fabric does not fill it.
     """
 
     name: str
     bins: tuple[str, ...]
+    of_mask: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -177,6 +177,7 @@ def rerun_command(spec: ItemSpec, project: Project, folder: Path) -> str:
         f"--build={spec.kind}",
     ]
     words += [f"--adapter={name}" for name in spec.adapters]
+    words += [f"--corners={spec.corners}"] if spec.corners is not None else []
     words += [f"--context={spec.context}"] if spec.context is not None else []
     words += [f"--prompt={spec.prompt}", f"--tokens={spec.tokens}"] if spec.prompt is not None else []
     words += [f"--directed={folder / DIRECTED_FILE}"] if spec.directed else []
@@ -210,7 +211,8 @@ def _chip(project_root: Path, chip_spec: ItemSpec, out: Path) -> Chip:
     label = hashlib.sha256(chip_spec.model_dump_json().encode()).hexdigest()[:12]
     folder = out / CHIPS_FOLDER / f"{label}-{os.getpid()}"
     shutil.rmtree(folder, ignore_errors=True)
-    return prepare(make_design(chip_spec, project), folder, chip_spec.kind, flow.cache_folder())
+    design = make_design(chip_spec, project)
+    return prepare(design, folder, chip_spec.kind, flow.cache_folder(), corners=chip_spec.corners)
 
 
 def chip_of(spec: ItemSpec, project: Project, out: Path) -> Chip:

@@ -100,6 +100,7 @@ class ItemSpec(BaseModel):
 
     Attributes:
         name: unique in its regression, also the name of its folder.
+        corners: seed of the weights that stand in place of the checkpoint's, None for its own.
         model: the checkpoint folder, absolute; None with ``shape``.
         adapters: folders, absolute, and ``@kind``.
         seed: of the run.
@@ -119,6 +120,7 @@ class ItemSpec(BaseModel):
     prompt: str | None = None
     tokens: int = 32
     directed: tuple[tuple[int, ...], ...] = ()
+    corners: int | None = None
     timeout_s: float = 600.0
 
 

@@ -88,10 +88,10 @@ def _files(chip: Chip, examined: Sequence[CheckEvidence]) -> ProvenanceLink:
 
 
 def _simulated(chip: Chip, runs: Sequence[ItemResult]) -> ProvenanceLink:
-    """Runs on chips with another context have other RoPE tables, so another ROM, of the same checkpoint."""
+    """Runs on chips with another context have other RoPE tables, and some have weights for the corners: other ROMs."""
     same = sum(run.rom_sha256 == chip.images.sha256 for run in runs)
     foreign = [run.name for run in runs if run.checkpoint_sha256 != chip.design.checkpoint.sha256]
-    message = f"{same} of {len(runs)} runs read these images, the others have tables of another context"
+    message = f"{same} of {len(runs)} runs read these images; others have another context or weights for the corners"
     message += f"; of another checkpoint: {foreign[0]}" if foreign else ""
     return ProvenanceLink(
         name="simulated", sha256=chip.images.sha256, holds=same > 0 and not foreign, message=message

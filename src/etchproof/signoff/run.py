@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from etchproof import flow, slots
-from etchproof.compare import COMPARISON_FILE, Comparison
 from etchproof.coverage.closure import close, reach, taps_needed
 from etchproof.coverage.corpus import Corpus, Predict, Segment, gather
-from etchproof.coverage.exclusions import apply_exclusions, load_exclusions, source_lines
-from etchproof.coverage.functional import Covergroup, FunctionalCoverage, RunSample
+from etchproof.coverage.exclusions import load_exclusions
+from etchproof.coverage.functional import Covergroup
 from etchproof.coverage.injection import draw, inject_all
 from etchproof.coverage.observability import Proven, observe
 from etchproof.coverage.rom import Rom
-from etchproof.coverage.verilator import KINDS, holes, lcov, merge_all, read
 from etchproof.errors import InputError
 from etchproof.flow import Design
 from etchproof.project import Project, load_object
-from etchproof.quantized import QuantizedModel
-from etchproof.regress.execute import CODE_COVERAGE_FILE, ITEMS_FOLDER, ItemResult, sources_sha256
+from etchproof.regress.execute import ItemResult, sources_sha256
 from etchproof.regress.plan import RegressionPlan
 from etchproof.regress.run import OnItem, RegressionOutcome, check_folder, run_regression
 from etchproof.regress.spec import ItemSpec, expand, item_seed, load_list
 from etchproof.result import ModelRecord, RecipeRecord
-from etchproof.signoff import checks
+from etchproof.signoff import checks, covered
 from etchproof.signoff.evidence import (
     AdapterEvidence,
     CheckEvidence,
-    CodeEvidence,
-    CovergroupEvidence,
     InjectionEvidence,
     ItemEvidence,
     QualityEvidence,
@@ -61,6 +56,9 @@ LCOV_FILE: Final = "coverage.info"
 _LISTED: Final = 100  # holes that the record names
 _CLOSURE_SEED: Final = 1
 _DRAW_SEED: Final = 1
+_CORNER_SEEDS: Final = (1, 2)
+_CORNER_SEQUENCES: Final = 16
+_CORNER_LENGTH: Final = 24
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
             name=plan.list_name,
             project=str(project.root),
             sources_sha256=sources_sha256(project),
-            items=(*plan.items, _directed_item(request, plan, directed)),
+            items=(*plan.items, *_directed_items(request, design, directed)),
         )
         runs = out / "regression"
         check_folder(runs, regression)
@@ -155,11 +153,8 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
     with clock.stage("build") as say:
         chip = _chip(design, out)
         say(f"fabric {chip.fabric.sha256[:12]}, rom {chip.images.sha256[:12]}")
-    passed = [
-        result
-        for result in outcome.results.values()
-        if result is not None and result.verdict == "PASS" and result.rom_sha256 == chip.images.sha256
-    ]
+    ran = covered.passed_on(chip, outcome)
+    passed = [result for spec, result in ran if spec.corners is None]
     with clock.stage("observe") as say:
         # An adapter adds to what a ROM linear computes, so only sequences without one prove bits.
         segments = [Segment(result.name, result.base_sequences) for result in passed]
@@ -167,11 +162,9 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         rom = _rom_evidence(units, corpus)
         say(f"{rom.proven:,} of {rom.total:,} bits proven, {rom.redundant:,} redundant, {rom.open:,} open")
     with clock.stage("cover") as say:
-        specs = {spec.name: spec for spec in regression.items}
-        ran = [(specs[result.name], result) for result in passed]
-        functional = _functional(design, model, plan.groups, sample, ran, runs)
+        functional = covered.functional(design, model, plan.groups, ran, runs)
         (out / FUNCTIONAL_FILE).write_text(functional.to_json(), encoding="utf-8")
-        code = _code(project, outcome, runs, chip, out)
+        code = covered.code(project, outcome, runs, chip, out)
         say(", ".join(f"{name} {hit}/{total}" for name, (hit, total) in functional.summary().items()))
     with clock.stage("inject") as say:
         injection = None
@@ -220,7 +213,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         provenance=chain(chip, examined, [result for result in outcome.results.values() if result]),
         rom=rom.model_copy(update={"padding_bits": padding}),
         injection=injection,
-        covergroups=tuple(_group(functional, group) for group in plan.groups),
+        covergroups=covered.covergroups(functional),
         code=code,
         quality=quality,
     )
@@ -267,22 +260,33 @@ def _planned(request: SignoffRequest) -> _Plan:
     return _Plan(design, testplan, gates, waivers, groups, items, listed.name, adapters, absent)
 
 
-def _directed_item(request: SignoffRequest, plan: _Plan, directed: Sequence[tuple[int, ...]]) -> ItemSpec:
-    """The sequences that close what others leave open, as an item of the regression."""
-    test = request.project.signoff.directed
-    name = f"{test}-closure"
-    return ItemSpec(
-        name=name,
-        test=test,
-        model=str(request.model_dir.absolute()),
-        shape=None,
-        recipe=request.recipe or request.project.recipes.default,
-        context=None,
-        kind="fast",
-        adapters=(),
-        seed=item_seed(name, _CLOSURE_SEED),
-        directed=tuple(directed),
-    )
+def _directed_items(
+    request: SignoffRequest, design: Design, directed: Sequence[tuple[int, ...]]
+) -> Iterator[ItemSpec]:
+    """The sequences that close what others leave open, and random ones over weights for the corners."""
+    project, test = request.project, request.project.signoff.directed
+
+    def item(name: str, sequences: Sequence[tuple[int, ...]], corners: int | None) -> ItemSpec:
+        return ItemSpec(
+            name=name,
+            test=test,
+            model=str(request.model_dir.absolute()),
+            shape=None,
+            recipe=request.recipe or project.recipes.default,
+            context=None,
+            kind="fast",
+            adapters=(),
+            seed=item_seed(name, _CLOSURE_SEED),
+            directed=tuple(sequences),
+            corners=corners,
+        )
+
+    yield item(f"{test}-closure", directed, None)
+    if project.coverage is not None and project.coverage.corners is not None:
+        size = (_CORNER_SEQUENCES, min(_CORNER_LENGTH, design.context))
+        for seed in _CORNER_SEEDS:
+            drawn = np.random.default_rng(seed).integers(design.checkpoint.config.vocab_size, size=size)
+            yield item(f"{test}-corners-s{seed}", [tuple(tokens) for tokens in drawn.tolist()], seed)
 
 
 def _chip(design: Design, out: Path) -> Chip:
@@ -326,88 +330,6 @@ def _rom_evidence(units: Sequence[tuple[Rom, Sequence[Proven]]], corpus: Corpus 
         tokens=len(corpus.tokens) if corpus else 0,
         by_run={name: int(count) for name, count in zip(names, by_run, strict=True) if count},
     )
-
-
-def _functional(
-    design: Design,
-    model: QuantizedModel,
-    groups: Sequence[Covergroup],
-    sample: Callable[[RunSample], Any],
-    passed: Sequence[tuple[ItemSpec, ItemResult]],
-    runs: Path,
-) -> FunctionalCoverage:
-    """What the runs hit: each sequence goes through the golden model once more, with its adapter."""
-    functional = FunctionalCoverage(groups)
-    cache = flow.quantized_folder(flow.cache_folder())
-    for spec, result in passed:
-        file = runs / ITEMS_FOLDER / result.name / COMPARISON_FILE
-        comparison = Comparison.model_validate_json(file.read_bytes())
-        loaded = slots.run_adapters(design, model, spec.adapters, spec.seed, cache)
-        adapters = [adapter.quantized for adapter in loaded]
-        session = flow.make_golden(design, model, adapters).session()
-        taps: list[Mapping[TapKey, TokenArrays]] = []
-        adapted: list[tuple[int, Mapping[TapKey, TokenArrays]]] = []
-        for sequence in result.sequences:
-            predicted = session.predict(sequence.tokens, True, sequence.adapter)
-            if sequence.adapter is None:
-                taps.append(predicted)
-            else:
-                adapted.append((sequence.adapter, predicted))
-        run = RunSample(
-            result.test,
-            comparison.tokens,
-            taps,
-            adapters,
-            adapted,
-            comparison.sequences,
-            comparison.loads,
-            comparison.resets,
-        )
-        functional.sample(result.name, sample(run))
-    return functional
-
-
-def _group(functional: FunctionalCoverage, group: Covergroup) -> CovergroupEvidence:
-    hits = functional.hits(group.name)
-    missed = [group.bins[index] for index in np.flatnonzero(hits == 0)]
-    return CovergroupEvidence(
-        name=group.name, bins=len(group.bins), hit=int((hits > 0).sum()), holes=tuple(missed)
-    )
-
-
-def _code(
-    project: Project, outcome: RegressionOutcome, runs: Path, chip: Chip, out: Path
-) -> tuple[CodeEvidence, ...]:
-    """What the coverage builds of this fabric counted in runs that passed."""
-    files = [
-        runs / ITEMS_FOLDER / result.name / CODE_COVERAGE_FILE
-        for result in outcome.results.values()
-        if result is not None
-        and result.verdict == "PASS"
-        and result.kind == "coverage"
-        and result.fabric_sha256 == chip.fabric.sha256
-    ]
-    if not files:
-        return ()
-    modules = merge_all(map(read, files)).modules
-    (out / LCOV_FILE).write_text(lcov(modules), encoding="utf-8")
-    source = project.root / project.signoff.exclusions
-    excluded, _ = apply_exclusions(modules, load_exclusions(source), source, source_lines(chip.fabric.folder))
-    found = []
-    for kind in KINDS:
-        mask = modules.of(kind)
-        counted = mask & ~excluded
-        missed = holes(modules, kind, excluded, _LISTED)
-        found.append(
-            CodeEvidence(
-                kind=kind,
-                points=int(counted.sum()),
-                hit=int((modules.counts[counted] > 0).sum()),
-                excluded=int((mask & excluded).sum()),
-                holes=tuple(f"{point.file}:{point.line} {point.what}" for point in missed),
-            )
-        )
-    return tuple(found)
 
 
 def _examined(

@@ -1,0 +1,156 @@
+"""What the runs that passed covered: covergroups and code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from etchproof import flow, slots
+from etchproof.compare import COMPARISON_FILE, Comparison
+from etchproof.coverage.exclusions import apply_exclusions, load_exclusions, source_lines
+from etchproof.coverage.functional import Counts, Covergroup, FunctionalCoverage, RunSample
+from etchproof.coverage.verilator import KINDS, holes, lcov, merge_all, read
+from etchproof.flow import Design
+from etchproof.project import Project, load_object
+from etchproof.quantized import QuantizedModel
+from etchproof.regress.execute import CODE_COVERAGE_FILE, ITEMS_FOLDER, ItemResult
+from etchproof.regress.run import RegressionOutcome
+from etchproof.regress.spec import ItemSpec
+from etchproof.signoff.evidence import CodeEvidence, CovergroupEvidence
+from etchproof.taps import TapKey, TokenArrays
+from etchproof.testrun import Chip
+
+LCOV_FILE: Final = "coverage.info"
+_LISTED: Final = 100  # holes that the record names
+
+Run = tuple[ItemSpec, ItemResult]
+
+
+def passed_on(chip: Chip, outcome: RegressionOutcome) -> list[Run]:
+    """Runs that passed on this chip: with its ROM, or on its fabric with weights for the corners."""
+
+    def counts(spec: ItemSpec, result: ItemResult) -> bool:
+        if spec.corners is None:
+            return result.rom_sha256 == chip.images.sha256
+        return result.fabric_sha256 == chip.fabric.sha256
+
+    return [
+        (spec, result)
+        for spec in outcome.plan.items
+        if (result := outcome.results[spec.name]) is not None
+        and result.verdict == "PASS"
+        and counts(spec, result)
+    ]
+
+
+class _Weights:
+    """The model of some runs, and what samples them.
+
+    Args:
+        corners: seed of the weights, None for the checkpoint's.
+    """
+
+    def __init__(self, design: Design, model: QuantizedModel, corners: int | None) -> None:
+        coverage = design.project.coverage
+        assert coverage is not None
+        self.model = model if corners is None else flow.corner_weights(design, model, corners)
+        sampler = load_object(design.project, coverage.sampler, key="coverage.sampler")
+        self.sample: Callable[[RunSample], Counts] = sampler(self.model, design.plan)
+
+
+def functional(
+    design: Design, model: QuantizedModel, groups: Sequence[Covergroup], ran: Sequence[Run], runs: Path
+) -> FunctionalCoverage:
+    """What the runs hit: each sequence goes through the golden model once more, with its adapter."""
+    found = FunctionalCoverage(groups)
+    weights: dict[int | None, _Weights] = {}
+    for spec, result in ran:
+        if spec.corners not in weights:
+            weights[spec.corners] = _Weights(design, model, spec.corners)
+        mine = weights[spec.corners]
+        counts = mine.sample(_sample(design, mine.model, spec, result, runs))
+        if spec.corners is not None:
+            masks = {group.name for group in groups if group.of_mask}
+            counts = {name: hits * 0 if name in masks else hits for name, hits in counts.items()}
+        found.sample(result.name, counts)
+    return found
+
+
+def _sample(
+    design: Design, model: QuantizedModel, spec: ItemSpec, result: ItemResult, runs: Path
+) -> RunSample:
+    cache = flow.quantized_folder(flow.cache_folder())
+    file = runs / ITEMS_FOLDER / result.name / COMPARISON_FILE
+    comparison = Comparison.model_validate_json(file.read_bytes())
+    loaded = slots.run_adapters(design, model, spec.adapters, spec.seed, cache)
+    adapters = [adapter.quantized for adapter in loaded]
+    session = flow.make_golden(design, model, adapters).session()
+    taps: list[Mapping[TapKey, TokenArrays]] = []
+    adapted: list[tuple[int, Mapping[TapKey, TokenArrays]]] = []
+    for sequence in result.sequences:
+        predicted = session.predict(sequence.tokens, True, sequence.adapter)
+        if sequence.adapter is None:
+            taps.append(predicted)
+        else:
+            adapted.append((sequence.adapter, predicted))
+    return RunSample(
+        result.test,
+        comparison.tokens,
+        taps,
+        adapters,
+        adapted,
+        comparison.sequences,
+        comparison.loads,
+        comparison.resets,
+    )
+
+
+def covergroups(found: FunctionalCoverage) -> tuple[CovergroupEvidence, ...]:
+    """Each group, with its holes."""
+    return tuple(
+        CovergroupEvidence(
+            name=group.name,
+            bins=len(group.bins),
+            hit=int(np.count_nonzero(found.hits(group.name))),
+            holes=tuple(group.bins[index] for index in np.flatnonzero(found.hits(group.name) == 0)),
+        )
+        for group in found.groups
+    )
+
+
+def code(
+    project: Project, outcome: RegressionOutcome, runs: Path, chip: Chip, out: Path
+) -> tuple[CodeEvidence, ...]:
+    """What the coverage builds of this fabric counted in runs that passed."""
+    files = [
+        runs / ITEMS_FOLDER / result.name / CODE_COVERAGE_FILE
+        for result in outcome.results.values()
+        if result is not None
+        and result.verdict == "PASS"
+        and result.kind == "coverage"
+        and result.fabric_sha256 == chip.fabric.sha256
+    ]
+    if not files:
+        return ()
+    modules = merge_all(map(read, files)).modules
+    (out / LCOV_FILE).write_text(lcov(modules), encoding="utf-8")
+    source = project.root / project.signoff.exclusions
+    excluded, _ = apply_exclusions(modules, load_exclusions(source), source, source_lines(chip.fabric.folder))
+    found = []
+    for kind in KINDS:
+        mask = modules.of(kind)
+        counted = mask & ~excluded
+        missed = holes(modules, kind, excluded, _LISTED)
+        found.append(
+            CodeEvidence(
+                kind=kind,
+                points=int(counted.sum()),
+                hit=int((modules.counts[counted] > 0).sum()),
+                excluded=int((mask & excluded).sum()),
+                holes=tuple(f"{point.file}:{point.line} {point.what}" for point in missed),
+            )
+        )
+    return tuple(found)
