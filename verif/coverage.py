@@ -32,6 +32,7 @@ def rom(model: QuantizedModel, plan: ChipPlan) -> tuple[Rom, ...]:
             scales=embedding.scales,
             shift=top["embedding.shift"],
             out_bits=RESIDUAL_BITS,
+            words={"codes": (1, plan.tile_rows), "scales": (1, embedding.scales.shape[1])},
         )
     ]
     residual: TapKey = (-1, "embedding")
@@ -56,6 +57,7 @@ def rom(model: QuantizedModel, plan: ChipPlan) -> tuple[Rom, ...]:
                     (index, name),
                     words[f"{name}.shift"],
                     plans[name].out_bits,
+                    plan,
                     plan.vocab_size if index == 0 and INPUT_TAPS[name] == "attn_norm" else None,
                 )
             )
@@ -71,6 +73,7 @@ def rom(model: QuantizedModel, plan: ChipPlan) -> tuple[Rom, ...]:
             (-1, "logits"),
             top["lm_head.shift"],
             chip.LOGIT_BITS,
+            plan,
         )
     )
     return tuple(found)
@@ -83,8 +86,10 @@ def _matrix(
     result: TapKey,
     shift: int,
     out_bits: int,
+    plan: ChipPlan,
     of_token: int | None = None,
 ) -> RomMatrix:
+    lanes, inputs = plan.tile_rows, plan.tile_inputs  # docs/rom-format.md
     return RomMatrix(
         site=site,
         source=source,
@@ -98,6 +103,11 @@ def _matrix(
         shift=shift,
         out_bits=out_bits,
         of_token=of_token,
+        words={
+            "codes": (lanes, inputs),
+            "scales": (lanes, max(1, inputs // matrix.group_size)),
+            "bias": (lanes,),
+        },
     )
 
 
@@ -127,4 +137,5 @@ def _gains(
         out_bits=plan.act_bits,
         normalize=normalize,
         of_token=of_token,
+        words={"gains": (plan.tile_rows,)},
     )

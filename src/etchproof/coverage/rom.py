@@ -5,8 +5,8 @@ A project says which ROMs its chip has (``[coverage] rom`` of ``etchproof.toml``
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from etchproof.taps import TapKey
 
 Array = npt.NDArray[Any]
+Words = Mapping[str, tuple[int, ...]]
 SCALE_BITS = 16
 GAIN_BITS = 16
 BIAS_BITS = 32
@@ -34,6 +35,7 @@ class RomMatrix:
         bias: (rows,) int32, or None.
         of_token: the vocabulary's size where ``source`` depends on the token alone, as before the first attention; else
             None.
+        words: elements of a ROM word along the axes of "codes", "scales" and "bias".
     """
 
     site: str
@@ -48,6 +50,7 @@ class RomMatrix:
     shift: int
     out_bits: int
     of_token: int | None = None
+    words: Words = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -70,6 +73,7 @@ class RomGains:
         values: (hidden,) int16.
         normalize: source tap (tokens, hidden) -> u, int64.
         of_token: as in ``RomMatrix``.
+        words: likewise of "gains".
     """
 
     site: str
@@ -80,11 +84,12 @@ class RomGains:
     out_bits: int
     normalize: Callable[[Array], Array]
     of_token: int | None = None
+    words: Words = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class RomRows:
-    """An embedding: r = sat(rs(S * C, shift), out_bits), the row being that of the token."""
+    """An embedding: r = sat(rs(S * C, shift), out_bits), the row being that of the token; ``words`` as of a matrix."""
 
     site: str
     result: TapKey
@@ -94,6 +99,7 @@ class RomRows:
     scales: npt.NDArray[np.uint16]
     shift: int
     out_bits: int
+    words: Words = field(default_factory=dict)
 
 
 Rom = RomMatrix | RomGains | RomRows

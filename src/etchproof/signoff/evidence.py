@@ -98,6 +98,11 @@ class RomPartEvidence(Record):
     reasons: dict[str, int] = Field(description="bits that no stimulus can show, by reason")
     open: tuple[str, ...] = Field(description="bits that are not proven, by name; the first hundred")
     open_count: Count
+    words: Count = Field(0, description="of the ROM, that hold a bit which some stimulus can show")
+    words_read: Count = Field(0, description="of them, those that hold a proven bit: the unit read them")
+    unread: tuple[str, ...] = Field(
+        (), description="the others, by their place in rows and inputs; the first hundred"
+    )
 
 
 class RomEvidence(Record):
@@ -115,6 +120,14 @@ class RomEvidence(Record):
     @property
     def proven(self) -> int:
         return sum(part.proven for part in self.parts)
+
+    @property
+    def words(self) -> int:
+        return sum(part.words for part in self.parts)
+
+    @property
+    def words_read(self) -> int:
+        return sum(part.words_read for part in self.parts)
 
     @property
     def redundant(self) -> int:

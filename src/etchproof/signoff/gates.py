@@ -153,6 +153,15 @@ def rom_observability(evidence: SignoffEvidence, required: float) -> GateResult:
     return _least("rom_observability", _percent(rom.proven, visible), required, message)
 
 
+def rom_words(evidence: SignoffEvidence, required: float) -> GateResult:
+    """Per cent of the mask's ROM words that are shown to be read by their unit."""
+    rom = evidence.rom
+    words, read = (rom.words, rom.words_read) if rom else (0, 0)
+    unread = [name for part in rom.parts for name in part.unread] if rom else []
+    message = f"{read:,} of {words:,} ROM words read" + (f"; not {unread[0]}" if unread else "")
+    return _least("rom_words", _percent(read, words), required, message)
+
+
 def injected_faults_drawn(evidence: SignoffEvidence, required: float) -> GateResult:
     """Proven bits that were inverted in simulation."""
     drawn = len(evidence.injection.bits) if evidence.injection else 0
@@ -214,6 +223,7 @@ GATES: Final[Mapping[str, _Gate]] = {
     "cycle_model": cycle_model,
     "provenance": provenance,
     "rom_observability": rom_observability,
+    "rom_words": rom_words,
     "injected_faults_drawn": injected_faults_drawn,
     "injected_faults_caught": injected_faults_caught,
     "lint": _check("lint"),

@@ -18,6 +18,7 @@ from etchproof.coverage.functional import Covergroup
 from etchproof.coverage.injection import draw, inject_all
 from etchproof.coverage.observability import Proven, observe
 from etchproof.coverage.rom import Rom
+from etchproof.coverage.words import words_read
 from etchproof.errors import InputError
 from etchproof.flow import Design
 from etchproof.project import Project, load_object
@@ -56,6 +57,7 @@ LCOV_FILE: Final = "coverage.info"
 _LISTED: Final = 100  # holes that the record names
 _CLOSURE_SEED: Final = 1
 _DRAW_SEED: Final = 1
+_NO_WORDS: Final = np.zeros(0, dtype=bool)
 _CORNER_SEEDS: Final = (1, 2)
 _CORNER_SEQUENCES: Final = 16
 _CORNER_LENGTH: Final = 24
@@ -308,8 +310,12 @@ def _observed(
 
 def _rom_evidence(units: Sequence[tuple[Rom, Sequence[Proven]]], corpus: Corpus | None) -> RomEvidence:
     parts, by_run = [], np.zeros(len(corpus.names) if corpus else 0, dtype=np.int64)
-    for _, found in units:
+    for unit, found in units:
         for proven in found:
+            read, visible = (
+                words_read(proven, unit.words[proven.kind]) if unit.words else (_NO_WORDS, _NO_WORDS)
+            )
+            unread = np.argwhere(visible & ~read)
             left = np.argwhere(proven.open)
             parts.append(
                 RomPartEvidence(
@@ -320,6 +326,11 @@ def _rom_evidence(units: Sequence[tuple[Rom, Sequence[Proven]]], corpus: Corpus 
                     reasons={reason: int(bits.sum()) for reason, bits in proven.reasons},
                     open=tuple(proven.name(index.tolist()) for index in left[:_LISTED]),
                     open_count=len(left),
+                    words=int(visible.sum()),
+                    words_read=int(read.sum()),
+                    unread=tuple(
+                        f"{proven.site} {proven.kind} {tuple(at)}" for at in unread[:_LISTED].tolist()
+                    ),
                 )
             )
             by_run += np.array(proven.by_segment, dtype=np.int64)

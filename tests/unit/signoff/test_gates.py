@@ -84,6 +84,8 @@ def part(**changes: Any) -> RomPartEvidence:
         "reasons": {"the scale of its group is zero": 10},
         "open": (),
         "open_count": 0,
+        "words": 4,
+        "words_read": 4,
     }
     return RomPartEvidence.model_validate(fields | changes)
 
@@ -207,8 +209,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "a missing link": ("provenance", {"provenance": links()[:-1]}),
     "no link": ("provenance", {"provenance": ()}),
     "an open bit": ("rom_observability", {"rom": rom(part(proven=89, open=("rom:m[0,0]^1",), open_count=1))}),
-    "observability not measured": ("rom_observability", {"rom": None}),
-    "no bits": ("rom_observability", {"rom": rom()}),
+    "observability not measured": ("rom_observability rom_words", {"rom": None}),
+    "no bits": ("rom_observability rom_words", {"rom": rom()}),
+    "a word not read": ("rom_words", {"rom": rom(part(words_read=3, unread=("m codes (0, 1)",)))}),
     "a bit not caught": (
         "injected_faults_caught",
         {"injection": InjectionEvidence(seed=1, bits=(bit(), bit(caught=False, located=False, found=None)))},
