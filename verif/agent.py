@@ -126,13 +126,14 @@ class TokenDriver(uvm_driver):  # type: ignore[misc]
         self._deadline_ns: float | None = None  # of the token in flight
 
     async def reset(self) -> None:
-        """Reset the chip; a token in flight and a load are cut off."""
+        """Reset the chip; a token in flight, a load and a read-back are cut off."""
         dut = self.dut
         self._reset.enter()
         self.answers.heard.set()
         dut.rst_n.value = 0
         self._put("req", 0)
         dut.load_req.value = 0
+        dut.rom_req.value = 0
         self._request = 0
         await Timer(RESET_CYCLES * CLOCK_NS, "ns")
         dut.rst_n.value = 1

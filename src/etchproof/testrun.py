@@ -125,7 +125,12 @@ def run_test(
         test_module=project.verif.tests,
         test_case=test,
         images_index=folder / IMAGES_INDEX,
-        config={"project": str(project.root), "images": len(index), **(config or {})},
+        config={
+            "project": str(project.root),
+            "images": len(index),
+            "rom": str(chip.images.folder.absolute()),
+            **(config or {}),
+        },
         seed=seed,
         timeout_s=timeout_s,
         golden=GoldenSource(design.plan, lambda: flow.make_golden(design, chip.model).session()),

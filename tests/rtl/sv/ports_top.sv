@@ -103,7 +103,7 @@ module ports_top
       .ldr_slot_i(ldr_slot)
   );
 
-  logic start, result_valid, result_ready;
+  logic start, result_valid, result_ready, unused_idle;
   logic [31:0] token, unused_pos, result_token;
   logic [3:0] slot;
   logic [15:0] held, slot_valid;
@@ -131,6 +131,8 @@ module ports_top
       .token_o(token),
       .pos_o(unused_pos),
       .slot_o(slot),
+      .hold_i(1'b0),
+      .idle_o(unused_idle),
       .result_valid_i(result_valid),
       .result_ready_o(result_ready),
       .result_token_i(result_token)
