@@ -64,7 +64,7 @@ package ep_pkg;
     ROM_STATUS_OK       = 2'd0,
     ROM_STATUS_BAD_UNIT = 2'd1,  // the chip has no such ROM
     ROM_STATUS_BAD_WORD = 2'd2,  // the ROM has no such word
-    ROM_STATUS_BUSY     = 2'd3   // a token is on its way
+    ROM_STATUS_BUSY     = 2'd3   // a token or an adapter's frame is on its way
   } rom_status_e;
 
   // From station to station of the ROM test chain.

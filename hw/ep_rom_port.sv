@@ -2,7 +2,7 @@
 //
 // A unit is {stage, ROM of the stage}; stages stand on the chain in the order of the pipeline. A request that comes round
 // untaken asked for a stage that is not there. Every request is answered: by slices up to rtr_last_o, or by one
-// status. No token is taken while one runs, and none is served while a token is on its way.
+// status. While one runs no token and no frame is taken, and while a token or a frame is on its way none is served.
 // Latency from the edge that takes a request to the first edge with an answer valid, with S stations: S + 4 for the first
 // slice of a word, S + 4 and one for each slice but the first for a signature, S + 2 for a refusal, 1 for ROM_STATUS_BUSY.
 // Handshake: valid/ready on both sides; the whole chain's clock stands still while an answer is not taken.
@@ -24,7 +24,7 @@ module ep_rom_port
   output logic        [31:0] rtr_data_o,    // a slice or the signature; 0 with a refusal
   output logic               rtr_last_o,
   output rom_status_e        rtr_status_o,
-  // Tokens.
+  // Tokens and frames.
   input  logic               idle_i,        // none is on its way or offered
   output logic               hold_o,        // take none
   // Chain.
@@ -35,7 +35,8 @@ module ep_rom_port
   typedef enum logic [1:0] {
     Idle,
     Wait,
-    Last
+    Last,   // the last answer stands
+    Refuse  // as Last, and nobody is held
   } state_e;
 
   state_e state_q;
@@ -44,7 +45,7 @@ module ep_rom_port
   assign unused_chain = ^{chain_i.stage, chain_i.rom};  // of no meaning in an answer
 
   assign rt_ready_o = state_q == Idle;
-  assign hold_o = state_q != Idle;
+  assign hold_o = state_q inside {Wait, Last};
   assign clock_o = (state_q == Idle) ? rt_valid_i : !rtr_valid_o || rtr_ready_i;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
@@ -63,7 +64,7 @@ module ep_rom_port
             rtr_status_o <= ROM_STATUS_BUSY;
             rtr_valid_o <= !idle_i;
             rtr_last_o <= 1'b1;
-            state_q <= idle_i ? Wait : Last;
+            state_q <= idle_i ? Wait : Refuse;
             if (idle_i) begin
               chain_o.kind <= (rt_op_i == ROM_OP_SIGNATURE) ? CHAIN_SIGNATURE : CHAIN_READ;
               {chain_o.stage, chain_o.rom} <= rt_unit_i;
@@ -84,7 +85,7 @@ module ep_rom_port
           end
           if (!(chain_i.kind inside {CHAIN_NONE, CHAIN_SLICE})) state_q <= Last;
         end
-        Last: begin
+        Last, Refuse: begin
           if (rtr_ready_i) begin
             rtr_valid_o <= 1'b0;
             state_q <= Idle;

@@ -36,12 +36,32 @@ class RomResult:
     """A range and its answer.
 
     Attributes:
-        busy: whether a token was on its way all the time (True), or none at any time (False); else None.
+        busy: whether a token was on its way all the time (True), or neither token nor frame at any time (False).
     """
 
     asked: RomRange
     answer: RomAnswer
     busy: bool | None
+
+
+@dataclass(frozen=True)
+class _Traffic:
+    """What else the chip does; equal before and after a range: the same all the time.
+
+    Attributes:
+        token: one is on its way.
+        frame: one is on its way.
+        which: tells a token or frame from the next one.
+    """
+
+    token: bool
+    frame: bool
+    which: tuple[int, int, int]
+
+    @property
+    def busy(self) -> bool | None:
+        """None where the host has begun with a frame that the chip need not have seen."""
+        return True if self.token else None if self.frame else False
 
 
 class RomItem(uvm_sequence_item):  # type: ignore[misc]  # pyuvm is untyped
@@ -94,20 +114,18 @@ class RomDriver(uvm_driver):  # type: ignore[misc]
         cycles = self._timeout_cycles + STALLED_CYCLES * item.slices
         fired = await First(ended, cut_off, Timer(cycles * CLOCK_NS, "ns"))
         if fired is ended:
-            in_flight, accepted, busy_cycles = self._traffic()
-            busy = None
-            if busy_cycles == before[2] and not in_flight:
-                busy = False
-            elif before[0] and in_flight and accepted == before[1]:
-                busy = True
-            item.result = RomResult(item.asked, self.port.answer(), busy)
+            after = self._traffic()
+            item.result = RomResult(item.asked, self.port.answer(), before.busy if after == before else None)
             self.ap.write(item.result)
         elif not self._reset.asserted.is_set():
             raise ResponseTimeoutError(f"timeout: no end of {item} within {cycles} cycles")
 
-    def _traffic(self) -> tuple[bool, int, int]:
-        """Whether a token is on its way, which one, and the cycles in which one was."""
-        return self._tokens.in_flight, int(self.dut.ack.value), int(self.dut.busy_cycles.value)
+    def _traffic(self) -> _Traffic:
+        dut = self.dut
+        token, accepted = self._tokens.in_flight, int(dut.ack.value)
+        cycles = 0 if token else int(dut.busy_cycles.value)
+        frame, sent = int(dut.load_req.value) != int(dut.load_done.value), int(dut.load_req.value)
+        return _Traffic(token, frame, (accepted, cycles, sent))
 
 
 class RomAgent(uvm_agent):  # type: ignore[misc]

@@ -99,7 +99,7 @@ class RomScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
             base[word : word + words] = got
             found = differing_bits(self._plan, unit, base, self._slices(unit))
             names = tuple(name for name, _ in zip(found, range(LISTED), strict=False))
-            self.fail("rom_word", f"{wrong} slices differ, {names[0]}")
+            self.fail("rom_word", f"{wrong} of {got.size} slices differ, the first: {names[0]}")
         self._found[unit.number] = kept.model_copy(
             update={
                 "read": kept.read + got.size,

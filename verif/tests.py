@@ -335,6 +335,8 @@ class RomTestPort(ChipTest):
                 await self.ask(RomStatus.BAD_UNIT, op, number, 0)
         await read_whole(min(units, key=lambda unit: unit.words * unit.slices), stall_seed=self.seed()).run()
         await self.beside_tokens(units[0].number, token)
+        if plan.lora_slots:
+            await self.beside_frames(units[0].number)
         walk = cocotb.start_soon(RomSequence([RomRange(RomOp.SIGNATURE, units[0].number, 0, 1, 0)]).run())
         await Timer(int(self.rng.integers(1, 60)) * CLOCK_NS, "ns")
         await self.env.reset()
@@ -364,6 +366,19 @@ class RomTestPort(ChipTest):
         statuses = [result.answer.status for result in await walk]
         self.expect(statuses == [RomStatus.OK], f"a walk beside a waiting token got {statuses}")
         self.expect(len(waited.results) == 1, "the token that waited got no answer")
+
+    async def beside_frames(self, unit: int) -> None:
+        """A chip that takes a frame is busy, whatever is in it; a frame offered amid a walk waits for its end."""
+        frame = np.zeros(400, np.uint32)
+        loading = cocotb.start_soon(LoadSequence(frame).run())
+        await Timer(20 * CLOCK_NS, "ns")
+        await self.ask(RomStatus.BUSY, RomOp.READ, unit, 0)
+        await loading
+        walk = cocotb.start_soon(RomSequence([RomRange(RomOp.SIGNATURE, unit, 0, 1, 0)]).run())
+        await Timer(8 * CLOCK_NS, "ns")
+        await LoadSequence(frame).run()
+        statuses = [result.answer.status for result in await walk]
+        self.expect(statuses == [RomStatus.OK], f"a walk beside a waiting frame got {statuses}")
 
     async def ask(
         self, status: RomStatus, op: RomOp, unit: int, word: int, words: int = 1, stall_seed: int = 0

@@ -102,20 +102,20 @@ module ep_rom_bfm (
           if (rt_ready_i) state_q <= Answer;
         end
         Answer: begin
-          since_q <= since_q + 32'd1;
           if (stall_q != '0) begin
             stall_q <= stall_q - 32'd1;
           end else if (rtr_valid_i) begin
             ep_rom_test_answer(rtr_data_i, 32'(rtr_status_i));
-            random_q <= next_random(random_q);
             stall_q <= (random_q[1:0] == 2'd3) ? 32'(random_q[4:2]) : '0;
+            random_q <= next_random(random_q);
             if (rtr_last_i) begin
               cycles_q <= cycles_q + since_q;
+              state_q <= (left_q == '0 || rtr_status_i != '0) ? End : Ask;
               left_q <= left_q - 32'd1;
               rt_word_o <= rt_word_o + 32'd1;
-              state_q <= (left_q == '0 || rtr_status_i != '0) ? End : Ask;
             end
           end
+          since_q <= since_q + 32'd1;
         end
         End: begin
           ep_rom_test_end(cycles_q);

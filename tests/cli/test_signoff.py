@@ -25,6 +25,8 @@ stages:
       elements_compared: 100000
       testpoints_passed: 100
       rom_files: 100
+      rom_readback: 100
+      rom_signature: 100
       rom_observability: 100
       injected_faults_drawn: 4
       injected_faults_caught: 100
@@ -34,7 +36,7 @@ stages:
 LIST = """
 entries:
   - {tests: [GreedyGeneration], models: ["@model"], prompts: ["Once"], tokens: 12}
-  - {tests: [RandomTokens, VocabularySweep], models: ["@model"]}
+  - {tests: [RandomTokens, VocabularySweep, RomReadback], models: ["@model"]}
   - {tests: [ContextLimit], models: ["@model"], contexts: [18]}
 """
 

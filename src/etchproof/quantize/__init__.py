@@ -11,6 +11,7 @@ from etchproof.quantize.store import (
     load_quantized,
     quantize_cached,
     save_quantized,
+    tensor_sha256,
 )
 
 if TYPE_CHECKING:
@@ -49,4 +50,5 @@ __all__ = [
     "sample_text",
     "save_adapter",
     "save_quantized",
+    "tensor_sha256",
 ]

@@ -105,6 +105,11 @@ def content_sha256(model: QuantizedModel) -> str:
     return _hash(*_parts(model))
 
 
+def tensor_sha256(model: QuantizedModel) -> dict[str, str]:
+    """Hash of each tensor's name, type, shape and integers, by its Hugging Face name: ``lm_head.codes``."""
+    return {name: sealed_sha256("", {name: array}) for name, array in _parts(model)[1].items()}
+
+
 def quantize_cached(
     checkpoint: Checkpoint,
     recipe: Recipe,

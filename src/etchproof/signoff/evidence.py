@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from etchproof.coverage.injection import InjectedBit
+from etchproof.readback import UnitReadback
 from etchproof.result import ModelRecord, Reason, RecipeRecord, Sha256
 from etchproof.testplan import Stage
 
@@ -59,6 +60,28 @@ class CheckEvidence(Record):
     passed: bool
     message: str
     wall_s: float
+
+
+class ImageEvidence(Record):
+    """One ROM file, and what the chip answered for it."""
+
+    layer: int = Field(description="-1 outside the decoder layers")
+    name: str
+    bits: Count = Field(description="of an element that exist in silicon")
+    size_bytes: Count
+    sha256: Sha256
+    units: tuple[UnitReadback, ...] = Field(description="the ROMs that hold it; each layer holds the tables")
+
+
+class ProvenanceEvidence(Record):
+    """From the checkpoint to the words of the chip: each step names what it is made from by its hash."""
+
+    checkpoint_sha256: Sha256
+    recipe_sha256: Sha256
+    quantized_sha256: Sha256 = Field(description="of the quantized model, every integer of it")
+    tensors: dict[str, Sha256] = Field(description="of each quantized tensor: name, type, shape and integers")
+    rom_sha256: Sha256 = Field(description="of the set of ROM files")
+    images: tuple[ImageEvidence, ...]
 
 
 class RomPartEvidence(Record):
@@ -167,6 +190,7 @@ class SignoffEvidence(Record):
     items: tuple[ItemEvidence, ...]
     testpoints: tuple[TestpointEvidence, ...] = Field(description="of the stage and those before it")
     checks: tuple[CheckEvidence, ...]
+    provenance: ProvenanceEvidence | None = None
     rom: RomEvidence | None
     injection: InjectionEvidence | None
     covergroups: tuple[CovergroupEvidence, ...]

@@ -188,6 +188,8 @@ GATES: Final[Mapping[str, _Gate]] = {
     "lint": _check("lint"),
     "fabric_invariance": _check("fabric_invariance"),
     "rom_files": _check("rom_files"),
+    "rom_readback": _check("rom_readback"),
+    "rom_signature": _check("rom_signature"),
     "code_line": _code("line"),
     "code_branch": _code("branch"),
     "code_toggle": _code("toggle"),

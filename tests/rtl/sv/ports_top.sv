@@ -176,6 +176,7 @@ module ports_top
       .clk_i(lora_clk),
       .rst_ni(rst_n),
       .active_o(lora_active),
+      .hold_i(1'b0),
       .ld_valid_i(ld_valid),
       .ld_ready_o(ld_ready),
       .ld_data_i(ld_data),

@@ -228,11 +228,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     **{
         f"{name} failed": (name, {"checks": check(name, False)})
-        for name in ("lint", "fabric_invariance", "rom_files")
+        for name in ("lint", "fabric_invariance", "rom_files", "rom_readback", "rom_signature")
     },
     **{
         f"{name} left out": (name, {"checks": check(name, None)})
-        for name in ("lint", "fabric_invariance", "rom_files")
+        for name in ("lint", "fabric_invariance", "rom_files", "rom_readback", "rom_signature")
     },
     **{
         f"a {kind} not covered": (f"code_{kind}", {"code": code(kind, hit=9)})
