@@ -20,6 +20,8 @@ module linear_bench #(
   output logic signed [15:0] y_o    [OutBlocks][TileRows]
 );
 
+  logic [31:0] unused_slice;
+
   ep_linear #(
     .Rows(Rows),
     .Cols(Cols),
@@ -41,7 +43,10 @@ module linear_bench #(
     .lora_shift_i(5'd0),
     .lora_i('{default: '{default: 64'sd0}}),
     .x_i,
-    .y_o
+    .y_o,
+    .rom_clk_i(1'b0),
+    .rom_read_i('0),
+    .rom_slice_o(unused_slice)
   );
 
 endmodule

@@ -11,6 +11,7 @@ module ep_embedding
   parameter int unsigned Lanes     = 16,
   parameter int unsigned Bits      = 8,       // bits of a code
   parameter int unsigned GroupSize = 16,      // inputs that share a scale
+  parameter int unsigned FirstRom  = 0,       // number of the code ROM; the scales are the next
   localparam int unsigned BlockW   = (Blocks > 1) ? $clog2(Blocks) : 1
 ) (
   input  logic               clk_i,
@@ -26,11 +27,17 @@ module ep_embedding
   output logic               valid_o,
   input  logic               ready_i,
   output logic signed [31:0] data_o  [ Lanes],
-  output logic signed [31:0] row_o   [Blocks][Lanes]  // the whole row, from done_o on
+  output logic signed [31:0] row_o   [Blocks][Lanes],  // the whole row, from done_o on
+  // ROM test, for the stage's ep_rom_station: what was read at the last edge, 0 of another's ROM.
+  input  logic               rom_clk_i,
+  input  rom_read_t          rom_read_i,
+  output logic        [31:0] rom_slice_o
 );
 
   localparam int unsigned TokenW = (Vocab > 1) ? $clog2(Vocab) : 1;
   localparam int unsigned Groups = (Blocks * Lanes + GroupSize - 1) / GroupSize;
+  localparam int unsigned GroupW = (Groups > 1) ? $clog2(Groups) : 1;
+  localparam int unsigned LaneW = $clog2(Lanes);
 
   typedef logic signed [31:0] block_t[Lanes];
 
@@ -90,6 +97,34 @@ module ep_embedding
 
   always_ff @(posedge clk_i) begin
     if (busy_o && ready_i) row_o[block_q] <= data_o;
+  end
+
+  // ROM test: four codes or two scales.
+  logic [TokenW-1:0] rom_token;
+  logic unused_rom_read;
+  assign rom_token = TokenW'(rom_read_i.word);
+  assign unused_rom_read = ^rom_read_i;  // the ROM has fewer words and slices
+
+  function automatic logic [31:0] rom_slice();
+    int unsigned at;
+    rom_slice = '0;
+    if (32'(rom_read_i.rom) == FirstRom) begin
+      for (int unsigned i = 0; i < 4; i++) begin
+        at = 32'(rom_read_i.slice) * 4 + i;
+        rom_slice[8*i+:8] = 8'(codes[rom_token][BlockW'(at/Lanes)][LaneW'(at)]);
+      end
+    end else if (32'(rom_read_i.rom) == FirstRom + 1) begin
+      for (int unsigned i = 0; i < 2; i++) begin
+        at = 32'(rom_read_i.slice) * 2 + i;
+        if (at < Groups) rom_slice[16*i+:16] = scales[rom_token][GroupW'(at)];
+      end
+    end
+  endfunction
+
+  always_ff @(posedge rom_clk_i) begin
+    if (rom_read_i.on) begin
+      rom_slice_o <= rom_slice();
+    end
   end
 
 endmodule

@@ -35,6 +35,9 @@ module ep_host_port
   output logic    [31:0] token_o,
   output logic    [31:0] pos_o,
   output logic    [ 3:0] slot_o,         // of the open sequence
+  // ROM test.
+  input  logic           hold_i,         // take no request
+  output logic           idle_o,         // no request is on its way or offered
   input  logic           result_valid_i,
   output logic           result_ready_o,
   input  logic    [31:0] result_token_i
@@ -58,7 +61,8 @@ module ep_host_port
   logic open_d, taken;
   logic [3:0] slot_d;
 
-  assign tok_ready_o = state_q == Idle;
+  assign tok_ready_o = state_q == Idle && !hold_i;
+  assign idle_o = state_q == Idle && !tok_valid_i;
   assign start_o = state_q == Start;
   assign result_ready_o = state_q == Compute;
   assign rsp_valid_o = state_q == Respond;
@@ -86,7 +90,7 @@ module ep_host_port
     endcase
   end
 
-  assign taken = state_q == Idle && tok_valid_i && status == STATUS_OK;
+  assign taken = tok_ready_o && tok_valid_i && status == STATUS_OK;
 
   always_comb begin
     open_d = open_q;
@@ -112,7 +116,7 @@ module ep_host_port
     end else begin
       unique case (state_q)
         Idle: begin
-          if (tok_valid_i) begin
+          if (tok_valid_i && !hold_i) begin
             token_o <= tok_id_i;
             rsp_token_o <= '0;
             rsp_status_o <= status;

@@ -25,6 +25,7 @@ module ep_linear
   parameter bit          HasBias    = 1'b0,      // whether there is an image NAME.bias
   parameter bit          HasLora    = 1'b0,      // whether there is an ep_lora
   parameter int unsigned OutBlocks  = 1,         // blocks of y_o, padded for the consumer
+  parameter int unsigned FirstRom   = 0,         // number of the code ROM; then scales, biases
   localparam int unsigned Blocks    = (Rows + TileRows - 1) / TileRows,
   localparam int unsigned Chunks    = (Cols + TileInputs - 1) / TileInputs,
   localparam int unsigned ChunkBlocks = TileInputs / TileRows,
@@ -45,7 +46,11 @@ module ep_linear
   input  logic        [     4:0] lora_shift_i,
   input  logic signed [    63:0] lora_i      [LoraBlocks][TileRows],
   input  logic signed [ActW-1:0] x_i         [InBlocks][TileRows],
-  output logic signed [OutW-1:0] y_o         [OutBlocks][TileRows]
+  output logic signed [OutW-1:0] y_o         [OutBlocks][TileRows],
+  // ROM test, for the stage's ep_rom_station: what was read at the last edge, 0 of another's ROM.
+  input  logic                   rom_clk_i,
+  input  rom_read_t              rom_read_i,
+  output logic        [    31:0] rom_slice_o
 );
 
   localparam int unsigned AccW = 64;
@@ -63,6 +68,9 @@ module ep_linear
   localparam int unsigned RowGroups = (Chunks + GroupChunks - 1) / GroupChunks;
   localparam int unsigned ScaleDepth = Fine ? Depth : Blocks * RowGroups;
   localparam int unsigned ScaleAddrW = (ScaleDepth > 1) ? $clog2(ScaleDepth) : 1;
+  localparam int unsigned RowW = $clog2(TileRows);
+  localparam int unsigned InputW = $clog2(TileInputs);
+  localparam int unsigned GroupW = (WordGroups > 1) ? $clog2(WordGroups) : 1;
 
   typedef logic signed [ActW-1:0] x_t[TileInputs];
   typedef logic signed [PartW-1:0] part_t[WordGroups];
@@ -231,6 +239,37 @@ module ep_linear
     if (!rst_ni) busy_o <= 1'b0;
     else if (start_i) busy_o <= 1'b1;
     else if (out_valid_q && out_last_q) busy_o <= 1'b0;
+  end
+
+  // ROM test: four codes, two scales or one bias.
+  logic [31:0] rom_word;
+  logic unused_rom_read;
+  assign rom_word = rom_read_i.word;
+  assign unused_rom_read = ^{rom_read_i, rom_word};  // the ROM has fewer words and slices
+
+  function automatic logic [31:0] rom_slice();
+    int unsigned at;
+    rom_slice = '0;
+    if (32'(rom_read_i.rom) == FirstRom) begin
+      for (int unsigned i = 0; i < 4; i++) begin
+        at = 32'(rom_read_i.slice) * 4 + i;
+        rom_slice[8*i+:8] = 8'(codes[AddrW'(rom_word)][RowW'(at/TileInputs)][InputW'(at)]);
+      end
+    end else if (32'(rom_read_i.rom) == FirstRom + 1) begin
+      for (int unsigned i = 0; i < 2; i++) begin
+        at = 32'(rom_read_i.slice) * 2 + i;
+        rom_slice[16*i+:16] =
+            scales[ScaleAddrW'(rom_word)][RowW'(at/WordGroups)][GroupW'(at%WordGroups)];
+      end
+    end else if (HasBias && 32'(rom_read_i.rom) == FirstRom + 2) begin
+      rom_slice = bias[BlockW'(rom_word)][RowW'(rom_read_i.slice)];
+    end
+  endfunction
+
+  always_ff @(posedge rom_clk_i) begin
+    if (rom_read_i.on) begin
+      rom_slice_o <= rom_slice();
+    end
   end
 
 endmodule

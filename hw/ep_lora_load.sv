@@ -23,6 +23,7 @@ module ep_lora_load
   input  logic                      clk_i,         // needed while ld_valid_i or active_o is high
   input  logic                      rst_ni,
   output logic                      active_o,
+  input  logic                      hold_i,        // take no frame
   // Host.
   input  logic                      ld_valid_i,
   output logic                      ld_ready_o,
@@ -106,7 +107,7 @@ module ep_lora_load
 
   assign accept = take && state_q == Slot && status inside {LOAD_OK, LOAD_PARTIAL};
   assign take = ld_valid_i && ld_ready_o;
-  assign ld_ready_o = state_q != Respond;
+  assign ld_ready_o = state_q != Respond && !hold_i;
   assign ldr_valid_o = state_q == Respond;
   assign active_o = state_q != Magic;
   assign a_words = 24'(32'(rank_q) * InBlocks[linear_q]);

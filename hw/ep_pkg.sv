@@ -53,6 +53,45 @@ package ep_pkg;
     logic [23:0] index;    // of the word in its matrix
   } lora_load_t;
 
+  // What is asked of the ROM test port.
+  typedef enum logic [0:0] {
+    ROM_OP_READ      = 1'd0,  // the slices of a word
+    ROM_OP_SIGNATURE = 1'd1   // the signature of all words
+  } rom_op_e;
+
+  // Status of an answer on the ROM test port.
+  typedef enum logic [1:0] {
+    ROM_STATUS_OK       = 2'd0,
+    ROM_STATUS_BAD_UNIT = 2'd1,  // the chip has no such ROM
+    ROM_STATUS_BAD_WORD = 2'd2,  // the ROM has no such word
+    ROM_STATUS_BUSY     = 2'd3   // a token or an adapter's frame is on its way
+  } rom_status_e;
+
+  // From station to station of the ROM test chain.
+  typedef enum logic [2:0] {
+    CHAIN_NONE,
+    CHAIN_READ,       // a request, for the station at which `stage` is 0
+    CHAIN_SIGNATURE,  // likewise
+    CHAIN_SLICE,      // an answer: `word` is a slice
+    CHAIN_LAST,       // the last one: a slice or the signature
+    CHAIN_REFUSED     // the only one: `word` is a rom_status_e
+  } chain_kind_e;
+
+  typedef struct packed {
+    chain_kind_e kind;
+    logic [10:0] stage;
+    logic [4:0]  rom;    // of the stage
+    logic [31:0] word;
+  } rom_chain_t;
+
+  // From a station to its stage's ROMs.
+  typedef struct packed {
+    logic        on;     // read at this edge
+    logic [4:0]  rom;
+    logic [31:0] word;
+    logic [15:0] slice;  // bytes 4 * slice and on of the word
+  } rom_read_t;
+
   typedef logic signed [63:0] wide_t;
 
   // rs(x, n): divide by 2^n to nearest, a tie towards plus infinity.
@@ -92,6 +131,11 @@ package ep_pkg;
     for (int unsigned i = 0; i < 32; i++) begin
       crc32_word = (crc32_word >> 1) ^ (crc32_word[0] ? 32'hEDB88320 : 32'd0);
     end
+  endfunction
+
+  // MISR of the ROM test (docs/rom-format.md, "Signature"): times x modulo the polynomial of CRC-32, plus the slice.
+  function automatic logic [31:0] misr(input logic [31:0] state, input logic [31:0] slice);
+    return {state[30:0], 1'b0} ^ (state[31] ? 32'h04C11DB7 : 32'd0) ^ slice;
   endfunction
 
 endpackage

@@ -14,7 +14,8 @@ module ep_rmsnorm
   parameter int unsigned Lanes     = 16,         // elements of a block
   parameter int unsigned ActW      = 16,         // bits of an output
   parameter logic [62:0] Epsilon   = 63'd0,      // E: size * eps with 32 fractional bits
-  parameter int unsigned OutBlocks = 4           // blocks of y_o, padded for the consumer
+  parameter int unsigned OutBlocks = 4,          // blocks of y_o, padded for the consumer
+  parameter int unsigned FirstRom  = 0           // number of the ROM of gains
 ) (
   input  logic                   clk_i,
   input  logic                   rst_ni,
@@ -26,10 +27,15 @@ module ep_rmsnorm
   output logic                   busy_o,
   input  logic        [     5:0] shift_i,
   input  logic signed [    31:0] r_i    [   Blocks][Lanes],
-  output logic signed [ActW-1:0] y_o    [OutBlocks][Lanes]
+  output logic signed [ActW-1:0] y_o    [OutBlocks][Lanes],
+  // ROM test, for the stage's ep_rom_station: what was read at the last edge, 0 of another's ROM.
+  input  logic                   rom_clk_i,
+  input  rom_read_t              rom_read_i,
+  output logic        [    31:0] rom_slice_o
 );
 
   localparam int unsigned BlockW = (Blocks > 1) ? $clog2(Blocks) : 1;
+  localparam int unsigned LaneW = $clog2(Lanes);
   // The output may have more blocks than the vector: padding.
   localparam int unsigned OutIndexW = (OutBlocks > 1) ? $clog2(OutBlocks) : 1;
 
@@ -157,6 +163,22 @@ module ep_rmsnorm
       Scale: y_o[OutIndexW'(block_q)] <= block_scaled(block_q);
       default: ;
     endcase
+  end
+
+  // ROM test: two gains.
+  function automatic logic [31:0] rom_slice();
+    for (int unsigned i = 0; i < 2; i++) begin
+      rom_slice[16*i+:16] = gains[BlockW'(rom_read_i.word)][LaneW'(32'(rom_read_i.slice)*2+i)];
+    end
+  endfunction
+
+  logic unused_rom_read;
+  assign unused_rom_read = ^rom_read_i;  // the ROM has fewer words and slices
+
+  always_ff @(posedge rom_clk_i) begin
+    if (rom_read_i.on) begin
+      rom_slice_o <= (32'(rom_read_i.rom) == FirstRom) ? rom_slice() : '0;
+    end
   end
 
 endmodule

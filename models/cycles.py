@@ -75,6 +75,16 @@ def token_cycles(plan: ChipPlan, position: int, ranks: Ranks = NO_RANKS) -> int:
     return sum(cycles for _, _, cycles in token_steps(plan, position, ranks))
 
 
+def rom_cycles(plan: ChipPlan, slices: int) -> int:
+    """Cycles from taking a request to the ROM test port to its last answer, when the host never waits.
+
+    Args:
+        slices: that the request reads, for a word's answers or for one signature; 0 for a refusal.
+    """
+    stations = plan.n_layers + 2
+    return stations + 3 + slices if slices else stations + 2
+
+
 def load_cycles(plan: ChipPlan, words: Sized) -> int:
     """Cycles from taking the first word of a frame to the answer, when the host never waits: one a word."""
     return len(words)

@@ -11,6 +11,7 @@ from etchproof.taps import LINEARS, TAP_NAMES
 from models import tables
 from models.chip import ChipPlan
 from models.params import LAYER_WORDS, TOP_WORDS
+from models.rom_units import ROM_BITS, RomUnit, front_roms, layer_roms, tail_roms
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def renderings(plan: ChipPlan) -> tuple[Rendering, ...]:
         blocked("logits", vocab, 1, plan.lm_head.out_bits),
         TapView("token", 1, 1, 32, "1", 2),
     )
-    layer_inputs = ("in_valid_i", *(("lora_select_i",) if plan.lora_slots else ()))
+    layer_inputs = ("in_valid_i", "rom_chain_i", *(("lora_select_i",) if plan.lora_slots else ()))
     modules = tuple(f"ep_layer_{kind}" for kind in range(len(plan.layer_kinds)))
     layer_words, top_words = _indices(LAYER_WORDS), _indices(TOP_WORDS)
     whole_row = plan.embedding.group_size >= plan.hidden_size
@@ -148,11 +149,16 @@ def renderings(plan: ChipPlan) -> tuple[Rendering, ...]:
                     "linears": {item.name: item for item in kind},
                     "linear_numbers": _indices(LINEARS),
                     "taps": layer_taps,
-                },
+                }
+                | _roms(layer_roms(plan, number)),
             )
-            for module, kind in zip(modules, plan.layer_kinds, strict=True)
+            for number, (module, kind) in enumerate(zip(modules, plan.layer_kinds, strict=True))
         ),
-        Rendering("ep_tail.sv.j2", "ep_tail.sv", common | {"head": plan.lm_head, "taps": tail_taps}),
+        Rendering(
+            "ep_tail.sv.j2",
+            "ep_tail.sv",
+            common | {"head": plan.lm_head, "taps": tail_taps} | _roms(tail_roms(plan)),
+        ),
         Rendering(
             "ep_chip.sv.j2",
             "ep_chip.sv",
@@ -164,10 +170,29 @@ def renderings(plan: ChipPlan) -> tuple[Rendering, ...]:
                 "lora_in_blocks": tuple(item.in_blocks for item in plan.layer_kinds[0]),
                 "lora_out_blocks": tuple(item.blocks for item in plan.layer_kinds[0]),
                 "taps": (blocked("embedding", hidden, 0, 32),),
-            },
+            }
+            | _roms(front_roms(plan)),
         ),
         Rendering("build.vlt.j2", "build.vlt", {"layer_modules": modules, "layer_inputs": layer_inputs}),
     )
+
+
+def _roms(roms: tuple[RomUnit, ...]) -> dict[str, Any]:
+    """What a stage's station is rendered with: one signal of slices for each module, which may hold several ROMs."""
+    owners = dict.fromkeys(unit.name.partition(".")[0] for unit in roms)
+    return {
+        "rom_geometry": {
+            "words": _padded([unit.words for unit in roms]),
+            "slices": _padded([unit.slices for unit in roms]),
+        },
+        "rom_numbers": _indices(tuple(unit.name for unit in roms)),
+        "rom_slices": tuple(f"{owner}_slice" for owner in owners),
+    }
+
+
+def _padded(sizes: list[int]) -> list[int]:
+    """Of every number that a ROM can have."""
+    return sizes + [0] * ((1 << ROM_BITS) - len(sizes))
 
 
 def _indices(words: tuple[str, ...]) -> Mapping[str, int]:

@@ -129,7 +129,11 @@ class TokenDriver(uvm_driver):  # type: ignore[misc]
         self._deadline_ns: float | None = None  # of the token in flight
 
     async def reset(self) -> ResetSeen | None:
-        """Reset the chip; a token in flight and a load are cut off. What it was doing, None the first time."""
+        """Reset the chip; a token in flight, a load and a read-back are cut off.
+
+        Returns:
+            What it was doing; None the first time.
+        """
         dut = self.dut
         seen = self._doing() if self._reset.count else None
         self._reset.enter()
@@ -137,6 +141,7 @@ class TokenDriver(uvm_driver):  # type: ignore[misc]
         dut.rst_n.value = 0
         self._put("req", 0)
         dut.load_req.value = 0
+        dut.rom_req.value = 0
         self._request = 0
         await Timer(RESET_CYCLES * CLOCK_NS, "ns")
         dut.rst_n.value = 1

@@ -1,4 +1,4 @@
-"""The environment: token agent, adapter agent, tap monitor, reference model, scoreboard."""
+"""The environment: token, adapter and ROM agent, tap monitor, reference model, scoreboards."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from etchproof.uvm import TapMonitor, TapScoreboard
 from verif.adapter_agent import AdapterAgent
 from verif.agent import TokenAgent
 from verif.reference import ReferenceModel
+from verif.rom_agent import RomAgent
+from verif.rom_scoreboard import RomScoreboard
 
 
 class ChipEnv(uvm_env):  # type: ignore[misc]  # pyuvm is untyped
@@ -16,15 +18,19 @@ class ChipEnv(uvm_env):  # type: ignore[misc]  # pyuvm is untyped
     def build_phase(self) -> None:
         self.agent = TokenAgent.create("agent", self)
         self.adapters = AdapterAgent.create("adapters", self)
+        self.roms = RomAgent.create("roms", self)
         self.taps = TapMonitor.create("taps", self)
         self.reference = ReferenceModel.create("reference", self)
         self.scoreboard = TapScoreboard.create("scoreboard", self)
+        self.rom_scoreboard = RomScoreboard.create("rom_scoreboard", self)
 
     def connect_phase(self) -> None:
         self.agent.monitor.ap.connect(self.taps.analysis_export)
         self.taps.ap.connect(self.scoreboard.analysis_export)
         self.adapters.monitor.ap.connect(self.scoreboard.analysis_export)
         self.scoreboard.reference = self.reference
+        self.roms.driver.ap.connect(self.rom_scoreboard.analysis_export)
+        self.rom_scoreboard.fail = self.scoreboard.fail
 
     async def reset(self) -> None:
         """Reset the chip and everything that follows its state."""

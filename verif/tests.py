@@ -13,15 +13,19 @@ from cocotb.triggers import Timer
 from pyuvm import ConfigDB, uvm_test
 
 from etchproof.compare import COMPARISON_FILE, Comparison
+from etchproof.readback import READBACK_FILE
 from etchproof.sim.child import run_config, run_dir
 from etchproof.sim.golden import GoldenClient
 from etchproof.sim.progress import ProgressWriter
+from etchproof.sim.rom_port import RomRange
 from etchproof.uvm import TokenResult
 from models.cycles import token_steps
 from verif.adapter_agent import FaultSequence, LoadSequence
 from verif.agent import CLOCK_NS
 from verif.env import ChipEnv
 from verif.reference import NO_SLOT, Op, Status
+from verif.rom_agent import RomResult, RomSequence, read_whole
+from verif.rom_test import RomOp, RomStatus
 from verif.sequences import GreedySequence, RawSequence, StreamSequence, random_stalls
 
 TOKEN_TIMEOUT_CYCLES = 20_000_000
@@ -42,6 +46,7 @@ class ChipTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
         self.adapters: list[dict[str, Any]] = self.config.get("adapters", [])
         self.frames = [np.fromfile(adapter["frame"], "<u4") for adapter in self.adapters]
         ConfigDB().set(None, "*", "ADAPTER_FRAMES", self.frames)
+        ConfigDB().set(None, "*", "ROM_FOLDER", self.config.get("rom"))
         ConfigDB().set(
             None, "*", "TOKEN_TIMEOUT_CYCLES", self.config.get("timeout_cycles", TOKEN_TIMEOUT_CYCLES)
         )
@@ -308,3 +313,103 @@ class DirectedTokens(ChipTest):
             await sequence.run()
             statuses = [result.status for result in sequence.results if result is not None]
             self.expect(statuses == [Status.OK] * len(tokens), f"statuses of directed tokens: {statuses}")
+
+
+@pyuvm.test()
+class RomReadback(ChipTest):
+    """Every word and every signature of every ROM through the test port, amid a sequence that must not notice.
+
+    The ROM scoreboard holds each against the files on disk; ``readback.json`` has the result.
+    """
+
+    async def stimulus(self) -> None:
+        plan, roms = self.golden.plan, self.env.rom_scoreboard
+        tokens = self.rng.integers(plan.vocab_size, size=min(6, plan.context)).tolist()
+        middle = len(tokens) // 2
+        await StreamSequence(tokens[:middle] or tokens).run()
+        for unit in roms.units.values():
+            await read_whole(unit).run()
+        await RawSequence([(token, Op.NEXT, NO_SLOT) for token in tokens[middle:]]).run()
+        readback = roms.readback()
+        (run_dir() / READBACK_FILE).write_text(readback.model_dump_json(indent=1), encoding="utf-8")
+        for unit in readback.units:
+            self.expect(
+                unit.words_hold, f"{unit.name}: {unit.read} of {unit.slices} slices read, {unit.wrong} wrong"
+            )
+            self.expect(unit.signature_holds, f"{unit.name}: signature {unit.signature}")
+        self.expect(len(readback.units) > 0, "the chip has no ROM")
+
+
+@pyuvm.test()
+class RomTestPort(ChipTest):
+    """Refusals of the ROM test port, stalls, a busy chip, a token that has to wait, a reset amid a walk."""
+
+    async def stimulus(self) -> None:
+        plan, units = self.golden.plan, [*self.env.rom_scoreboard.units.values()]
+        token, *rest = self.rng.integers(plan.vocab_size, size=min(4, plan.context)).tolist()
+        await StreamSequence([token]).run()
+        for unit in self.rng.choice(len(units), size=4, replace=False):
+            await self.corners(units[unit].number, units[unit].words)
+        for number in (32 * (plan.n_layers + 2), 0xFFFF, 31, 32 * (plan.n_layers + 1) + 31):
+            for op in RomOp:
+                await self.ask(RomStatus.BAD_UNIT, op, number, 0)
+        await read_whole(min(units, key=lambda unit: unit.words * unit.slices), stall_seed=self.seed()).run()
+        await self.beside_tokens(units[0].number, token)
+        if plan.lora_slots:
+            await self.beside_frames(units[0].number)
+        walk = cocotb.start_soon(RomSequence([RomRange(RomOp.SIGNATURE, units[0].number, 0, 1, 0)]).run())
+        await Timer(int(self.rng.integers(1, 60)) * CLOCK_NS, "ns")
+        await self.env.reset()
+        self.expect(await walk == [], "an answer came from before the reset")
+        await read_whole(units[-1]).run()
+        await StreamSequence([token, *rest]).run()
+
+    async def corners(self, unit: int, words: int) -> None:
+        """First and last word, one beyond, far beyond, and a range that leaves the ROM."""
+        await self.ask(RomStatus.OK, RomOp.READ, unit, words - 1)
+        await self.ask(RomStatus.BAD_WORD, RomOp.READ, unit, words)
+        await self.ask(RomStatus.BAD_WORD, RomOp.READ, unit, 0xFFFFFFFF)
+        await self.ask(RomStatus.BAD_WORD, RomOp.READ, unit, words - 1, words=3)
+        await self.ask(RomStatus.OK, RomOp.READ, unit, 0, stall_seed=self.seed())
+
+    async def beside_tokens(self, unit: int, token: int) -> None:
+        """A chip that computes is busy; a token offered amid a walk waits for its end."""
+        computing = cocotb.start_soon(StreamSequence([token]).run())
+        await Timer(20 * CLOCK_NS, "ns")
+        await self.ask(RomStatus.BUSY, RomOp.READ, unit, 0)
+        await self.ask(RomStatus.BUSY, RomOp.SIGNATURE, unit, 0)
+        await computing
+        walk = cocotb.start_soon(RomSequence([RomRange(RomOp.SIGNATURE, unit, 0, 1, 0)]).run())
+        await Timer(8 * CLOCK_NS, "ns")
+        waited = StreamSequence([token])
+        await waited.run()
+        statuses = [result.answer.status for result in await walk]
+        self.expect(statuses == [RomStatus.OK], f"a walk beside a waiting token got {statuses}")
+        self.expect(len(waited.results) == 1, "the token that waited got no answer")
+
+    async def beside_frames(self, unit: int) -> None:
+        """A chip that takes a frame is busy, whatever is in it; a frame offered amid a walk waits for its end."""
+        frame = np.zeros(400, np.uint32)
+        loading = cocotb.start_soon(LoadSequence(frame).run())
+        await Timer(20 * CLOCK_NS, "ns")
+        await self.ask(RomStatus.BUSY, RomOp.READ, unit, 0)
+        await loading
+        walk = cocotb.start_soon(RomSequence([RomRange(RomOp.SIGNATURE, unit, 0, 1, 0)]).run())
+        await Timer(8 * CLOCK_NS, "ns")
+        await LoadSequence(frame).run()
+        statuses = [result.answer.status for result in await walk]
+        self.expect(statuses == [RomStatus.OK], f"a walk beside a waiting frame got {statuses}")
+
+    async def ask(
+        self, status: RomStatus, op: RomOp, unit: int, word: int, words: int = 1, stall_seed: int = 0
+    ) -> RomResult | None:
+        """One range, which must be answered with this status."""
+        results = await RomSequence([RomRange(op, unit, word, words, stall_seed)]).run()
+        found = results[0].answer.status if results else None
+        self.expect(
+            found == status, f"{op.name} of word {word} of unit {unit:#x}: status {found}, not {status}"
+        )
+        return results[0] if results else None
+
+    def seed(self) -> int:
+        return int(self.rng.integers(1, 1 << 31))

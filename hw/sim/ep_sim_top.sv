@@ -1,5 +1,5 @@
-// Simulation top: clock, image loading, the host transactor and the chip. Python drives reset and the transactor's
-// Python side and waits for its toggles; it never follows the clock.
+// Simulation top: clock, image loading, the host's transactors and the chip. Python drives reset and the transactors'
+// Python side and waits for their toggles; it never follows the clock.
 
 module ep_sim_top;
 
@@ -18,6 +18,7 @@ module ep_sim_top;
   logic [31:0] load_words = '0;
   logic [31:0] load_seed = '0;
   logic [15:0] load_rsp_stall = '0;
+  logic rom_req = 1'b0;
   // Read by Python.
   logic ack, rsp;
   logic [31:0] ack_cycle, rsp_token, rsp_pos, rsp_cycles, rsp_cycle, cycle, busy_cycles;
@@ -25,6 +26,7 @@ module ep_sim_top;
   logic load_checked, load_answered, load_done;
   logic [31:0] load_taken, load_cycles;
   logic [3:0] load_status, load_slot;
+  logic rom_done;
   // The token that was answered last, in one pin: Python pays for each that it reads.
   logic [139:0] answer;
 
@@ -45,6 +47,10 @@ module ep_sim_top;
   logic [31:0] ld_data;
   ep_pkg::load_status_e ldr_status;
   logic [3:0] ldr_slot;
+  logic rt_valid, rt_ready, rt_op, rtr_valid, rtr_ready, rtr_last;
+  logic [15:0] rt_unit;
+  logic [31:0] rt_word, rtr_data;
+  ep_pkg::rom_status_e rtr_status;
 
   assign answer = {rsp_cycles, rsp_pos, rsp_token, tok_id, rsp_status, tok_slot, 2'b0, tok_op};
 
@@ -98,6 +104,23 @@ module ep_sim_top;
     .rsp_status_i(chip_rsp_status)
   );
 
+  ep_rom_bfm u_rom_host (
+    .clk_i(clk),
+    .rst_ni(rst_n),
+    .req_i(rom_req),
+    .done_o(rom_done),
+    .rt_valid_o(rt_valid),
+    .rt_ready_i(rt_ready),
+    .rt_op_o(rt_op),
+    .rt_unit_o(rt_unit),
+    .rt_word_o(rt_word),
+    .rtr_valid_i(rtr_valid),
+    .rtr_ready_o(rtr_ready),
+    .rtr_data_i(rtr_data),
+    .rtr_last_i(rtr_last),
+    .rtr_status_i(rtr_status)
+  );
+
   ep_chip u_chip (
     .clk_i(clk),
     .rst_ni(rst_n),
@@ -117,6 +140,16 @@ module ep_sim_top;
     .ldr_ready_i(ldr_ready),
     .ldr_status_o(ldr_status),
     .ldr_slot_o(ldr_slot),
+    .rt_valid_i(rt_valid),
+    .rt_ready_o(rt_ready),
+    .rt_op_i(rt_op),
+    .rt_unit_i(rt_unit),
+    .rt_word_i(rt_word),
+    .rtr_valid_o(rtr_valid),
+    .rtr_ready_i(rtr_ready),
+    .rtr_data_o(rtr_data),
+    .rtr_last_o(rtr_last),
+    .rtr_status_o(rtr_status),
     .rsp_valid_o(chip_rsp_valid),
     .rsp_ready_i(chip_rsp_ready),
     .rsp_token_o(chip_rsp_token),

@@ -115,13 +115,17 @@ class CoverageSection(_Section):
 
 
 class SignoffSection(_Section):
-    """``[signoff]``: files, relative to the root, and the test that feeds given sequences of tokens."""
+    """``[signoff]``: files, relative to the root, and two tests of the testbench.
+
+    ``directed`` feeds given sequences of tokens; ``readback`` reads the mask ROM back and leaves ``readback.json``.
+    """
 
     testplan: Text = "verif/testplan.hjson"
     gates: Text = "verif/signoff.yaml"
     waivers: Text = "verif/waivers.yaml"
     exclusions: Text = "verif/coverage-exclusions.yaml"
     directed: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] = "DirectedTokens"
+    readback: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] = "RomReadback"
 
 
 class _File(_Section):

@@ -24,6 +24,8 @@ CHECKS: Final[Mapping[str, str]] = {
     "signoff.lint": "every linter is clean on the chip's rendered SystemVerilog",
     "signoff.fabric_invariance": "another checkpoint of the shape renders the same SystemVerilog, byte for byte",
     "signoff.rom_files": "the ROM files, re-read from disk and reassembled, are the quantized checkpoint",
+    "signoff.rom_readback": "every word that the simulated chip's ROM test port answers is that of the ROM files",
+    "signoff.rom_signature": "every signature that the chip takes of its ROMs is that of the ROM files",
     "signoff.rom_observability": "what share of the mask's bits the runs are proven to observe",
     "signoff.injected_faults": "proven bits, drawn at random and inverted in simulation, are caught",
     "signoff.quality": "the golden model against the float model",

@@ -82,6 +82,7 @@ def run(
         images_index=index,
         config={
             "images": len(chip_.images.images),
+            "rom": str(chip_.images.folder),
             "adapters": write_frames(chip_, run_dir.with_name(f"{label}.adapters"), adapters),
             **(config or {}),
         },

@@ -33,7 +33,11 @@ def short_chip(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) 
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(
-    "test", ["RandomTokens", "BackToBack", "ResetMidSequence", "ContextLimit", "HostErrors"]
+    "test",
+    [
+        *("RandomTokens", "BackToBack", "ResetMidSequence", "ContextLimit", "HostErrors"),
+        *("RomReadback", "RomTestPort"),
+    ],
 )
 def test_environment(short_chip: Chip, test: str, seed: int) -> None:
     assert_clean(*run(short_chip, test, seed=seed), short_chip)

@@ -104,10 +104,10 @@ def faulty_hw(folder: Path) -> Path:
     )
     mutate(
         load,
-        "assign ld_ready_o = state_q != Respond;",
+        "assign ld_ready_o = state_q != Respond && !hold_i;",
         """logic pause;
   always_ff @(posedge clk_i or negedge rst_ni) pause <= rst_ni && !pause && $test$plusargs("load_slow") != 0;
-  assign ld_ready_o = state_q != Respond && !pause;""",
+  assign ld_ready_o = state_q != Respond && !hold_i && !pause;""",
     )
     mutate(
         load,
@@ -134,6 +134,44 @@ def faulty_hw(folder: Path) -> Path:
         "data_o[i] = 32'(saturate(round_shift(code * scale, shift_i), 32));",
         """data_o[i] = 32'(saturate(round_shift(code * scale, shift_i), 32));
       if ($test$plusargs("uninitialized") != 0) data_o[i] = data_o[i] ^ never_written;""",
+    )
+    station, port = hw / "ep_rom_station.sv", hw / "ep_rom_port.sv"
+    mutate(
+        station,
+        "assign signature = misr(signature_q, slice_i);",
+        'assign signature = misr(signature_q, slice_i) ^ 32\'($test$plusargs("rom_misr") != 0);',
+    )
+    mutate(
+        station,
+        "chain_q.word <= signs_q ? signature : slice_i;",
+        'chain_q.word <= signs_q ? signature : slice_i ^ (32\'($test$plusargs("rom_bit") != 0) << 9);',
+    )
+    mutate(
+        station,
+        "last_slice_q <= 16'(slices - 32'd1);",
+        "last_slice_q <= 16'(slices - 32'd1 - 32'($test$plusargs(\"rom_short\") != 0 && slices > 1));",
+    )
+    mutate(port, "idle_i ? Wait : Refuse", 'idle_i || $test$plusargs("rom_never_busy") != 0 ? Wait : Refuse')
+    mutate(port, "if (idle_i) begin", 'if (idle_i || $test$plusargs("rom_never_busy") != 0) begin')
+    mutate(
+        port,
+        "rtr_valid_o <= !idle_i;",
+        'rtr_valid_o <= !idle_i && $test$plusargs("rom_never_busy") == 0;',
+    )
+    mutate(
+        port,
+        "rtr_valid_o <= chain_i.kind != CHAIN_NONE;",
+        'rtr_valid_o <= chain_i.kind != CHAIN_NONE && $test$plusargs("rom_mute") == 0;',
+    )
+    mutate(
+        port,
+        "rtr_status_o <= ROM_STATUS_BAD_UNIT;",
+        'rtr_status_o <= $test$plusargs("rom_code") != 0 ? ROM_STATUS_OK : ROM_STATUS_BAD_UNIT;',
+    )
+    mutate(
+        port,
+        "chain_o.kind <= CHAIN_NONE;",
+        'if ($test$plusargs("rom_twice") == 0) chain_o.kind <= CHAIN_NONE;',
     )
     return hw
 
@@ -253,6 +291,33 @@ def test_a_load_port_that_takes_what_it_must_not(
     assert outcome.status == "failed"
     assert comparison is not None
     assert "load_status" in {failure.name for failure in comparison.failures}
+
+
+@pytest.mark.parametrize(
+    ("fault", "test", "name"),
+    [
+        ("rom_bit", "RomReadback", "rom_word"),
+        ("rom_misr", "RomReadback", "rom_signature"),
+        ("rom_short", "RomReadback", "rom_word"),
+        ("rom_twice", "RomReadback", "rom_"),
+        ("rom_mute", "RomReadback", "timeout"),
+        ("rom_never_busy", "RomTestPort", "rom_status"),
+        ("rom_code", "RomTestPort", "rom_status"),
+    ],
+)
+def test_planted_fault_of_the_rom_test(faulty: Chip, fault: str, test: str, name: str) -> None:
+    outcome, comparison = run(
+        faulty, test, config={"timeout_cycles": 20_000}, plusargs=[f"+{fault}"], timeout_s=60
+    )
+    assert outcome.status in ("failed", "crashed")
+    said = [f"{failure.name} {failure.message}" for failure in outcome.failures]
+    said += [failure.name for failure in comparison.failures] if comparison else []
+    assert any(name in line for line in said), said
+
+
+def test_sleeping_faults_change_nothing_of_the_rom_test(faulty: Chip) -> None:
+    for test in ("RomReadback", "RomTestPort"):
+        assert_clean(*run(faulty, test), faulty)
 
 
 def test_nothing_sent(faulty: Chip) -> None:

@@ -19,7 +19,7 @@ from etchproof.sim.images import write_images_index
 from etchproof.sim.run import simulate
 
 HERE = Path(__file__).parent
-TAPS = ("y", "scores", "softmax", "stream", "rounded", "saturated", "length", "h", "d")
+TAPS = ("y", "scores", "softmax", "stream", "rounded", "saturated", "length", "h", "d", "signature")
 """The taps of the benches by their id."""
 
 CLOCK_PS = 2000

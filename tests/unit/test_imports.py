@@ -35,7 +35,7 @@ LAYERS = (
     ("etch and lint: what goes beside the rendered text", ("etchproof.images", "etchproof.lint")),
     ("build", ("etchproof.sim.build", "etchproof.sim.merge", "etchproof.sim.runner")),
     ("simulate: the child process and what comes out of it", ("etchproof.sim",)),
-    ("compare: arrays with arrays, wherever they come from", ("etchproof.compare",)),
+    ("compare: arrays with arrays, wherever they come from", ("etchproof.compare", "etchproof.readback")),
     ("the testbench's base classes, inside the simulator", ("etchproof.uvm",)),
     (
         "the record of a run, and its verdict",

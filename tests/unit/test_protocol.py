@@ -11,9 +11,16 @@ import pytest
 from models import lora
 from verif import reference
 from verif.reference import LoadStatus, Op, Status
+from verif.rom_test import RomOp, RomStatus
 
 
-@pytest.mark.parametrize(("codes", "prefix"), [(Op, "OP"), (Status, "STATUS"), (LoadStatus, "LOAD")])
+@pytest.mark.parametrize(
+    ("codes", "prefix"),
+    [
+        *((Op, "OP"), (Status, "STATUS"), (LoadStatus, "LOAD")),
+        *((RomOp, "ROM_OP"), (RomStatus, "ROM_STATUS")),
+    ],
+)
 def test_codes(repo_root: Path, codes: type[IntEnum], prefix: str) -> None:
     text = (repo_root / "hw" / "ep_pkg.sv").read_text(encoding="utf-8")
     found = {name: int(value) for name, value in re.findall(rf"\b{prefix}_(\w+)\s*=\s*\d'd(\d+)", text)}

@@ -106,9 +106,8 @@ def content_sha256(model: QuantizedModel) -> str:
 
 
 def tensor_sha256(model: QuantizedModel) -> dict[str, str]:
-    """Hash of each array of integers, by its name: ``model.layers.0.mlp.up_proj.codes``."""
-    _, arrays = _parts(model)
-    return {name: sealed_sha256("", {name: array}) for name, array in sorted(arrays.items())}
+    """Hash of each tensor's name, type, shape and integers, by its Hugging Face name: ``lm_head.codes``."""
+    return {name: sealed_sha256("", {name: array}) for name, array in _parts(model)[1].items()}
 
 
 def quantize_cached(

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from etchproof.coverage.injection import InjectedBit
 from etchproof.quality import TapQuality
+from etchproof.readback import UnitReadback
 from etchproof.result import ModelRecord, Reason, RecipeRecord, Sha256
 from etchproof.testplan import Stage
 
@@ -74,18 +75,38 @@ class CheckEvidence(Record):
     wall_s: float
 
 
-LINKS: Final = ("checkpoint", "quantized", "images", "files", "simulated")
-"""The chain from checkpoint to simulated ROM, in order."""
+LINKS: Final = ("checkpoint", "quantized", "images", "files", "simulated", "read back", "signatures")
+"""The chain from the checkpoint to the words of the chip, in order."""
 
 
 class ProvenanceLink(Record):
-    """A step from the checkpoint to the ROM that was simulated."""
+    """A step from the checkpoint to the words of the chip."""
 
     name: str = Field(description="of LINKS")
-    sha256: Sha256 | None = Field(description="of what the step holds, found again from its content")
+    sha256: Sha256 | None = Field(
+        description="of what the step holds, found again from its content; None of nothing"
+    )
     holds: bool = Field(description="whether it follows from the step before")
     message: str
-    parts: dict[str, Sha256] = Field({}, description="of its tensors or images, by name")
+
+
+class ImageEvidence(Record):
+    """One ROM file, and what the chip answered for it."""
+
+    layer: int = Field(description="-1 outside the decoder layers")
+    name: str
+    bits: Count = Field(description="of an element that exist in silicon")
+    size_bytes: Count
+    sha256: Sha256
+    units: tuple[UnitReadback, ...] = Field(description="the ROMs that hold it; each layer holds the tables")
+
+
+class ProvenanceEvidence(Record):
+    """From the checkpoint to the words of the chip."""
+
+    links: tuple[ProvenanceLink, ...]
+    tensors: dict[str, Sha256] = Field(description="of each quantized tensor: name, type, shape and integers")
+    images: tuple[ImageEvidence, ...]
 
 
 class RomPartEvidence(Record):
@@ -202,7 +223,7 @@ class SignoffEvidence(Record):
     items: tuple[ItemEvidence, ...]
     testpoints: tuple[TestpointEvidence, ...] = Field(description="of the stage and those before it")
     checks: tuple[CheckEvidence, ...]
-    provenance: tuple[ProvenanceLink, ...] = Field((), description="from the checkpoint on")
+    provenance: ProvenanceEvidence | None = None
     rom: RomEvidence | None
     injection: InjectionEvidence | None
     covergroups: tuple[CovergroupEvidence, ...]

@@ -133,14 +133,15 @@ def cycle_model(evidence: SignoffEvidence, required: float) -> GateResult:
 
 
 def provenance(evidence: SignoffEvidence, required: float) -> GateResult:
-    """Per cent of the links from the checkpoint to the simulated ROM that are there and hold."""
-    broken = {link.name: link.message for link in evidence.provenance if not link.holds}
-    missing = [name for name in LINKS if name not in {link.name for link in evidence.provenance}]
-    held = len(LINKS) - len(missing) - len(broken)
-    message = f"{held} of {len(LINKS)} links from checkpoint to simulated ROM"
+    """Per cent of the links from the checkpoint to the chip's words that are there and hold."""
+    links = evidence.provenance.links if evidence.provenance else ()
+    held = {link.name for link in links if link.holds} & set(LINKS)
+    broken = [f"{link.name}: {link.message}" for link in links if not link.holds]
+    missing = [name for name in LINKS if name not in {link.name for link in links}]
+    message = f"{len(held)} of {len(LINKS)} links from the checkpoint to the words of the chip"
     message += f"; missing {', '.join(missing)}" if missing else ""
-    message += "".join(f"; {name}: {why}" for name, why in list(broken.items())[:1])
-    return _least("provenance", _percent(held, len(LINKS)), required, message)
+    message += f"; {broken[0]}" if broken else ""
+    return _least("provenance", _percent(len(held), len(LINKS)), required, message)
 
 
 def rom_observability(evidence: SignoffEvidence, required: float) -> GateResult:
@@ -229,6 +230,8 @@ GATES: Final[Mapping[str, _Gate]] = {
     "lint": _check("lint"),
     "fabric_invariance": _check("fabric_invariance"),
     "rom_files": _check("rom_files"),
+    "rom_readback": _check("rom_readback"),
+    "rom_signature": _check("rom_signature"),
     "code_line": _code("line"),
     "code_branch": _code("branch"),
     "code_toggle": _code("toggle"),

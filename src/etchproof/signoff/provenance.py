@@ -1,4 +1,4 @@
-"""From the checkpoint to the ROM that was simulated: a chain of hashes, each found again from what it stands for."""
+"""From the checkpoint to the words of the chip: a chain of hashes, each found again from what it stands for."""
 
 from __future__ import annotations
 
@@ -11,25 +11,46 @@ from etchproof.errors import InputError
 from etchproof.images import ImageSet, read_images
 from etchproof.quantize import content_sha256, tensor_sha256
 from etchproof.regress.execute import ItemResult
-from etchproof.signoff.evidence import CheckEvidence, ProvenanceLink
+from etchproof.signoff.evidence import CheckEvidence, ImageEvidence, ProvenanceEvidence, ProvenanceLink
+from etchproof.signoff.readback import ReadBack
 from etchproof.testrun import Chip
 
 
 def chain(
-    chip: Chip, examined: Sequence[CheckEvidence], runs: Sequence[ItemResult]
-) -> tuple[ProvenanceLink, ...]:
-    """Every link of ``LINKS``, in its order.
+    chip: Chip, read: ReadBack, examined: Sequence[CheckEvidence], runs: Sequence[ItemResult]
+) -> ProvenanceEvidence:
+    """Every link of ``LINKS``, in its order; the hash of each tensor and image; the chip's ROMs under their image.
 
     Args:
-        examined: of it, ``signoff.rom_files`` says whether the files are the quantized checkpoint.
+        read: from the chip.
+        examined: of it, ``signoff.rom_files`` says whether the files are the quantized checkpoint, ``rom_readback`` and
+            ``rom_signature`` whether the chip answers what is in them.
         runs: of the regression.
     """
-    return (
-        _checkpoint(chip),
-        _quantized(chip),
-        _images(chip),
-        _files(chip, examined),
-        _simulated(chip, runs),
+    found = {check.name: check for check in examined}
+    units = read.record.units if read.record else ()
+    return ProvenanceEvidence(
+        links=(
+            _checkpoint(chip),
+            _quantized(chip),
+            _images(chip),
+            _files(chip, found.get("signoff.rom_files")),
+            _simulated(chip, runs),
+            _answered("read back", read, found.get("signoff.rom_readback")),
+            _answered("signatures", read, found.get("signoff.rom_signature")),
+        ),
+        tensors=tensor_sha256(chip.model),
+        images=tuple(
+            ImageEvidence(
+                layer=image.layer,
+                name=image.name,
+                bits=image.bits,
+                size_bytes=image.size_bytes,
+                sha256=image.sha256,
+                units=tuple(unit for unit in units if (unit.layer, unit.image) == (image.layer, image.name)),
+            )
+            for image in chip.images.images
+        ),
     )
 
 
@@ -49,13 +70,10 @@ def _checkpoint(chip: Chip) -> ProvenanceLink:
 
 def _quantized(chip: Chip) -> ProvenanceLink:
     design, model = chip.design, chip.model
-    tensors = tensor_sha256(model)
     holds = (model.checkpoint_sha256, model.recipe.sha256) == (design.checkpoint.sha256, design.recipe.sha256)
-    message = f"{len(tensors)} tensors under {design.recipe.name}"
+    message = f"every integer under {design.recipe.name}"
     message += "" if holds else ", which are of another checkpoint or recipe"
-    return ProvenanceLink(
-        name="quantized", sha256=content_sha256(model), holds=holds, message=message, parts=tensors
-    )
+    return ProvenanceLink(name="quantized", sha256=content_sha256(model), holds=holds, message=message)
 
 
 def _images(chip: Chip) -> ProvenanceLink:
@@ -65,14 +83,12 @@ def _images(chip: Chip) -> ProvenanceLink:
         message = f"{len(images.images)} images, " + ("as" if holds else "not as") + " in the manifest"
     except InputError as error:
         holds, message = False, str(error)
-    parts = {f"{image.layer} {image.name}": image.sha256 for image in images.images}
-    return ProvenanceLink(name="images", sha256=images.sha256, holds=holds, message=message, parts=parts)
+    return ProvenanceLink(name="images", sha256=images.sha256, holds=holds, message=message)
 
 
-def _files(chip: Chip, examined: Sequence[CheckEvidence]) -> ProvenanceLink:
+def _files(chip: Chip, compared: CheckEvidence | None) -> ProvenanceLink:
     """The files' own bytes, hashed again as the images are."""
     images = chip.images
-    compared = next((check for check in examined if check.name == "signoff.rom_files"), None)
     try:
         found = tuple(
             replace(image, sha256=hashlib.sha256(images.path(image).read_bytes()).hexdigest())
@@ -95,4 +111,14 @@ def _simulated(chip: Chip, runs: Sequence[ItemResult]) -> ProvenanceLink:
     message += f"; of another checkpoint: {foreign[0]}" if foreign else ""
     return ProvenanceLink(
         name="simulated", sha256=chip.images.sha256, holds=same > 0 and not foreign, message=message
+    )
+
+
+def _answered(name: str, read: ReadBack, check: CheckEvidence | None) -> ProvenanceLink:
+    """What the chip's ROM test port answered, of the ROM files that the run names."""
+    return ProvenanceLink(
+        name=name,
+        sha256=read.record.rom_sha256 if read.record else None,
+        holds=check is not None and check.passed,
+        message=check.message if check else "not read back",
     )

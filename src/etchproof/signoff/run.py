@@ -27,7 +27,7 @@ from etchproof.regress.plan import RegressionPlan
 from etchproof.regress.run import OnItem, RegressionOutcome, check_folder, run_regression
 from etchproof.regress.spec import ItemSpec, expand, item_seed, load_list
 from etchproof.result import ModelRecord, RecipeRecord
-from etchproof.signoff import checks, covered
+from etchproof.signoff import checks, covered, readback
 from etchproof.signoff.evidence import (
     AdapterEvidence,
     CheckEvidence,
@@ -182,7 +182,8 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
             injection = InjectionEvidence(seed=_DRAW_SEED, bits=found)
             say(f"{injection.caught} of {len(found)} caught, {injection.located} where the proof says")
     with clock.stage("examine") as say:
-        examined, padding, quality = _examined(plan, request.stage, chip, rom, injection)
+        read = readback.read_back(chip, project.signoff.readback, out / "readback")
+        examined, padding, quality = _examined(plan, request.stage, chip, rom, injection, read)
         say(f"{sum(check.passed for check in examined)} of {len(examined)} checks hold")
     evidence = SignoffEvidence(
         stage=request.stage,
@@ -212,7 +213,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         items=tuple(_item(spec, outcome.results[spec.name]) for spec in regression.items),
         testpoints=_testpoints(plan, request.stage, outcome, examined),
         checks=examined,
-        provenance=chain(chip, examined, [result for result in outcome.results.values() if result]),
+        provenance=chain(chip, read, examined, [result for result in outcome.results.values() if result]),
         rom=rom.model_copy(update={"padding_bits": padding}),
         injection=injection,
         covergroups=covered.covergroups(functional),
@@ -344,7 +345,12 @@ def _rom_evidence(units: Sequence[tuple[Rom, Sequence[Proven]]], corpus: Corpus 
 
 
 def _examined(
-    plan: _Plan, stage: Stage, chip: Chip, rom: RomEvidence, injection: InjectionEvidence | None
+    plan: _Plan,
+    stage: Stage,
+    chip: Chip,
+    rom: RomEvidence,
+    injection: InjectionEvidence | None,
+    read: readback.ReadBack,
 ) -> tuple[tuple[CheckEvidence, ...], int, QualityEvidence | None]:
     """The checks that this stage's gates or testpoints ask for."""
     design, padding = chip.design, 0
@@ -388,6 +394,8 @@ def _examined(
         "signoff.lint": lambda: checks.check_lint(design, chip.fabric),
         "signoff.fabric_invariance": lambda: checks.check_fabric_invariance(design, chip.fabric, chip.images),
         "signoff.rom_files": rom_files,
+        "signoff.rom_readback": lambda: readback.check_rom_readback(chip.images, read),
+        "signoff.rom_signature": lambda: readback.check_rom_signature(chip.images, read),
         "signoff.rom_observability": observed,
         "signoff.injected_faults": injected,
         "signoff.quality": measured,

@@ -1,9 +1,9 @@
 // The C++ side of a simulation: taps out of the chip into a block of memory, ROM images into the chip, words for its load
-// port, a back door into its SRAMs.
+// port, words out of its ROM test port, a back door into its SRAMs.
 //
-// RTL calls ep_tap_write_*, ep_rom_load_*, ep_load_word and ep_sram_open (DPI-C); Python calls the ep_sink_*, ep_load_*
-// and ep_sram_* functions through ctypes (src/etchproof/sim/sink.py, load_port.py), which is why the simulator is linked
-// with -rdynamic. One thread, no locks.
+// RTL calls ep_tap_write_*, ep_rom_load_*, ep_load_word, ep_rom_test_* and ep_sram_open (DPI-C); Python calls the
+// ep_sink_*, ep_load_*, ep_rom_read_* and ep_sram_* functions through ctypes (src/etchproof/sim/sink.py, load_port.py,
+// rom_port.py), which is why the simulator is linked with -rdynamic. One thread, no locks.
 //
 // Every open array is read where Verilator keeps it: row-major, each element in the smallest of 1, 2, 4 or 8 bytes
 // that holds it, bits above its width zero. svGetArrayPtr gives null for arrays of `logic`, hence the Verilator header.
@@ -14,6 +14,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
@@ -62,6 +63,16 @@ struct Sram {
     uint64_t lanes;
 };
 
+// A range of words asked of the ROM test port, and what came.
+constexpr unsigned kRomTestFields = 5;  // operation, unit, first word, words, seed of stalls
+struct RomTest {
+    uint32_t fields[kRomTestFields] = {};
+    std::vector<uint32_t> slices;
+    uint32_t status = 0;
+    uint32_t cycles = 0;
+    bool ended = false;
+};
+
 struct Sink {
     uint8_t* base = nullptr;
     uint64_t capacity = 0;
@@ -75,6 +86,7 @@ struct Sink {
     std::string unloaded;  // what ep_sink_unloaded returns
     std::vector<uint32_t> load_words;  // what the host sends next to the load port
     std::map<std::pair<int, std::string>, Sram> srams;
+    RomTest rom_test;
 };
 
 Sink sink;
@@ -290,6 +302,20 @@ extern "C" unsigned ep_load_word(unsigned index) {
     return 0;
 }
 
+// The host's request to the ROM test port, field by field.
+extern "C" unsigned ep_rom_test_field(unsigned field) { return sink.rom_test.fields[field % kRomTestFields]; }
+
+// An answer of the ROM test port; a refusal has no data.
+extern "C" void ep_rom_test_answer(unsigned data, unsigned status) {
+    sink.rom_test.status = status;
+    if (!status) sink.rom_test.slices.push_back(data);
+}
+
+extern "C" void ep_rom_test_end(unsigned cycles) {
+    sink.rom_test.cycles = cycles;
+    sink.rom_test.ended = true;
+}
+
 // Shows an SRAM of 16-bit elements to Python; it stays where it is as long as the simulation lives.
 extern "C" void ep_sram_open(int layer, const char* name, const svOpenArrayHandle data) {
     const VerilatedDpiOpenVar* const array = static_cast<const VerilatedDpiOpenVar*>(data);
@@ -364,6 +390,23 @@ extern "C" void ep_load_set(const uint32_t* words, uint64_t count) { sink.load_w
 extern "C" const uint32_t* ep_load_get(uint64_t* count) {
     *count = sink.load_words.size();
     return sink.load_words.data();
+}
+
+// The next request to the ROM test port.
+extern "C" void ep_rom_read_ask(const uint32_t* fields) {
+    std::copy(fields, fields + kRomTestFields, sink.rom_test.fields);
+    sink.rom_test.slices.clear();
+    sink.rom_test.ended = false;
+}
+
+// The slices that were answered since; null while the request is not ended.
+extern "C" const uint32_t* ep_rom_read_answer(uint64_t* count, uint32_t* status, uint32_t* cycles) {
+    const RomTest& test = sink.rom_test;
+    *count = test.slices.size();
+    *status = test.status;
+    *cycles = test.cycles;
+    static const uint32_t nothing = 0;
+    return !test.ended ? nullptr : test.slices.empty() ? &nothing : test.slices.data();
 }
 
 // Where an SRAM lies, int16 [words][lanes]; null when there is none of that name.

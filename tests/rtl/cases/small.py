@@ -9,6 +9,7 @@ from etchproof.images import Image
 from models import ops
 from models.golden import greedy_token
 from tests.rtl.harness import Case, Stimulus, ctl, extremes, lanes
+from verif.rom_test import signature
 
 RESIDUALS = ((4, 16, 16), (1, 4, 8), (3, 8, 16), (5, 4, 8))  # blocks, lanes, activation bits
 RESIDUAL_VECTORS = 64
@@ -157,6 +158,9 @@ def _pkg(number: int, draw: np.random.Generator) -> Stimulus:
         "rounded": each(lambda value, count: (value + (1 << count >> 1)) >> count),
         "saturated": each(lambda value, count: max(-(1 << count), min((1 << count) - 1, value))),
         "length": each(lambda value, count: (value & (2**63 - 1)).bit_length()),
+        "signature": [
+            np.array([signature(words.astype("<i8").view("<u4"))], np.uint32).view(np.int32) for words in x
+        ],
     }
     return Stimulus(
         [Image(number, "x", 64, x.astype(np.int64)), Image(number, "n", 8, n.astype(np.uint8))], expected

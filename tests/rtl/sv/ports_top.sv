@@ -103,7 +103,7 @@ module ports_top
       .ldr_slot_i(ldr_slot)
   );
 
-  logic start, result_valid, result_ready;
+  logic start, result_valid, result_ready, unused_idle;
   logic [31:0] token, unused_pos, result_token;
   logic [3:0] slot;
   logic [15:0] held, slot_valid;
@@ -131,6 +131,8 @@ module ports_top
       .token_o(token),
       .pos_o(unused_pos),
       .slot_o(slot),
+      .hold_i(1'b0),
+      .idle_o(unused_idle),
       .result_valid_i(result_valid),
       .result_ready_o(result_ready),
       .result_token_i(result_token)
@@ -174,6 +176,7 @@ module ports_top
       .clk_i(lora_clk),
       .rst_ni(rst_n),
       .active_o(lora_active),
+      .hold_i(1'b0),
       .ld_valid_i(ld_valid),
       .ld_ready_o(ld_ready),
       .ld_data_i(ld_data),

@@ -52,6 +52,8 @@ module ut_embedding #(
     end
   end
 
+  logic [31:0] unused_slice;
+
   ut_driver #(.Vectors(Vectors)) u_driver (
       .clk_i,
       .rst_ni,
@@ -83,7 +85,10 @@ module ut_embedding #(
       .valid_o(valid),
       .ready_i(ready),
       .data_o (data),
-      .row_o  (row)
+      .row_o  (row),
+      .rom_clk_i  (1'b0),
+      .rom_read_i ('0),
+      .rom_slice_o(unused_slice)
   );
 
   ep_tap #(.Id(0), .Rows(Blocks), .Cols(Lanes), .Width(32)) u_tap_row (

@@ -55,6 +55,8 @@ module ut_linear #(
     end
   end
 
+  logic [31:0] unused_slice;
+
   ut_driver #(.Vectors(Vectors)) u_driver (
       .clk_i,
       .rst_ni,
@@ -94,7 +96,10 @@ module ut_linear #(
       .lora_shift_i(5'd0),
       .lora_i('{default: '{default: 64'sd0}}),
       .x_i(x_q),
-      .y_o(y)
+      .y_o(y),
+      .rom_clk_i  (1'b0),
+      .rom_read_i ('0),
+      .rom_slice_o(unused_slice)
   );
 
   ep_tap #(.Id(0), .Rows(OutBlocks), .Cols(TileRows), .Width(OutW)) u_tap (

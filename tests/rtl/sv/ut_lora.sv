@@ -125,6 +125,8 @@ module ut_lora
 
   assign busy = lora_busy || linear_busy;
 
+  logic [31:0] unused_slice;
+
   ut_driver #(
       .Vectors(Vectors),
       .Prep(2)  // the slot stands one cycle before the start
@@ -199,7 +201,10 @@ module ut_lora
       .lora_shift_i(b_shift),
       .lora_i(d),
       .x_i(x_q),
-      .y_o(y)
+      .y_o(y),
+      .rom_clk_i  (1'b0),
+      .rom_read_i ('0),
+      .rom_slice_o(unused_slice)
   );
 
   ep_tap #(.Id(0), .Rows(OutBlocks), .Cols(TileRows), .Width(OutW)) u_tap (

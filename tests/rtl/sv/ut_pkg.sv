@@ -1,4 +1,4 @@
-// The functions of ep_pkg under ut_driver: round_shift(x, n), saturate(x, n + 1), bit_length(x).
+// The functions of ep_pkg under ut_driver: round_shift(x, n), saturate(x, n + 1), bit_length(x), misr over all x.
 
 module ut_pkg
   import ep_pkg::*;
@@ -38,9 +38,20 @@ module ut_pkg
   logic signed [63:0] rounded_q[1][Cols];
   logic signed [63:0] saturated_q[1][Cols];
   logic signed [63:0] length_q[1][Cols];
+  logic signed [31:0] signature_q[1][1];
+
+  // Both halves of each x, the low one first.
+  function automatic logic [31:0] signature();
+    signature = '1;
+    for (int unsigned i = 0; i < Cols; i++) begin
+      signature = misr(signature, x_rom[index][i][31:0]);
+      signature = misr(signature, x_rom[index][i][63:32]);
+    end
+  endfunction
 
   always_ff @(posedge clk_i) begin
     if (take) begin
+      signature_q[0][0] <= signed'(signature());
       for (int unsigned i = 0; i < Cols; i++) begin
         rounded_q[0][i]   <= round_shift(x_rom[index][i], 6'(n_rom[index][i]));
         saturated_q[0][i] <= saturate(x_rom[index][i], 32'(n_rom[index][i]) + 32'd1);
@@ -78,6 +89,15 @@ module ut_pkg
       .pos_i  (index),
       .count_i(32'(Cols)),
       .data_i (saturated_q)
+  );
+
+  ep_tap #(.Id(9), .Rows(1), .Cols(1), .Width(32)) u_tap_signature (
+      .clk_i,
+      .valid_i(tap),
+      .layer_i(32'(Case)),
+      .pos_i  (index),
+      .count_i(32'd1),
+      .data_i (signature_q)
   );
 
   ep_tap #(.Id(6), .Rows(1), .Cols(Cols), .Width(64)) u_tap_length (

@@ -49,6 +49,8 @@ module ut_rmsnorm #(
     end
   end
 
+  logic [31:0] unused_slice;
+
   ut_driver #(.Vectors(Vectors)) u_driver (
       .clk_i,
       .rst_ni,
@@ -78,7 +80,10 @@ module ut_rmsnorm #(
       .busy_o(busy),
       .shift_i(ctl_q[0][5:0]),
       .r_i(r_q),
-      .y_o(y)
+      .y_o(y),
+      .rom_clk_i  (1'b0),
+      .rom_read_i ('0),
+      .rom_slice_o(unused_slice)
   );
 
   ep_tap #(.Id(0), .Rows(OutBlocks), .Cols(Lanes), .Width(ActW)) u_tap (

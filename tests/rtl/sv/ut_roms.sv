@@ -42,6 +42,8 @@ module ut_roms #(
     for (int unsigned i = 0; i < Words; i++) words[0][i] = signed'(word[i]);
   end
 
+  logic [31:0] unused_slice, unused_word_slice;
+
   ut_driver #(.Vectors(Vectors)) u_driver (
       .clk_i,
       .rst_ni,
@@ -59,13 +61,19 @@ module ut_roms #(
       .load_i,
       .pos_i(pos_q),
       .cos_o(cosine),
-      .sin_o(sine)
+      .sin_o(sine),
+      .rom_clk_i  (1'b0),
+      .rom_read_i ('0),
+      .rom_slice_o(unused_slice)
   );
 
   ep_param_rom #(.Words(Words)) u_params (
       .load_i,
       .layer_i(32'(Case)),
-      .word_o (word)
+      .word_o (word),
+      .rom_clk_i  (1'b0),
+      .rom_read_i ('0),
+      .rom_slice_o(unused_word_slice)
   );
 
   ep_tap #(.Id(0), .Rows(2), .Cols(Pairs), .Width(16)) u_tap_turn (

@@ -21,6 +21,7 @@ from etchproof.signoff.evidence import (
     CovergroupEvidence,
     InjectionEvidence,
     ItemEvidence,
+    ProvenanceEvidence,
     ProvenanceLink,
     QualityEvidence,
     RomEvidence,
@@ -103,13 +104,15 @@ def point(**changes: Any) -> TestpointEvidence:
     return TestpointEvidence.model_validate(fields | changes)
 
 
-def links(**changes: Any) -> tuple[ProvenanceLink, ...]:
-    return tuple(
+def links(*left_out: str, **changes: Any) -> ProvenanceEvidence:
+    found = tuple(
         ProvenanceLink(name=name, sha256="b" * 64, holds=True, message=f"{name} as before").model_copy(
             update=changes.get(name, {})
         )
         for name in LINKS
+        if name not in left_out
     )
+    return ProvenanceEvidence(links=found, tensors={}, images=())
 
 
 def good(**changes: Any) -> SignoffEvidence:
@@ -206,8 +209,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {"items": (item("a", answers=0, in_cycles=0), item("b", answers=0, in_cycles=0))},
     ),
     "a broken link": ("provenance", {"provenance": links(files={"holds": False})}),
-    "a missing link": ("provenance", {"provenance": links()[:-1]}),
-    "no link": ("provenance", {"provenance": ()}),
+    "a missing link": ("provenance", {"provenance": links("signatures")}),
+    "no link": ("provenance", {"provenance": links(*LINKS)}),
+    "no chain": ("provenance", {"provenance": None}),
     "an open bit": ("rom_observability", {"rom": rom(part(proven=89, open=("rom:m[0,0]^1",), open_count=1))}),
     "observability not measured": ("rom_observability rom_words", {"rom": None}),
     "no bits": ("rom_observability rom_words", {"rom": rom()}),
@@ -255,11 +259,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     **{
         f"{name} failed": (name, {"checks": check(name, False)})
-        for name in ("lint", "fabric_invariance", "rom_files")
+        for name in ("lint", "fabric_invariance", "rom_files", "rom_readback", "rom_signature")
     },
     **{
         f"{name} left out": (name, {"checks": check(name, None)})
-        for name in ("lint", "fabric_invariance", "rom_files")
+        for name in ("lint", "fabric_invariance", "rom_files", "rom_readback", "rom_signature")
     },
     **{
         f"a {kind} not covered": (f"code_{kind}", {"code": code(kind, hit=9)})
