@@ -92,14 +92,18 @@ class LinearPlan:
         return 32 if self.max_part < 1 << 31 else 64
 
     @property
-    def max_acc(self) -> int:
-        """Largest magnitude of the accumulator, rounding constant included."""
+    def max_sum(self) -> int:
+        """Largest magnitude of a row's sum and its bias, whatever the weights and the input."""
         padded = self.chunks * self.tile_inputs
         groups = -(-padded // self.group_size)
-        total = groups * ((1 << SCALE_BITS) - 1) * self.max_part
         bias = 1 << BIAS_TERM_BITS if self.has_bias else 0
+        return groups * ((1 << SCALE_BITS) - 1) * self.max_part + bias
+
+    @property
+    def max_acc(self) -> int:
+        """Largest magnitude of the accumulator, an adapter's product and the rounding constant included."""
         lora = 1 << LORA_TERM_BITS if self.lora_slots else 0
-        return total + bias + lora + (1 << ROUNDING_BITS)
+        return self.max_sum + lora + (1 << ROUNDING_BITS)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from etchproof.coverage.observability import weights
 from etchproof.coverage.rom import RomGains, RomMatrix, RomRows
 from etchproof.fixed_point import bit_length
 from etchproof.quantized import QuantizedModel
-from etchproof.taps import TapKey, TokenArrays
+from etchproof.taps import TapKey, TokenArrays, module_name
 from models import ops, tables
 from models.chip import ChipPlan
 from models.params import layer_params
@@ -94,6 +94,7 @@ class Sampler:
         self._groups = {group.name: group.bins for group in groups(plan)}
         self._roms = rom(model, plan)
         self._weights = {unit.site: weights(unit) for unit in self._roms if isinstance(unit, RomMatrix)}
+        self._largest = dict.fromkeys(self._weights, 0)
         self._params = [layer_params(model, index) for index in range(plan.n_layers)]
         cos, sin = tables.rope_tables(model.config, plan.context)
         self._cos, self._sin = cos.astype(np.int64), sin.astype(np.int64)
@@ -115,6 +116,16 @@ class Sampler:
         chip = {name: bins for name, bins in self._groups.items() if name not in adapters}
         return {name: counted(bins, +found[name]) for name, bins in chip.items()} | adapters
 
+    def accumulators(self) -> Mapping[str, tuple[int, int]]:
+        """As ``etchproof.coverage.functional.Sampler``; an adapter's product is not part of the sum."""
+        plan = self._plan
+        bounds = {"lm_head": plan.lm_head.max_sum} | {
+            module_name(layer, name): linear.max_sum
+            for layer in range(plan.n_layers)
+            for name, linear in plan.linears(layer).items()
+        }
+        return {site: (largest, bounds[site]) for site, largest in self._largest.items()}
+
     # Roundings and tables.
 
     def _roundings(
@@ -129,6 +140,7 @@ class Sampler:
                     acc = (x @ self._weights[unit.site].T.astype(np.float64)).astype(np.int64)
                     if unit.bias is not None:
                         acc = acc + (unit.bias.astype(np.int64) << unit.bias_shift)
+                    self._largest[unit.site] = max(self._largest[unit.site], int(np.abs(acc).max()))
                     round_cases(rounding, kind, acc, unit.shift, unit.out_bits)
                 case RomGains():
                     u = unit.normalize(taps[unit.source])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,18 @@ class RunSample:
     sequences: Sequence[SequenceCount] = ()
     loads: Sequence[LoadRecord] = ()
     resets: Sequence[ResetRecord] = ()
+
+
+class Sampler(Protocol):
+    """What a project's ``[coverage] sampler`` makes."""
+
+    def __call__(self, run: RunSample) -> Counts:
+        """What a run hit."""
+        ...
+
+    def accumulators(self) -> Mapping[str, tuple[int, int]]:
+        """By each linear's site, the largest magnitude of its sums in all runs so far, and what its formats allow."""
+        ...
 
 
 class _Group(BaseModel):

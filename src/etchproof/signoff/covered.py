@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +11,7 @@ import numpy as np
 from etchproof import flow, slots
 from etchproof.compare import COMPARISON_FILE, Comparison
 from etchproof.coverage.exclusions import apply_exclusions, load_exclusions, source_lines
-from etchproof.coverage.functional import Counts, Covergroup, FunctionalCoverage, RunSample
+from etchproof.coverage.functional import Covergroup, FunctionalCoverage, RunSample, Sampler
 from etchproof.coverage.verilator import KINDS, holes, lcov, merge_all, read
 from etchproof.flow import Design
 from etchproof.project import Project, load_object
@@ -19,7 +19,7 @@ from etchproof.quantized import QuantizedModel
 from etchproof.regress.execute import CODE_COVERAGE_FILE, ITEMS_FOLDER, ItemResult
 from etchproof.regress.run import RegressionOutcome
 from etchproof.regress.spec import ItemSpec
-from etchproof.signoff.evidence import CodeEvidence, CovergroupEvidence
+from etchproof.signoff.evidence import AccumulatorEvidence, CodeEvidence, CovergroupEvidence
 from etchproof.taps import TapKey, TokenArrays
 from etchproof.testrun import Chip
 
@@ -58,12 +58,12 @@ class _Weights:
         assert coverage is not None
         self.model = model if corners is None else flow.corner_weights(design, model, corners)
         sampler = load_object(design.project, coverage.sampler, key="coverage.sampler")
-        self.sample: Callable[[RunSample], Counts] = sampler(self.model, design.plan)
+        self.sample: Sampler = sampler(self.model, design.plan)
 
 
 def functional(
     design: Design, model: QuantizedModel, groups: Sequence[Covergroup], ran: Sequence[Run], runs: Path
-) -> FunctionalCoverage:
+) -> tuple[FunctionalCoverage, tuple[AccumulatorEvidence, ...]]:
     """What the runs hit: each sequence goes through the golden model once more, with its adapter."""
     found = FunctionalCoverage(groups)
     weights: dict[int | None, _Weights] = {}
@@ -76,7 +76,18 @@ def functional(
             masks = {group.name for group in groups if group.of_mask}
             counts = {name: hits * 0 if name in masks else hits for name, hits in counts.items()}
         found.sample(result.name, counts)
-    return found
+    return found, _accumulators([one.sample.accumulators() for one in weights.values()])
+
+
+def _accumulators(seen: Sequence[Mapping[str, tuple[int, int]]]) -> tuple[AccumulatorEvidence, ...]:
+    """The largest of each linear over all weights, whose formats are the same."""
+    largest: dict[str, tuple[int, int]] = {}
+    for sites in seen:
+        for site, pair in sites.items():
+            largest[site] = max(largest.get(site, pair), pair)
+    return tuple(
+        AccumulatorEvidence(site=site, largest=value, bound=bound) for site, (value, bound) in largest.items()
+    )
 
 
 def _sample(

@@ -183,6 +183,14 @@ class CovergroupEvidence(Record):
     holes: tuple[str, ...]
 
 
+class AccumulatorEvidence(Record):
+    """The sums of one linear, in all runs on the fabric, those with weights for the corners included."""
+
+    site: str
+    largest: Count = Field(description="magnitude that was seen")
+    bound: Count = Field(description="that the formats of codes, scales, bias and input allow")
+
+
 class CodeEvidence(Record):
     """Code coverage of one kind, by module merged."""
 
@@ -227,5 +235,6 @@ class SignoffEvidence(Record):
     rom: RomEvidence | None
     injection: InjectionEvidence | None
     covergroups: tuple[CovergroupEvidence, ...]
+    accumulators: tuple[AccumulatorEvidence, ...] = ()
     code: tuple[CodeEvidence, ...]
     quality: QualityEvidence | None

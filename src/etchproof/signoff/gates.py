@@ -163,6 +163,15 @@ def rom_words(evidence: SignoffEvidence, required: float) -> GateResult:
     return _least("rom_words", _percent(read, words), required, message)
 
 
+def accumulators(evidence: SignoffEvidence, required: float) -> GateResult:
+    """Per cent of the linears whose sums were seen, and stayed within what their formats allow."""
+    found = evidence.accumulators
+    bad = [one.site for one in found if not 0 < one.largest <= one.bound]
+    message = f"sums of {len(found)} linears seen, {len(found) - len(bad)} within what their formats allow"
+    message += f"; not {bad[0]}" if bad else ""
+    return _least("accumulators", _percent(len(found) - len(bad), len(found)), required, message)
+
+
 def injected_faults_drawn(evidence: SignoffEvidence, required: float) -> GateResult:
     """Proven bits that were inverted in simulation."""
     drawn = len(evidence.injection.bits) if evidence.injection else 0
@@ -225,6 +234,7 @@ GATES: Final[Mapping[str, _Gate]] = {
     "provenance": provenance,
     "rom_observability": rom_observability,
     "rom_words": rom_words,
+    "accumulators": accumulators,
     "injected_faults_drawn": injected_faults_drawn,
     "injected_faults_caught": injected_faults_caught,
     "lint": _check("lint"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from etchproof.quality import TapQuality
-from etchproof.signoff.evidence import RomEvidence
+from etchproof.signoff.evidence import AccumulatorEvidence, RomEvidence
 from etchproof.taps import LINEARS, TAP_NAMES
 
 _LAYER: Final = re.compile(r"model\.layers\.(\d+)\.(?:\w+\.)?(\w+)")
@@ -77,6 +78,11 @@ OBSERVED: Final = Scale(
     ("bad", "s1", "s2", "s4", "s6"),
     ("below 90", "90", "99", "99.9", "100: every bit"),
 )
+SPARE: Final = Scale(
+    (0, 2, 4, 6, 8, 12),
+    ("bad", "s6", "s5", "s3", "s2", "s1", "s0"),
+    ("beyond it", "0", "2", "4", "6", "8", "12 and more"),
+)
 NOISE: Final = Scale(
     (12, 24, 36, 48, 60, 72),
     ("s0", "s1", "s2", "s3", "s4", "s5", "s6"),
@@ -112,6 +118,18 @@ def observability_map(rom: RomEvidence) -> HeatMap:
 
     values = {key: 100 * proven / visible if visible else None for key, (proven, visible) in sums.items()}
     return _map("ROM bit observability", "% of bits proven", TENSORS, values, OBSERVED, _exact, say)
+
+
+def accumulator_map(accumulators: Sequence[AccumulatorEvidence]) -> HeatMap:
+    """Bits between the largest sum seen of each linear and what its formats allow."""
+    found: dict[tuple[int, str], float | None] = {}
+    sums: dict[tuple[int, str], str] = {}
+    for one in accumulators:
+        match = _LAYER.fullmatch(one.site)
+        key = (int(match[1]), match[2]) if match else (-1, one.site)
+        found[key] = math.log2(one.bound / one.largest) if one.largest else None
+        sums[key] = f"{one.largest:,} of {one.bound:,}"
+    return _map("Accumulators", "bits below the bound", LINEARS, found, SPARE, _tenths, sums.__getitem__)
 
 
 def noise_map(taps: Sequence[TapQuality]) -> HeatMap:

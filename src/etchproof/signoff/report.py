@@ -62,6 +62,7 @@ def html(result: SignoffResult) -> str:
         stages=by_stage(evidence.testpoints),
         observability=maps.observability_map(evidence.rom) if evidence.rom else None,
         proof=plots.proof_plot(evidence.rom) if evidence.rom else None,
+        accumulators=maps.accumulator_map(evidence.accumulators) if evidence.accumulators else None,
         quality_maps=[maps.noise_map(taps), maps.bias_map(taps), maps.range_map(taps)] if taps else [],
         quality_plots=[plot for plot in drawn if plot],
         size=(plots.WIDTH, plots.HEIGHT),

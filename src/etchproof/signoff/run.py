@@ -164,7 +164,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         rom = _rom_evidence(units, corpus)
         say(f"{rom.proven:,} of {rom.total:,} bits proven, {rom.redundant:,} redundant, {rom.open:,} open")
     with clock.stage("cover") as say:
-        functional = covered.functional(design, model, plan.groups, ran, runs)
+        functional, accumulators = covered.functional(design, model, plan.groups, ran, runs)
         (out / FUNCTIONAL_FILE).write_text(functional.to_json(), encoding="utf-8")
         code = covered.code(project, outcome, runs, chip, out)
         say(", ".join(f"{name} {hit}/{total}" for name, (hit, total) in functional.summary().items()))
@@ -217,6 +217,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         rom=rom.model_copy(update={"padding_bits": padding}),
         injection=injection,
         covergroups=covered.covergroups(functional),
+        accumulators=accumulators,
         code=code,
         quality=quality,
     )

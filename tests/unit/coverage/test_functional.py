@@ -196,6 +196,28 @@ def test_roundings(toy: tuple[QuantizedModel, Sampler, dict[str, tuple[str, ...]
     assert {f"rope[{position}]" for position in range(20)} <= found["tables"]
 
 
+def test_accumulators(toy: tuple[QuantizedModel, Sampler, dict[str, tuple[str, ...]]]) -> None:
+    """Against the sum of one row, by hand; a larger one stays the largest."""
+    model = toy[0]
+    plan = chip.plan(model.config, model.recipe)
+    sampler = Sampler(model, plan)
+    assert {largest for largest, _ in sampler.accumulators().values()} == {0}
+    taps = Golden(model).session().predict([5], True)
+    sampler(RunSample("test", [record(0, 0, 5)], [taps]))
+    matrix = model.lm_head
+    weights = (
+        matrix.codes.astype(np.int64)
+        * np.repeat(matrix.scales.astype(np.int64), matrix.group_size, axis=1)[:, : matrix.cols]
+    )
+    seen, bound = sampler.accumulators()["lm_head"]
+    assert (
+        seen == int(np.abs(weights @ np.asarray(taps[-1, "final_norm"])[0].astype(np.int64)).max()) <= bound
+    )
+    more = [Golden(model).session().predict(list(range(9)), True)]
+    sampler(RunSample("test", [record(0, position, position) for position in range(9)], more))
+    assert sampler.accumulators()["lm_head"][0] >= seen
+
+
 def test_every_sample_has_a_bin(tiny_model: QuantizedModel) -> None:
     plan = chip.plan(tiny_model.config, tiny_model.recipe)
     sampler, golden = Sampler(tiny_model, plan), Golden(tiny_model)

@@ -16,6 +16,7 @@ from etchproof.project import load_project
 from etchproof.result import ModelRecord, Reason, RecipeRecord
 from etchproof.signoff.evidence import (
     LINKS,
+    AccumulatorEvidence,
     CheckEvidence,
     CodeEvidence,
     CovergroupEvidence,
@@ -137,6 +138,7 @@ def good(**changes: Any) -> SignoffEvidence:
             CovergroupEvidence(name="kv_cache", bins=4, hit=4, holes=()),
             CovergroupEvidence(name="control", bins=4, hit=2, holes=("x", "y")),
         ),
+        "accumulators": (AccumulatorEvidence(site="model.layers.0.mlp.up_proj", largest=9, bound=10),),
         "code": tuple(
             CodeEvidence(kind=kind, points=10, hit=10, excluded=1, holes=())
             for kind in ("line", "branch", "toggle")
@@ -169,6 +171,10 @@ def code(kind: str, **changes: Any) -> tuple[CodeEvidence, ...]:
 
 def rom(*parts: RomPartEvidence) -> RomEvidence:
     return RomEvidence(parts=parts, padding_bits=0, tokens=9, by_run={})
+
+
+def sums(largest: int) -> tuple[AccumulatorEvidence, ...]:
+    return (good().accumulators[0], AccumulatorEvidence(site="lm_head", largest=largest, bound=10))
 
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -215,6 +221,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "an open bit": ("rom_observability", {"rom": rom(part(proven=89, open=("rom:m[0,0]^1",), open_count=1))}),
     "observability not measured": ("rom_observability rom_words", {"rom": None}),
     "no bits": ("rom_observability rom_words", {"rom": rom()}),
+    "a sum beyond its bound": ("accumulators", {"accumulators": sums(11)}),
+    "a linear never seen": ("accumulators", {"accumulators": sums(0)}),
+    "no sums": ("accumulators", {"accumulators": ()}),
     "a word not read": ("rom_words", {"rom": rom(part(words_read=3, unread=("m codes (0, 1)",)))}),
     "a bit not caught": (
         "injected_faults_caught",

@@ -15,10 +15,16 @@ from markupsafe import escape
 from etchproof.errors import InputError
 from etchproof.quality import TapQuality
 from etchproof.result import Reason
-from etchproof.signoff.evidence import AdapterEvidence, CovergroupEvidence, QualityEvidence, SignoffEvidence
+from etchproof.signoff.evidence import (
+    AccumulatorEvidence,
+    AdapterEvidence,
+    CovergroupEvidence,
+    QualityEvidence,
+    SignoffEvidence,
+)
 from etchproof.signoff.formats import dvsim, junit
 from etchproof.signoff.gates import apply_gates
-from etchproof.signoff.maps import bias_map, noise_map, observability_map, range_map
+from etchproof.signoff.maps import accumulator_map, bias_map, noise_map, observability_map, range_map
 from etchproof.signoff.plots import noise_plot, proof_plot, range_plot
 from etchproof.signoff.report import html as render
 from etchproof.signoff.result import SignoffResult, json_schema, read_result
@@ -137,7 +143,7 @@ def test_every_piece_of_evidence_is_shown() -> None:
     assert "reset&lt;1&gt;" in text and "5.048 &lt;pypi&gt;" in text
     assert "boy&lt;1&gt;" in text and "c" * 64 in text and "adapter_slots" in text
     assert "<b>&" not in text and "reset<1>" not in text
-    assert text.count("<svg") == 3 and text.count('class="heat"') == 4
+    assert text.count("<svg") == 3 and text.count('class="heat"') == 5
 
 
 def quality(layers: int) -> QualityEvidence:
@@ -192,6 +198,19 @@ def test_the_maps_of_taps() -> None:
     assert "scores" not in used and used["q_proj"] is not None and used["q_proj"].text == "50"
     ((_, saturated),) = range_map(taps).beside
     assert saturated.colour == "bad"  # a tap that uses all of its range saturates
+
+
+def test_the_map_of_accumulators() -> None:
+    found = accumulator_map(
+        (
+            AccumulatorEvidence(site="model.layers.0.mlp.up_proj", largest=1 << 20, bound=1 << 30),
+            AccumulatorEvidence(site="lm_head", largest=5, bound=4),
+        )
+    )
+    ((name, (cell,)),) = found.rows
+    assert name == "up_proj" and cell is not None and (cell.text, cell.colour) == ("10.0", "s1")
+    ((_, beyond),) = found.beside
+    assert beyond.colour == "bad" and beyond.title == "lm_head: 5 of 4"
 
 
 def test_maps_of_many_layers() -> None:
