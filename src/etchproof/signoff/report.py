@@ -19,6 +19,7 @@ from etchproof.signoff.result import SignoffResult
 REPORT_FILE: Final = "report.html"
 JUNIT_FILE: Final = "junit.xml"
 DVSIM_FILE: Final = "dvsim.json"
+_LISTED: Final = 200  # holes of a covergroup that the page names
 _PAGE: Final = ("etchproof.signoff", "page")
 
 
@@ -59,6 +60,7 @@ def html(result: SignoffResult) -> str:
         evidence=evidence,
         style=(folder / "style.css").read_text(encoding="utf-8"),
         tiles=tiles(result),
+        listed=_LISTED,
         stages=by_stage(evidence.testpoints),
         observability=maps.observability_map(evidence.rom) if evidence.rom else None,
         proof=plots.proof_plot(evidence.rom) if evidence.rom else None,

@@ -146,6 +146,15 @@ def test_every_piece_of_evidence_is_shown() -> None:
     assert text.count("<svg") == 3 and text.count('class="heat"') == 5
 
 
+def test_many_holes() -> None:
+    """The page stays readable: the first holes of a group, and how many there are."""
+    many = CovergroupEvidence(
+        name="kv_cache", bins=5000, hit=0, holes=tuple(f"bin[{index}]" for index in range(5000))
+    )
+    text = render(result(good(covergroups=(many, good().covergroups[1]))))
+    assert "5,000 holes" in text and "bin[199]" in text and "bin[200]" not in text
+
+
 def quality(layers: int) -> QualityEvidence:
     taps = [
         tap(layer, name, 40.0 - layer, used)
