@@ -87,7 +87,6 @@ class Chip:
         The golden model is ready before the clock starts: making it is part of the start.
         """
         config = {
-            "project": str(ROOT),
             "images": self.images,
             "wait_golden": True,
             "sequences": [{"prompt": list(prompt), "new_tokens": new_tokens, "stop_tokens": []}],
@@ -138,16 +137,14 @@ class Chip:
         return BareRun(sum(token_s), wall_s, [int(answer) for answer, _ in lines], token_s)
 
 
-def make_chip(model_dir: Path, recipe: str, folder: Path, context: int | None = None) -> Chip:
+def make_chip(model_dir: Path, recipe: str, folder: Path) -> Chip:
     """Everything up to the simulation."""
-    cache = flow.cache_folder()
-    asked = flow.read_recipe(PROJECT, recipe)
-    design = flow.plan_design(PROJECT, model_dir, asked, context)
-    return make_chip_of(design, folder, cache)
+    return make_chip_of(flow.plan_design(PROJECT, model_dir, flow.read_recipe(PROJECT, recipe)), folder)
 
 
-def make_chip_of(design: Design, folder: Path, cache: Path) -> Chip:
+def make_chip_of(design: Design, folder: Path) -> Chip:
     """As ``make_chip``, of a design."""
+    cache = flow.cache_folder()
     model = flow.quantize_design(design, cache)
     (folder / "fabric").mkdir(parents=True)
     fabric = flow.render_fabric(design, folder / "fabric")

@@ -191,7 +191,7 @@ def layers(folder: Path, pairs: int) -> Section:
         recipe = flow.read_recipe(PROJECT, "w4a16").for_random_weights()
         model_dir, _ = flow.draw(config, 1, flow.cache_folder())
         design = flow.plan_design(PROJECT, model_dir, recipe, 64)
-        chips[count] = make_chip_of(design, folder / str(count), flow.cache_folder())
+        chips[count] = make_chip_of(design, folder / str(count))
 
     cache = folder / "cache"
 

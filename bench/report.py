@@ -51,7 +51,8 @@ def number(value: float) -> str:
 
 
 def _bars(axes: Any, labels: list[str], heights: list[float], unit: str) -> None:
-    bars = axes.barh(labels, heights, color=_COLOURS[: len(labels)])
+    """Pairs of bars: this and that of each ratio."""
+    bars = axes.barh(labels, heights, color=_COLOURS[:2] * (len(labels) // 2))
     axes.bar_label(bars, [number(height) for height in heights], padding=3)
     axes.invert_yaxis()
     axes.set_xlabel(unit)
@@ -85,18 +86,12 @@ def _shares(figure: Figure, section: Section) -> None:
 
 
 def _linear(figure: Figure, section: Section) -> None:
-    axes = figure.subplots()
     labels, heights = [], []
     for ratio in section.ratios:
         what = ratio.name.removeprefix("ROM linear, ")
         labels += [f"{what}: module", f"{what}: C++ loop"]
         heights += [ratio.this_median, ratio.that_median]
-    bars = axes.barh(labels, heights, color=_COLOURS[:2] * len(section.ratios))
-    axes.bar_label(bars, [number(height) for height in heights], padding=3)
-    axes.invert_yaxis()
-    axes.set_xlabel("ns per multiply-accumulate")
-    axes.margins(x=0.15)
-    axes.spines[["top", "right"]].set_visible(False)
+    _bars(figure.subplots(), labels, heights, section.ratios[0].unit)
 
 
 def _by_layers(ratios: list[Ratio]) -> tuple[list[int], list[float]]:

@@ -26,11 +26,6 @@ SECTION_WORDS: Final = 2  # of a section beside its elements
 Words = npt.NDArray[np.uint32]
 
 
-def max_b_shift(plan: ChipPlan) -> int:
-    """Largest ``b_shift`` that the chip takes (docs/numerics.md section 14)."""
-    return plan.max_b_shift
-
-
 def section_words(linear: LinearPlan, rank: int) -> int:
     """Words of a frame that one linear of an adapter takes."""
     return SECTION_WORDS + rank * (linear.in_blocks + linear.blocks) * linear.tile_rows // 2

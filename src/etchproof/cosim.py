@@ -200,7 +200,6 @@ def _simulate(
 ) -> SimOutcome:
     project, planned, request = job.request.project, job.planned, job.request
     config = {
-        "project": str(project.root),
         "images": images,
         "adapters": _write_frames(folder, loaded),
         "sequences": [

@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from etchproof.checkpoint.json_file import shown
+from etchproof.checkpoint.json_file import read_text, shown
 from etchproof.errors import InputError
 
 SUFFIXES: Final = (".yaml", ".yml")
@@ -69,14 +69,7 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        raise InputError("file not found", source=path) from None
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=path) from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"is not UTF-8 text at byte {error.start}", source=path) from None
+    text = read_text(path)
     try:
         data = yaml.load(text, Loader=_UniqueKeys)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

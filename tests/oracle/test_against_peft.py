@@ -197,6 +197,18 @@ def test_random_adapters(tmp_path: Path, seed: int) -> None:
     assert (ours - FloatModel(config, weights).forward(tokens)).abs().max() > 1e-2
 
 
+def drawn_llama(folder: Path, layers: int) -> Any:
+    """A small Llama of transformers' with weights drawn from seed 0, saved in a folder."""
+    torch.manual_seed(0)
+    llama = transformers.LlamaConfig(
+        vocab_size=90, hidden_size=24, intermediate_size=40, num_hidden_layers=layers, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=48,
+    )  # fmt: skip
+    model = transformers.LlamaForCausalLM(llama).eval()
+    model.save_pretrained(folder)
+    return model
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -216,13 +228,7 @@ def test_random_adapters(tmp_path: Path, seed: int) -> None:
 )
 def test_what_peft_saves(tmp_path: Path, options: dict[str, Any]) -> None:
     """The other direction: config and tensors are written by PEFT."""
-    torch.manual_seed(0)
-    llama = transformers.LlamaConfig(
-        vocab_size=90, hidden_size=24, intermediate_size=40, num_hidden_layers=8, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=48,
-    )  # fmt: skip
-    base = transformers.LlamaForCausalLM(llama).eval()
-    base.save_pretrained(tmp_path / "base")
+    base = drawn_llama(tmp_path / "base", layers=8)
     settings = {"r": 6, "lora_alpha": 9, "task_type": "CAUSAL_LM", "init_lora_weights": False, **options}
     model = peft.get_peft_model(base, peft.LoraConfig(**settings)).eval()
     model.save_pretrained(tmp_path / "tuned")
@@ -237,13 +243,7 @@ def test_what_peft_saves(tmp_path: Path, options: dict[str, Any]) -> None:
 @pytest.mark.filterwarnings("ignore:PiSSA changes the base weights:UserWarning")  # hence the conversion
 def test_what_peft_converts_from_pissa(tmp_path: Path) -> None:
     """The way out that the refusal names: a PiSSA adapter, trained, saved as plain LoRA on the initial weights."""
-    torch.manual_seed(0)
-    llama = transformers.LlamaConfig(
-        vocab_size=90, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=48,
-    )  # fmt: skip
-    base = transformers.LlamaForCausalLM(llama).eval()
-    base.save_pretrained(tmp_path / "base")
+    base = drawn_llama(tmp_path / "base", layers=2)
     config = peft.LoraConfig(
         r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights="pissa", task_type="CAUSAL_LM"
     )

@@ -22,6 +22,22 @@ def shown_name(name: str) -> str:
     return name if name.isprintable() else shown(name)
 
 
+def read_text(path: Path) -> str:
+    """A UTF-8 text file.
+
+    Raises:
+        InputError: the file is missing, unreadable, or not UTF-8.
+    """
+    try:
+        return path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise InputError("file not found", source=path) from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", source=path) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"is not UTF-8 text at byte {error.start}", source=path) from None
+
+
 def read_json_object(path: Path) -> dict[str, Any]:
     """The top-level object of a UTF-8 JSON file; a repeated key is refused, as readers differ on which one
     counts.
@@ -29,14 +45,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, unreadable, not UTF-8, not JSON, or not an object.
     """
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        raise InputError("file not found", source=path) from None
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=path) from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"is not UTF-8 text at byte {error.start}", source=path) from None
+    text = read_text(path)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: dict[str, Any] = {}

@@ -11,15 +11,15 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import filelock
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from etchproof.errors import InputError
+from etchproof.quantize.store import Arrays, sealed_sha256
 from etchproof.quantized import AdapterMatrix, QuantizedAdapter, QuantizedModel
 from etchproof.taps import LINEARS, module_name
 
@@ -31,8 +31,6 @@ ADAPTER_QUANTIZER_VERSION: Final = 1
 """Raised whenever the same adapter, checkpoint and recipe give other integers."""
 
 _HEADER: Final = "etchproof"
-
-Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 class _Linear(BaseModel):
@@ -148,8 +146,4 @@ def quantize_adapter_cached(
 
 
 def _hash(header: _Header, arrays: Arrays) -> str:
-    total = hashlib.sha256(header.model_dump_json(exclude={"content_sha256"}).encode())
-    for name, array in sorted(arrays.items()):
-        total.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-        total.update(np.ascontiguousarray(array).data)
-    return total.hexdigest()
+    return sealed_sha256(header.model_dump_json(exclude={"content_sha256"}), arrays)

@@ -36,6 +36,8 @@ WEIGHTS_FILE: Final = "weights.safetensors"
 
 _FINAL_NORM: Final = "model.norm"
 
+Arrays = dict[str, np.ndarray[Any, Any]]
+
 
 class _Matrix(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -167,7 +169,7 @@ def _publish(model: QuantizedModel, entry: Path) -> None:
         fresh.rename(entry)
 
 
-def _parts(model: QuantizedModel) -> tuple[_Header, dict[str, np.ndarray[Any, Any]]]:
+def _parts(model: QuantizedModel) -> tuple[_Header, Arrays]:
     """The header, not yet sealed, and the arrays by name."""
     matrices = {EMBEDDING_MODULE: model.embedding}
     gains = {_FINAL_NORM: model.final_norm}
@@ -179,7 +181,7 @@ def _parts(model: QuantizedModel) -> tuple[_Header, dict[str, np.ndarray[Any, An
         frac[str(index)] = dict(layer.frac)
     matrices[LM_HEAD_MODULE] = model.lm_head
 
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    arrays: Arrays = {}
     for module, matrix in matrices.items():
         arrays[f"{module}.codes"] = matrix.codes
         arrays[f"{module}.scales"] = matrix.scales
@@ -207,7 +209,7 @@ def _parts(model: QuantizedModel) -> tuple[_Header, dict[str, np.ndarray[Any, An
     return header, arrays
 
 
-def _model(header: _Header, arrays: dict[str, np.ndarray[Any, Any]]) -> QuantizedModel:
+def _model(header: _Header, arrays: Arrays) -> QuantizedModel:
     """Raises KeyError where something is missing."""
 
     def matrix(module: str) -> QuantizedMatrix:
@@ -246,12 +248,17 @@ def _model(header: _Header, arrays: dict[str, np.ndarray[Any, Any]]) -> Quantize
     )
 
 
-def _hash(header: _Header, arrays: dict[str, np.ndarray[Any, Any]]) -> str:
+def _hash(header: _Header, arrays: Arrays) -> str:
     meaning = header.model_dump(
         mode="json", exclude={"content_sha256": True, "config": {"name"}, "recipe": True}
     )
     meaning["recipe_sha256"] = header.recipe.sha256
-    total = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode())
+    return sealed_sha256(json.dumps(meaning, sort_keys=True), arrays)
+
+
+def sealed_sha256(header: str, arrays: Arrays) -> str:
+    """Hash of a header's text, and of each array's name, type, shape and elements."""
+    total = hashlib.sha256(header.encode())
     for name, array in sorted(arrays.items()):
         total.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
         total.update(np.ascontiguousarray(array).data)

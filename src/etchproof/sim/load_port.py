@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from etchproof.sim.sink import SinkError
+from etchproof.sim.sink import CFunctions, SinkError, c_functions
 
-_FUNCTIONS: Final[dict[str, tuple[Any, list[Any]]]] = {
+_FUNCTIONS: Final[CFunctions] = {
     "ep_load_set": (None, [ctypes.c_void_p, ctypes.c_uint64]),
     "ep_load_get": (ctypes.c_void_p, [ctypes.POINTER(ctypes.c_uint64)]),
     "ep_sram_find": (
@@ -28,14 +28,7 @@ class LoadPort:
     """
 
     def __init__(self) -> None:
-        library: Any = ctypes.CDLL(None)
-        try:
-            for function, (result, arguments) in _FUNCTIONS.items():
-                entry = getattr(library, function)
-                entry.restype, entry.argtypes = result, arguments
-        except AttributeError as error:
-            raise SinkError("not_a_simulation", f"this process has no load port: {error}") from error
-        self._c = library
+        self._c = c_functions(_FUNCTIONS, "load port")
 
     def offer(self, words: NDArray[np.uint32]) -> None:
         """The words that the transactor sends when it is next told to; they are copied."""

@@ -25,7 +25,10 @@ _DTYPES: Final[dict[int, np.dtype[Any]]] = {
     8: np.dtype("<i8"),
 }
 
-_FUNCTIONS: Final[dict[str, tuple[Any, list[Any]]]] = {
+CFunctions = dict[str, tuple[Any, list[Any]]]
+"""By name: the type of the result, the types of the arguments."""
+
+_FUNCTIONS: Final[CFunctions] = {
     "ep_sink_configure": (ctypes.c_int, [ctypes.c_uint64]),
     "ep_sink_base": (ctypes.c_void_p, []),
     "ep_sink_capacity": (ctypes.c_uint64, []),
@@ -50,6 +53,22 @@ class SinkError(EtchproofError):
     def __init__(self, name: str, message: str) -> None:
         super().__init__(f"{name}: {message}")
         self.name = name
+
+
+def c_functions(functions: CFunctions, what: str) -> Any:
+    """Functions of the simulator that this process is; a call of them keeps Python's lock.
+
+    Raises:
+        SinkError: ``not_a_simulation``: one of them is not there, so that this process has no ``what``.
+    """
+    library: Any = ctypes.PyDLL(None)
+    try:
+        for function, (result, arguments) in functions.items():
+            entry = getattr(library, function)
+            entry.restype, entry.argtypes = result, arguments
+    except AttributeError as error:
+        raise SinkError("not_a_simulation", f"this process has no {what}: {error}") from error
+    return library
 
 
 class TapRecord(NamedTuple):
@@ -117,14 +136,7 @@ class TapSink:
 
     def __init__(self, names: Sequence[str] = TAP_NAMES, *, tap_bytes: int | None = None) -> None:
         self._names = tuple(names)
-        library: Any = ctypes.PyDLL(None)
-        try:
-            for function, (result, arguments) in _FUNCTIONS.items():
-                entry = getattr(library, function)
-                entry.restype, entry.argtypes = result, arguments
-        except AttributeError as error:
-            raise SinkError("not_a_simulation", f"this process has no tap sink: {error}") from error
-        self._c = library
+        self._c = library = c_functions(_FUNCTIONS, "tap sink")
         if tap_bytes is not None and not library.ep_sink_configure(tap_bytes):
             raise SinkError("tap_bytes", f"the capacity cannot be set to {tap_bytes} bytes, or not any more")
         base = library.ep_sink_base()
