@@ -1,17 +1,21 @@
-// Clock gate: latch and AND. clk_o follows clk_i while the enable was high before the rising edge.
+// Clock gates: latch and AND. A bit of clk_o follows clk_i while its enable was high before the rising edge.
+//
+// The gates of all layers are one instance: a simulator evaluates one latch instead of one in every idle layer.
 
-module ep_clock_gate (
-  input  logic clk_i,
-  input  logic en_i,   // sampled while clk_i is low
-  output logic clk_o
+module ep_clock_gate #(
+  parameter int unsigned Clocks = 1
+) (
+  input  logic              clk_i,
+  input  logic [Clocks-1:0] en_i,   // sampled while clk_i is low
+  output logic [Clocks-1:0] clk_o
 );
 
-  logic en_q;
+  logic [Clocks-1:0] en_q;
 
   always_latch begin
     if (!clk_i) en_q = en_i;
   end
 
-  assign clk_o = clk_i & en_q;
+  assign clk_o = {Clocks{clk_i}} & en_q;
 
 endmodule

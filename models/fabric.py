@@ -167,6 +167,7 @@ def renderings(plan: ChipPlan) -> tuple[Rendering, ...]:
                 "words": top_words,
                 "embedding_group": embedding_group,
                 "layer_modules": tuple(modules[kind] for kind in plan.layers),
+                "layer_clocks": 2 if plan.lora_slots else 1,
                 "lora_in_blocks": tuple(item.in_blocks for item in plan.layer_kinds[0]),
                 "lora_out_blocks": tuple(item.blocks for item in plan.layer_kinds[0]),
                 "taps": (blocked("embedding", hidden, 0, 32),),

@@ -33,7 +33,16 @@ LAYERS = (
     ("render: SystemVerilog from a plan", ("etchproof.render",)),
     ("records that a simulation is made from", ("etchproof.sim.fabric", "etchproof.sim.images")),
     ("etch and lint: what goes beside the rendered text", ("etchproof.images", "etchproof.lint")),
-    ("build", ("etchproof.sim.build", "etchproof.sim.merge", "etchproof.sim.runner")),
+    (
+        "build",
+        (
+            "etchproof.sim.build",
+            "etchproof.sim.bitwise",
+            "etchproof.sim.merge",
+            "etchproof.sim.runner",
+            "etchproof.sim.triggers",
+        ),
+    ),
     ("simulate: the child process and what comes out of it", ("etchproof.sim",)),
     ("compare: arrays with arrays, wherever they come from", ("etchproof.compare", "etchproof.readback")),
     ("the testbench's base classes, inside the simulator", ("etchproof.uvm",)),

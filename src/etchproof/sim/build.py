@@ -42,6 +42,7 @@ _COMMON: Final = (
     "-CFLAGS", "-std=c++20",    # coroutines, for --timing
     "-LDFLAGS", "-rdynamic",    # Python finds the sink's functions in the executable
     "-LDFLAGS", "-Wl,--enable-new-dtags",  # LD_LIBRARY_PATH, the running cocotb, goes before the one linked with
+    "-fno-slice",               # arrays are copied whole, not element by element
     "--unroll-count", "1",      # loops stay loops: g++ turns them into vector instructions
 )  # fmt: skip
 _VERILATOR_FLAGS: Final[dict[Kind, tuple[str, ...]]] = {

@@ -15,6 +15,7 @@ from cocotb_tools.runner import PathLike
 from cocotb_tools.runner import Verilator as CocotbRunner
 
 from etchproof.sim.merge import merge_equal_functions
+from etchproof.sim.triggers import quicken_triggers
 from etchproof.tools import Verilator, simulation_env
 
 _NOT_INHERITED: Final = frozenset(
@@ -151,6 +152,12 @@ class VerilatorRunner(CocotbRunner):
                 return
             if command is cmds[0]:
                 merged = merge_equal_functions(self.build_dir)
+                signals, tests = quicken_triggers(self.build_dir)
                 if stdout is not None:
-                    print(f"{merged} functions merged with equal ones", file=stdout, flush=True)
+                    print(f"{merged} functions merged with equal ones", file=stdout)
+                    print(
+                        f"{signals} signals with clocks, {tests} tests under others",
+                        file=stdout,
+                        flush=True,
+                    )
                 self._use_runtime()
