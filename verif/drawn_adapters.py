@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 
@@ -20,6 +21,10 @@ from models.params import MAX_SHIFT
 
 Ranks = Mapping[tuple[int, str], int]
 Linears = Mapping[tuple[int, str], AdapterMatrix]
+
+ANY: Final = {0: 0.05, 12: 0.1, 16: 0.25, 18: 0.25, 20: 0.25, 30: 0.05, 62: 0.05}
+TIES: Final = {4: 0.2, 8: 0.2, 12: 0.2, 16: 0.2, 20: 0.2}
+"""How often each ``a_shift`` is drawn."""
 
 
 def drawn(kind: str, model: QuantizedModel, plan: ChipPlan, seed: int) -> list[QuantizedAdapter]:
@@ -36,10 +41,10 @@ def drawn(kind: str, model: QuantizedModel, plan: ChipPlan, seed: int) -> list[Q
 
 
 def every_rank(model: QuantizedModel, plan: ChipPlan, seed: int = 1) -> list[QuantizedAdapter]:
-    """As many as the largest rank: each linear of each layer has each rank in one of them."""
+    """As many as the largest rank: each linear of each layer has each rank in one of them; ties of ``h`` are many."""
     most = plan.lora_max_rank
     return [
-        random_adapter(model, plan, f"rotation-{turn}", rotated(plan, turn), seed + turn)
+        random_adapter(model, plan, f"rotation-{turn}", rotated(plan, turn), seed + turn, TIES)
         for turn in range(most)
     ]
 
@@ -67,7 +72,12 @@ def corners(model: QuantizedModel, plan: ChipPlan, seed: int = 1) -> list[Quanti
 
 
 def random_adapter(
-    model: QuantizedModel, plan: ChipPlan, name: str, ranks: Ranks, seed: int
+    model: QuantizedModel,
+    plan: ChipPlan,
+    name: str,
+    ranks: Ranks,
+    seed: int,
+    a_shifts: Mapping[int, float] = ANY,
 ) -> QuantizedAdapter:
     """Random elements; shifts from those that saturate h and the output to those that leave nearly nothing."""
     rng = np.random.default_rng([seed, len(ranks)])
@@ -77,9 +87,7 @@ def random_adapter(
         linears[layer, linear] = AdapterMatrix(
             a=rng.integers(-(2**15), 2**15, (rank, base.cols)).astype(np.int16),
             b=rng.integers(-(2**15), 2**15, (base.rows, rank)).astype(np.int16),
-            a_shift=int(
-                rng.choice([0, 6, 12, 16, 18, 20, 30, 62], p=[0.05, 0.1, 0.1, 0.2, 0.25, 0.2, 0.05, 0.05])
-            ),
+            a_shift=int(rng.choice(list(a_shifts), p=list(a_shifts.values()))),
             b_shift=int(rng.choice([0, 3, 6, plan.max_b_shift])),
             a_exponent=0,
             b_exponent=0,
@@ -120,14 +128,13 @@ def with_b(adapter: QuantizedAdapter, name: str, factor: int) -> QuantizedAdapte
 
 
 def extreme(adapter: QuantizedAdapter, plan: ChipPlan) -> QuantizedAdapter:
-    """With both ends of 16 bits in each matrix, and both ends of the shifts."""
+    """With both ends of 16 bits in each matrix, and both ends of the shifts in the first two linears."""
     linears = {}
-    last = len(adapter.linears) - 1
     for index, (key, matrix) in enumerate(adapter.linears.items()):
         a, b = matrix.a.copy(), matrix.b.copy()
         for array in (a, b):
             array[0, 0], array[-1, -1] = -(2**15), 2**15 - 1
-        shifts = {0: {"a_shift": 0, "b_shift": 0}, last: {"a_shift": MAX_SHIFT, "b_shift": plan.max_b_shift}}
+        shifts = {0: {"a_shift": 0, "b_shift": 0}, 1: {"a_shift": MAX_SHIFT, "b_shift": plan.max_b_shift}}
         linears[key] = dataclasses.replace(matrix, a=a, b=b, **shifts.get(index, {}))
     return made(adapter.name, linears)
 
