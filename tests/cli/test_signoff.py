@@ -97,7 +97,19 @@ def test_pass(signoff: Signoff, out: Path) -> None:
     assert evidence.injection is not None and evidence.injection.located == 4
     assert all(point.shown for point in evidence.testpoints)
     assert {point.stage for point in evidence.testpoints} == {"V1"}
-    for name in ("report.html", "junit.xml", "functional.json", "regression/junit.xml"):
+    chain = evidence.provenance
+    assert chain is not None and chain.checkpoint_sha256 == evidence.model.sha256
+    assert chain.rom_sha256 == evidence.rom_sha256 and len(chain.tensors) > 40
+    units = [unit for image in chain.images for unit in image.units]
+    assert all(image.units for image in chain.images) and len({unit.unit for unit in units}) == len(units)
+    assert all(unit.words_hold and unit.signature_holds for unit in units)
+    for name in (
+        "report.html",
+        "junit.xml",
+        "functional.json",
+        "regression/junit.xml",
+        "readback/readback.json",
+    ):
         assert (out / name).stat().st_size > 100
     stored = json.loads((out / "functional.json").read_text())
     first = {group["name"]: group["first"] for group in stored["covergroups"]}
@@ -174,6 +186,19 @@ def test_bad_input(signoff: Signoff, changed: Change, name: str, old: str, new: 
     done = signoff()
     assert done.returncode == 2, done.stdout
     assert said in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_another_signature(signoff: Signoff, out: Path, changed: Change) -> None:
+    """Words that agree and signatures that do not: a chip or a testbench with another polynomial."""
+    changed("verif/rom_test.py", "POLYNOMIAL: Final = 0x04C11DB7", "POLYNOMIAL: Final = 0x04C11DB5")
+    done = signoff()
+    assert done.returncode == 1
+    gates = {gate.name: gate for gate in read(out).gates}
+    assert not gates["rom_signature"].passed and "signature" in gates["rom_signature"].message
+    assert gates["rom_files"].passed and not gates["testpoints_passed"].passed
+    chain = read(out).evidence.provenance
+    assert chain is not None
+    assert all(unit.words_hold and not unit.signature_holds for image in chain.images for unit in image.units)
 
 
 def test_a_broken_tap(signoff: Signoff, out: Path, changed: Change) -> None:
