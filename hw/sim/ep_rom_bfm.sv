@@ -64,7 +64,7 @@ module ep_rom_bfm (
   assign rtr_ready_o = state_q == Answer && stall_q == '0;
 
   // A quarter of the answers wait for up to 7 cycles.
-  function automatic logic [31:0] stall(input logic [31:0] random);
+  function automatic logic [31:0] stall(input logic [4:0] random);
     return (random[1:0] == 2'd3) ? 32'(random[4:2]) : '0;
   endfunction
 
@@ -104,7 +104,7 @@ module ep_rom_bfm (
         end
         Ask: begin
           since_q <= 32'd1;
-          stall_q <= stall(random_q);
+          stall_q <= stall(random_q[4:0]);
           if (rt_ready_i) state_q <= Answer;
         end
         Answer: begin
@@ -112,7 +112,7 @@ module ep_rom_bfm (
             stall_q <= stall_q - 32'd1;
           end else if (rtr_valid_i) begin
             ep_rom_test_answer(rtr_data_i, 32'(rtr_status_i));
-            stall_q <= stall(next_random(random_q));
+            stall_q <= stall(5'(next_random(random_q)));
             random_q <= next_random(random_q);
             if (rtr_last_i) begin
               cycles_q <= cycles_q + since_q;
