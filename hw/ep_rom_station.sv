@@ -22,7 +22,7 @@ module ep_rom_station
 );
 
   logic request, mine, refused;
-  logic [31:0] words, slices;  // of the ROM asked for
+  logic [31:0] rom_words, rom_slices;  // of the ROM asked for
   rom_status_e status;
   logic signs_q;  // a signature is asked for
   logic [31:0] last_word_q;
@@ -36,11 +36,11 @@ module ep_rom_station
   assign mine = request && chain_i.stage == '0;
 
   always_comb begin
-    words  = Words[chain_i.rom];
-    slices = Slices[chain_i.rom];
+    rom_words = Words[chain_i.rom];
+    rom_slices = Slices[chain_i.rom];
     status = ROM_STATUS_OK;
-    if (words == '0) status = ROM_STATUS_BAD_UNIT;
-    else if (chain_i.kind == CHAIN_READ && chain_i.word >= words) status = ROM_STATUS_BAD_WORD;
+    if (rom_words == '0) status = ROM_STATUS_BAD_UNIT;
+    else if (chain_i.kind == CHAIN_READ && chain_i.word >= rom_words) status = ROM_STATUS_BAD_WORD;
   end
 
   assign refused = mine && status != ROM_STATUS_OK;
@@ -72,8 +72,8 @@ module ep_rom_station
   always_ff @(posedge clk_i) begin
     if (mine) begin
       signs_q <= chain_i.kind == CHAIN_SIGNATURE;
-      last_word_q <= (chain_i.kind == CHAIN_READ) ? chain_i.word : words - 32'd1;
-      last_slice_q <= 16'(slices - 32'd1);
+      last_word_q <= (chain_i.kind == CHAIN_READ) ? chain_i.word : rom_words - 32'd1;
+      last_slice_q <= 16'(rom_slices - 32'd1);
     end
     if (mine) signature_q <= '1;
     else if (seen_q) signature_q <= signature;

@@ -23,6 +23,7 @@ LORA_TERM_BITS = 60  # |d * 2**b_shift| <= 2**60, section 14
 LORA_PRODUCT_BITS = 30  # |b * h| <= 2**30
 MAX_HIDDEN = 1 << 14  # keeps RMSNorm's sum of squares below 2**63
 MAX_CONTEXT = 1 << 17  # keeps softmax's sum below 2**38
+MAX_LAYERS = (1 << 11) - 2  # what a unit of the ROM test port can name, docs/rom-format.md
 MODULES = {name: ("self_attn" if name[0] in "qkvo" else "mlp") for name in LINEARS}
 
 
@@ -174,6 +175,13 @@ def plan(config: ModelConfig, recipe: Recipe) -> ChipPlan:
             source=config.name,
             key="hidden_size",
             hint="RMSNorm's sum of squares would pass 63 bits",
+        )
+    if config.n_layers > MAX_LAYERS:
+        raise InputError(
+            f"{config.n_layers} is more than {MAX_LAYERS}",
+            source=config.name,
+            key="num_hidden_layers",
+            hint="the ROM test port could not name the last ones",
         )
     context = min(recipe.context, config.context)
     if context > MAX_CONTEXT:

@@ -348,8 +348,10 @@ class RomTestPort(ChipTest):
         plan, units = self.golden.plan, [*self.env.rom_scoreboard.units.values()]
         token, *rest = self.rng.integers(plan.vocab_size, size=min(4, plan.context)).tolist()
         await StreamSequence([token]).run()
-        for unit in self.rng.choice(len(units), size=4, replace=False):
-            await self.corners(units[unit].number, units[unit].words)
+        for stage in range(plan.n_layers + 2):
+            there = [unit for unit in units if unit.stage == stage]
+            unit = there[int(self.rng.integers(len(there)))]
+            await self.corners(unit.number, unit.words)
         for number in (32 * (plan.n_layers + 2), 0xFFFF, 31, 32 * (plan.n_layers + 1) + 31):
             for op in RomOp:
                 await self.ask(RomStatus.BAD_UNIT, op, number, 0)
@@ -392,7 +394,7 @@ class RomTestPort(ChipTest):
         frame = np.zeros(400, np.uint32)
         loading = cocotb.start_soon(LoadSequence(frame).run())
         await Timer(20 * CLOCK_NS, "ns")
-        await self.ask(RomStatus.BUSY, RomOp.READ, unit, 0)
+        await self.ask(RomStatus.BUSY, RomOp.READ, unit, 0, stall_seed=0x1F)  # held off for 7 cycles
         await loading
         walk = cocotb.start_soon(RomSequence([RomRange(RomOp.SIGNATURE, unit, 0, 1, 0)]).run())
         await Timer(8 * CLOCK_NS, "ns")

@@ -63,6 +63,11 @@ module ep_rom_bfm (
   assign rt_valid_o = state_q == Ask;
   assign rtr_ready_o = state_q == Answer && stall_q == '0;
 
+  // A quarter of the answers wait for up to 7 cycles.
+  function automatic logic [31:0] stall(input logic [4:0] random);
+    return (random[1:0] == 2'd3) ? 32'(random[4:2]) : '0;
+  endfunction
+
   function automatic logic [31:0] next_random(input logic [31:0] random);
     next_random = random ^ (random << 13);
     next_random = next_random ^ (next_random >> 17);
@@ -99,6 +104,7 @@ module ep_rom_bfm (
         end
         Ask: begin
           since_q <= 32'd1;
+          stall_q <= stall(random_q[4:0]);
           if (rt_ready_i) state_q <= Answer;
         end
         Answer: begin
@@ -106,7 +112,7 @@ module ep_rom_bfm (
             stall_q <= stall_q - 32'd1;
           end else if (rtr_valid_i) begin
             ep_rom_test_answer(rtr_data_i, 32'(rtr_status_i));
-            stall_q <= (random_q[1:0] == 2'd3) ? 32'(random_q[4:2]) : '0;
+            stall_q <= stall(5'(next_random(random_q)));
             random_q <= next_random(random_q);
             if (rtr_last_i) begin
               cycles_q <= cycles_q + since_q;

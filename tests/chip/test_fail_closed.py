@@ -148,8 +148,8 @@ def faulty_hw(folder: Path) -> Path:
     )
     mutate(
         station,
-        "last_slice_q <= 16'(slices - 32'd1);",
-        "last_slice_q <= 16'(slices - 32'd1 - 32'($test$plusargs(\"rom_short\") != 0 && slices > 1));",
+        "last_slice_q <= 16'(rom_slices - 32'd1);",
+        "last_slice_q <= 16'(rom_slices - 32'd1 - 32'($test$plusargs(\"rom_short\") != 0 && rom_slices > 1));",
     )
     mutate(port, "idle_i ? Wait : Refuse", 'idle_i || $test$plusargs("rom_never_busy") != 0 ? Wait : Refuse')
     mutate(port, "if (idle_i) begin", 'if (idle_i || $test$plusargs("rom_never_busy") != 0) begin')

@@ -118,6 +118,8 @@ def test_every_tap_equals(name: str, tmp_path: Path) -> None:
     comparison = assert_clean(*run(chip, "RandomTokens"), chip)
     assert len(comparison.tokens) >= 20
     assert comparison.elements > 1000
+    for test in ("RomReadback", "RomTestPort"):
+        assert_clean(*run(chip, test), chip)
     if chip.plan.lora_slots == 0:
         assert "ep_lora" not in (tmp_path / "chip" / "fabric" / "ep_layer_0.sv").read_text()
         assert_clean(*run(chip, "HostErrors"), chip)

@@ -297,6 +297,19 @@ def test_another_cycle(signoff: Signoff, out: Path, changed: Change) -> None:
     assert {reason.name for item in read(out).evidence.items for reason in item.reasons} == {"cycles"}
 
 
+def test_another_signature(signoff: Signoff, out: Path, changed: Change) -> None:
+    """Words that agree and signatures that do not: a chip or a testbench with another polynomial."""
+    changed("verif/rom_test.py", "POLYNOMIAL: Final = 0x04C11DB7", "POLYNOMIAL: Final = 0x04C11DB5")
+    done = signoff()
+    assert done.returncode == 1
+    gates = {gate.name: gate for gate in read(out).gates}
+    assert not gates["rom_signature"].passed and "signature" in gates["rom_signature"].message
+    assert gates["rom_files"].passed and not gates["testpoints_passed"].passed
+    chain = read(out).evidence.provenance
+    assert chain is not None
+    assert {link.name for link in chain.links if not link.holds} == {"signatures"}
+
+
 def test_a_broken_tap(signoff: Signoff, out: Path, changed: Change) -> None:
     """A chip whose tap is wrong: runs fail, nothing of them is covered, no bit is proven by them."""
     changed(

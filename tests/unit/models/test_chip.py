@@ -122,6 +122,10 @@ class TestPlan:
         assert "down_proj" in str(error.value)
         chip.plan(config, recipe(matrices=rules, activation_bits=8))  # as the hint says
 
+    def test_too_many_layers_are_refused(self) -> None:
+        with pytest.raises(InputError, match=r"num_hidden_layers.*2047 is more than 2046"):
+            chip.plan(CONFIG.model_copy(update={"n_layers": 2047}), recipe())
+
     def test_too_large_a_hidden_size_is_refused(self) -> None:
         config = CONFIG.model_copy(update={"hidden_size": 2**14 + 1})
         with pytest.raises(InputError, match=r"hidden_size.*16385 is more than 16384"):
