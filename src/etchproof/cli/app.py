@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import typer
 
 from etchproof import __version__
+from etchproof.cli import options
 
 
 class Action(NamedTuple):
@@ -28,55 +29,6 @@ APP: Final = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="Prove that a chip with an etched language model computes exactly what its quantized model computes.",
 )
-
-_Model = Annotated[
-    Path,
-    typer.Argument(metavar="MODEL_DIR", help="Checkpoint folder in Hugging Face form.", show_default=False),
-]
-_ModelOrShape = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="MODEL_DIR",
-        help="Checkpoint folder in Hugging Face form; none with --shape.",
-        show_default=False,
-    ),
-]
-_Shape = Annotated[
-    str | None,
-    typer.Option(
-        "--shape",
-        metavar="NAME|FILE",
-        help="In place of MODEL_DIR: a shape (`etchproof shapes`) or a .yaml file.",
-    ),
-]
-_Layers = Annotated[
-    int | None, typer.Option("--layers", metavar="N", help="Of the shape. Default: all of its layers.")
-]
-_Vocab = Annotated[
-    int | None,
-    typer.Option("--vocab", metavar="N", help="Of the shape. Default: 512, or its own where it is smaller."),
-]
-_Recipe = Annotated[
-    str | None,
-    typer.Option(
-        "--recipe",
-        metavar="NAME|FILE",
-        help="Recipe: a name (`etchproof recipes`) or a .yaml file. The project has a default.",
-    ),
-]
-_Project = Annotated[
-    Path | None,
-    typer.Option(
-        "--project",
-        metavar="DIR",
-        help="The project. Default: the one around the current folder, else the reference chip.",
-    ),
-]
-_Context = Annotated[
-    int | None,
-    typer.Option("--context", metavar="N", help="Positions of the chip, in place of the recipe's."),
-]
-_Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
 
 
 def parse(arguments: Sequence[str]) -> Action:
@@ -114,15 +66,12 @@ def _root(
 
 @APP.command()
 def cosim(
-    model: _ModelOrShape = None,
-    shape: _Shape = None,
-    layers: _Layers = None,
-    random_weights: Annotated[
-        int | None,
-        typer.Option("--random-weights", metavar="SEED", min=0, help="Of the shape: the weights' seed."),
-    ] = None,
-    vocab: _Vocab = None,
-    recipe: _Recipe = None,
+    model: options.ModelOrShape = None,
+    shape: options.Shape = None,
+    layers: options.Layers = None,
+    random_weights: options.RandomWeights = None,
+    vocab: options.Vocab = None,
+    recipe: options.Recipe = None,
     prompt: Annotated[
         str | None,
         typer.Option(
@@ -133,7 +82,7 @@ def cosim(
         str | None,
         typer.Option("--prompt-ids", metavar="1,2,3", help="The prompt as token ids; no BOS is added."),
     ] = None,
-    tokens: Annotated[int, typer.Option("--tokens", metavar="N", min=1, help="Tokens to generate.")] = 32,
+    tokens: options.Tokens = 32,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -161,22 +110,20 @@ def cosim(
         Path | None,
         typer.Option("--dump-taps", metavar="FILE.npz", help="Write every tap as chip and golden have it."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=1, max=2**31 - 1, help="Of everything random.")] = 1,
+    seed: options.Seed = 1,
     build: Annotated[
         Literal["fast", "strict"],
         typer.Option(
             "--build", help="strict: assertions on, registers and unknowns start at random. Slower."
         ),
     ] = "fast",
-    timeout: Annotated[
-        float, typer.Option("--timeout", metavar="S", help="Wall-clock limit of the simulation.")
-    ] = 600.0,
-    context: _Context = None,
+    timeout: options.Timeout = 600.0,
+    context: options.Context = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show and record where time and memory went.")
     ] = False,
-    project: _Project = None,
-    debug: _Debug = False,
+    project: options.Project = None,
+    debug: options.Debug = False,
 ) -> Action:
     """Simulate the chip and compare every operation result of every token with the golden model.
 
@@ -213,8 +160,8 @@ def cosim(
 
 @APP.command()
 def quality(
-    model: _Model,
-    recipe: _Recipe = None,
+    model: options.Model,
+    recipe: options.Recipe = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.json", help="Also write the report as JSON.")
     ] = None,
@@ -233,9 +180,9 @@ def quality(
         list[Path] | None,
         typer.Option("--adapter", metavar="DIR", help="Also measure it with this LoRA adapter. Repeatable."),
     ] = None,
-    context: _Context = None,
-    project: _Project = None,
-    debug: _Debug = False,
+    context: options.Context = None,
+    project: options.Project = None,
+    debug: options.Debug = False,
 ) -> Action:
     """Measure the golden model against the float model, on text that the float model writes."""
 
@@ -262,14 +209,14 @@ def render(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder, new or empty.", show_default=False)
     ],
-    model: _ModelOrShape = None,
-    shape: _Shape = None,
-    layers: _Layers = None,
-    vocab: _Vocab = None,
-    recipe: _Recipe = None,
-    context: _Context = None,
-    project: _Project = None,
-    debug: _Debug = False,
+    model: options.ModelOrShape = None,
+    shape: options.Shape = None,
+    layers: options.Layers = None,
+    vocab: options.Vocab = None,
+    recipe: options.Recipe = None,
+    context: options.Context = None,
+    project: options.Project = None,
+    debug: options.Debug = False,
 ) -> Action:
     """Write the chip's SystemVerilog, and nothing else."""
 
@@ -291,7 +238,7 @@ def render(
 
 
 @APP.command()
-def recipes(project: _Project = None, debug: _Debug = False) -> Action:
+def recipes(project: options.Project = None, debug: options.Debug = False) -> Action:
     """List the project's recipes."""
 
     def run() -> int:
@@ -303,7 +250,7 @@ def recipes(project: _Project = None, debug: _Debug = False) -> Action:
 
 
 @APP.command()
-def shapes(project: _Project = None, debug: _Debug = False) -> Action:
+def shapes(project: options.Project = None, debug: options.Debug = False) -> Action:
     """List the project's shapes."""
 
     def run() -> int:
@@ -332,9 +279,7 @@ def regress(
         list[Path] | None,
         typer.Option("--adapter", metavar="DIR", help="What @adapters in the list stands for. Repeatable."),
     ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("-j", "--jobs", metavar="N", min=1, help="At once. Default: every core.")
-    ] = None,
+    jobs: options.Jobs = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -349,8 +294,8 @@ def regress(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Base seed, in place of the list's.")
     ] = None,
-    project: _Project = None,
-    debug: _Debug = False,
+    project: options.Project = None,
+    debug: options.Debug = False,
 ) -> Action:
     """Run a list of tests side by side.
 
@@ -378,15 +323,12 @@ def regress(
 @APP.command()
 def test(
     name: Annotated[str, typer.Argument(metavar="TEST", help="A test of the testbench.", show_default=False)],
-    model: _ModelOrShape = None,
-    shape: _Shape = None,
-    layers: _Layers = None,
-    random_weights: Annotated[
-        int | None,
-        typer.Option("--random-weights", metavar="SEED", min=0, help="Of the shape: the weights' seed."),
-    ] = None,
-    vocab: _Vocab = None,
-    recipe: _Recipe = None,
+    model: options.ModelOrShape = None,
+    shape: options.Shape = None,
+    layers: options.Layers = None,
+    random_weights: options.RandomWeights = None,
+    vocab: options.Vocab = None,
+    recipe: options.Recipe = None,
     adapter: Annotated[
         list[str] | None,
         typer.Option("--adapter", metavar="DIR|@KIND", help="Folder, or a kind to draw. Repeatable."),
@@ -394,7 +336,7 @@ def test(
     prompt: Annotated[
         str | None, typer.Option("--prompt", metavar="TEXT", help="Of a test that generates.")
     ] = None,
-    tokens: Annotated[int, typer.Option("--tokens", metavar="N", min=1, help="Tokens to generate.")] = 32,
+    tokens: options.Tokens = 32,
     directed: Annotated[
         Path | None,
         typer.Option("--directed", metavar="FILE.json", help="Of a test of given tokens: the sequences."),
@@ -406,16 +348,14 @@ def test(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Its folder, new or empty.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=1, max=2**31 - 1, help="Of everything random.")] = 1,
+    seed: options.Seed = 1,
     build: Annotated[
         Literal["fast", "strict", "coverage"], typer.Option("--build", help="Of the simulator.")
     ] = "fast",
-    timeout: Annotated[
-        float, typer.Option("--timeout", metavar="S", help="Wall-clock limit of the simulation.")
-    ] = 600.0,
-    context: _Context = None,
-    project: _Project = None,
-    debug: _Debug = False,
+    timeout: options.Timeout = 600.0,
+    context: options.Context = None,
+    project: options.Project = None,
+    debug: options.Debug = False,
 ) -> Action:
     """Run one test of the testbench: what repeats an item of a regression.
 
@@ -451,7 +391,7 @@ def test(
 
 @APP.command()
 def signoff(
-    model: _Model,
+    model: options.Model,
     out: Annotated[
         Path,
         typer.Option(
@@ -461,17 +401,15 @@ def signoff(
     adapter: Annotated[
         list[Path] | None, typer.Option("--adapter", metavar="DIR", help="A PEFT adapter. Repeatable.")
     ] = None,
-    recipe: _Recipe = None,
+    recipe: options.Recipe = None,
     stage: Annotated[Literal["V1", "V2", "V3"], typer.Option("--stage", help="Of the testplan.")] = "V1",
-    jobs: Annotated[
-        int | None, typer.Option("-j", "--jobs", metavar="N", min=1, help="At once. Default: every core.")
-    ] = None,
+    jobs: options.Jobs = None,
     today: Annotated[
         str | None,
         typer.Option("--today", metavar="YYYY-MM-DD", help="The day that waivers are held against."),
     ] = None,
-    project: _Project = None,
-    debug: _Debug = False,
+    project: options.Project = None,
+    debug: options.Debug = False,
 ) -> Action:
     """Run what a stage asks for, measure every coverage, apply gates and waivers, write the report.
 
@@ -500,7 +438,7 @@ def report(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="The --out of a sign-off.", show_default=False)
     ],
-    debug: _Debug = False,
+    debug: options.Debug = False,
 ) -> Action:
     """Write the reports of a stored signoff.json once more, after drawing its verdict from its evidence again.
 

@@ -1,0 +1,67 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL_DIR", help="Checkpoint folder in Hugging Face form.", show_default=False),
+]
+ModelOrShape = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="MODEL_DIR",
+        help="Checkpoint folder in Hugging Face form; none with --shape.",
+        show_default=False,
+    ),
+]
+Shape = Annotated[
+    str | None,
+    typer.Option(
+        "--shape",
+        metavar="NAME|FILE",
+        help="In place of MODEL_DIR: a shape (`etchproof shapes`) or a .yaml file.",
+    ),
+]
+Layers = Annotated[
+    int | None, typer.Option("--layers", metavar="N", help="Of the shape. Default: all of its layers.")
+]
+Vocab = Annotated[
+    int | None,
+    typer.Option("--vocab", metavar="N", help="Of the shape. Default: 512, or its own where it is smaller."),
+]
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME|FILE",
+        help="Recipe: a name (`etchproof recipes`) or a .yaml file. The project has a default.",
+    ),
+]
+Project = Annotated[
+    Path | None,
+    typer.Option(
+        "--project",
+        metavar="DIR",
+        help="The project. Default: the one around the current folder, else the reference chip.",
+    ),
+]
+Context = Annotated[
+    int | None,
+    typer.Option("--context", metavar="N", help="Positions of the chip, in place of the recipe's."),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
+RandomWeights = Annotated[
+    int | None,
+    typer.Option("--random-weights", metavar="SEED", min=0, help="Of the shape: the weights' seed."),
+]
+Tokens = Annotated[int, typer.Option("--tokens", metavar="N", min=1, help="Tokens to generate.")]
+Seed = Annotated[int, typer.Option("--seed", min=1, max=2**31 - 1, help="Of everything random.")]
+Timeout = Annotated[float, typer.Option("--timeout", metavar="S", help="Wall-clock limit of the simulation.")]
+Jobs = Annotated[
+    int | None, typer.Option("-j", "--jobs", metavar="N", min=1, help="At once. Default: every core.")
+]
