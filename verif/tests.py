@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from typing import Any
@@ -61,6 +62,8 @@ class ChipTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
         scoreboard = self.env.scoreboard
         if self.config.get("dump_taps"):
             scoreboard.dump = []
+        gc.collect()
+        gc.freeze()  # what is there stays to the end: not to be looked at again and again between tokens
         if self.config.get("wait_golden"):  # for benchmarks
             scoreboard.wait()
             scoreboard.wait_s = 0.0

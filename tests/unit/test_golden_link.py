@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -126,3 +127,29 @@ def test_a_run_without_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(GOLDEN_ENV, raising=False)
     with pytest.raises(InputError, match=GOLDEN_ENV):
         GoldenClient()
+
+
+@pytest.mark.parametrize(("said", "threads"), [(None, 2), ("3", 3)])
+def test_pytorch_leaves_a_core_to_the_simulator(
+    monkeypatch: pytest.MonkeyPatch, said: str | None, threads: int
+) -> None:
+    """As asked of the thread that computes; what $OMP_NUM_THREADS says is left alone."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if said is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    before = torch.get_num_threads()
+
+    def predict(
+        tokens: Sequence[int], first: bool, adapter: int | None = None
+    ) -> Mapping[TapKey, TokenArrays]:
+        return {(0, "embedding"): np.array([[torch.get_num_threads()]])}
+
+    try:
+        torch.set_num_threads(3)
+        client = connect(lambda: Session(predict))
+        client.wait_ready()
+        assert client.predict([1], True)[0, "embedding"] == [[threads]]
+        client.close()
+    finally:
+        torch.set_num_threads(before)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -83,6 +84,7 @@ class GoldenServer:
                 connection.send(self._source.plan)
                 try:
                     session = self._source.session()
+                    _leave_a_core()
                     connection.send(None)  # ready
                     while True:
                         tokens, first, adapter = connection.recv()
@@ -93,6 +95,13 @@ class GoldenServer:
                     connection.send(traceback.format_exc())
         except (EOFError, OSError):  # the simulator has ended
             pass
+
+
+def _leave_a_core() -> None:
+    """One core is the simulator's: a golden model in PyTorch that takes it, too, makes both wait."""
+    torch = sys.modules.get("torch")
+    if torch is not None and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) - 1))
 
 
 def _write(memory: FileIO, taps: Mapping[TapKey, TokenArrays]) -> list[_Placed]:
