@@ -17,13 +17,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from etchproof.checkpoint.config import ModelConfig
 from etchproof.checkpoint.tensors import expected_tensors
 from etchproof.errors import InputError
-from etchproof.yaml_file import find_yaml, read_yaml_object, validation_problem
+from etchproof.yaml_file import find_yaml, read_yaml_record
 
 EMBEDDING_MODULE: Final = "model.embed_tokens"
 LM_HEAD_MODULE: Final = "lm_head"
@@ -203,10 +203,7 @@ def load_recipe(path_or_name: str | Path, recipes_dir: Path) -> Recipe:
         InputError: one line that names the file, the key and the value; an unknown name lists the known ones.
     """
     path = find_yaml(path_or_name, recipes_dir, kind="recipe")
-    try:
-        return Recipe.model_validate(read_yaml_object(path))
-    except ValidationError as error:
-        raise validation_problem(error, path) from None
+    return read_yaml_record(path, Recipe)
 
 
 def matrix_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:

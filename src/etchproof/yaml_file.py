@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from etchproof.checkpoint.json_file import read_text, shown
 from etchproof.errors import InputError
+
+_Record = TypeVar("_Record", bound=BaseModel)
 
 SUFFIXES: Final = (".yaml", ".yml")
 
@@ -102,6 +104,18 @@ _EXPECTED: Final = {
     "union_tag_not_found": "expected a {discriminator}",
     "string_pattern_mismatch": "expected letters, digits, '.', '_' and '-'",
 }
+
+
+def read_yaml_record(path: Path, record: type[_Record]) -> _Record:
+    """The file as a record of ``record``.
+
+    Raises:
+        InputError: it is bad; file, key and value are named.
+    """
+    try:
+        return record.model_validate(read_yaml_object(path))
+    except ValidationError as error:
+        raise validation_problem(error, path) from None
 
 
 def validation_problem(error: ValidationError, source: Path) -> InputError:

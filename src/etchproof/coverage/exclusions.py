@@ -14,11 +14,11 @@ from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from etchproof.coverage.verilator import ModuleCoverage, Point, PointKind
 from etchproof.errors import InputError
-from etchproof.yaml_file import read_yaml_object, validation_problem
+from etchproof.yaml_file import read_yaml_record
 
 Tag = Literal["unreachable", "simulation-only", "unsupported", "low-risk"]
 """Cannot happen in this chip; is no silicon; of a feature that this chip does not have; may go unproven."""
@@ -77,10 +77,7 @@ def load_exclusions(path: Path) -> tuple[Exclusion, ...]:
     Raises:
         InputError: it is bad; file, key and value are named.
     """
-    try:
-        return _File.model_validate(read_yaml_object(path)).exclusions
-    except ValidationError as error:
-        raise validation_problem(error, path) from None
+    return read_yaml_record(path, _File).exclusions
 
 
 def source_lines(folder: Path) -> dict[str, list[str]]:

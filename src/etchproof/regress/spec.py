@@ -12,14 +12,14 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from etchproof.checkpoint.json_file import shown
 from etchproof.errors import InputError
 from etchproof.shape import RandomModel
 from etchproof.sim.build import Kind
 from etchproof.slots import DRAWN
-from etchproof.yaml_file import SUFFIXES, find_yaml, read_yaml_object, validation_problem
+from etchproof.yaml_file import SUFFIXES, find_yaml, read_yaml_record
 
 MODEL: Final = "@model"
 RECIPE: Final = "@recipe"
@@ -136,12 +136,7 @@ def load_list(path_or_name: str, root: Path) -> RegressionList:
     Raises:
         InputError: one line that names the file, the key and the value.
     """
-    path = find_yaml(path_or_name, root / LISTS_FOLDER, kind="regression")
-    data = read_yaml_object(path)
-    try:
-        return RegressionList.model_validate(data)
-    except ValidationError as error:
-        raise validation_problem(error, path) from None
+    return read_yaml_record(find_yaml(path_or_name, root / LISTS_FOLDER, kind="regression"), RegressionList)
 
 
 def expand(

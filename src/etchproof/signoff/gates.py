@@ -9,12 +9,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from etchproof.errors import InputError
 from etchproof.signoff.evidence import LINKS, Record, SignoffEvidence
 from etchproof.testplan import Stage
-from etchproof.yaml_file import read_yaml_object, validation_problem
+from etchproof.yaml_file import read_yaml_record
 
 Limit = float | dict[str, float]
 
@@ -291,10 +291,7 @@ def load_gates(path: Path, stage: Stage, covergroups: tuple[str, ...]) -> StageG
     Raises:
         InputError: the file is bad, has no such stage or an unknown gate, or leaves a covergroup without a gate.
     """
-    try:
-        content = _File.model_validate(read_yaml_object(path))
-    except ValidationError as error:
-        raise validation_problem(error, path) from None
+    content = read_yaml_record(path, _File)
     if stage not in content.stages:
         raise InputError(f"has no stage {stage}", source=path, key="stages")
     found = content.stages[stage]

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from etchproof.signoff.evidence import Record
 from etchproof.signoff.gates import GateResult
-from etchproof.yaml_file import read_yaml_object, validation_problem
+from etchproof.yaml_file import read_yaml_record
 
 WaiverState = Literal["used", "expired", "unmatched", "unused"]
 
@@ -65,10 +65,7 @@ def load_waivers(path: Path) -> tuple[Waiver, ...]:
     Raises:
         InputError: it is bad; file, key and value are named.
     """
-    try:
-        return _File.model_validate(read_yaml_object(path)).waivers
-    except ValidationError as error:
-        raise validation_problem(error, path) from None
+    return read_yaml_record(path, _File).waivers
 
 
 def apply_waivers(
