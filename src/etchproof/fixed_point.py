@@ -7,11 +7,10 @@ from torch import Tensor
 
 
 def round_shift(x: Tensor, shift: int | Tensor) -> Tensor:
-    """rs(x, shift): divide by 2**shift, to nearest, a tie towards plus infinity; int64 in, int64 out."""
+    """rs(x, shift): divide by 2**shift, to nearest, a tie towards plus infinity; int64 in, int64 out; shift < 63."""
     if isinstance(shift, int):
         return (x + (1 << (shift - 1))) >> shift if shift else x
-    half = torch.where(shift > 0, torch.ones_like(shift) << (shift - 1).clamp(min=0), 0)
-    return (x + half) >> shift
+    return (x + (torch.ones_like(shift) << shift >> 1)) >> shift
 
 
 def saturate(x: Tensor, bits: int) -> Tensor:
@@ -21,9 +20,5 @@ def saturate(x: Tensor, bits: int) -> Tensor:
 
 def bit_length(x: Tensor) -> Tensor:
     """bitlen(x) for 0 <= x < 2**63: the number of bits of x, 0 for 0."""
-    length = torch.zeros_like(x)
-    for step in (32, 16, 8, 4, 2, 1):
-        large = x >> step > 0
-        length += torch.where(large, step, 0)
-        x = torch.where(large, x >> step, x)
-    return length + (x > 0)
+    # A bit below a set one is cleared, so that no rounding reaches the next power of two.
+    return torch.frexp((x & ~(x >> 1)).to(torch.float64)).exponent.to(torch.int64)
