@@ -52,13 +52,19 @@ class BareRun:
     """As ``CosimRun``, without Python and without taps.
 
     Attributes:
+        reset_s: seconds of the reset, with the loading of the ROMs.
         token_s: seconds of each token.
     """
 
-    loop_s: float
+    reset_s: float
     wall_s: float
     answers: list[int]
     token_s: list[float]
+
+    @property
+    def loop_s(self) -> float:
+        """From the reset to the last answer."""
+        return self.reset_s + sum(self.token_s)
 
 
 @dataclass(frozen=True)
@@ -132,9 +138,14 @@ class Chip:
             [self.bare.executable, file], env=env, capture_output=True, text=True, check=True
         )
         wall_s = time.perf_counter() - start
-        lines = [line.split() for line in done.stdout.splitlines()]
-        token_s = [float(seconds) for _, seconds in lines]
-        return BareRun(sum(token_s), wall_s, [int(answer) for answer, _ in lines], token_s)
+        reset_s, *lines = done.stdout.splitlines()
+        rows = [line.split() for line in lines]
+        return BareRun(
+            reset_s=float(reset_s),
+            wall_s=wall_s,
+            answers=[int(answer) for answer, _ in rows],
+            token_s=[float(seconds) for _, seconds in rows],
+        )
 
 
 def make_chip(model_dir: Path, recipe: str, folder: Path) -> Chip:

@@ -191,6 +191,7 @@ class AdapterMonitor(uvm_monitor):  # type: ignore[misc]
             if self._reset.asserted.is_set():
                 return
             words = self.port.offered()[: int(dut.load_words.value)]
+            self._tokens.collect()
             in_flight = self._tokens.in_flight
             if int(dut.load_checked.value) != checked:
                 checked ^= 1

@@ -81,6 +81,11 @@ class AdapterTest(ChipTest):
         """Random tokens under a slot, to be run."""
         return StreamSequence(self.rng.integers(self.plan.vocab_size, size=length).tolist(), stalls, slot)
 
+    def answered(self) -> int:
+        """Tokens that were answered of the burst that is being played."""
+        self.env.agent.monitor.collect()
+        return len(self.env.agent.driver.answers.results)
+
     async def ask(self, *requests: tuple[int, int, int], wanted: list[Status]) -> None:
         """Requests as they are; the answers have to be the wanted ones."""
         raw = RawSequence(requests)
@@ -178,7 +183,7 @@ class LoadWhileGenerating(AdapterTest):
                 await self.load(small[-1], slot, LoadStatus.SLOT_BUSY, stalls=True)
             for index, other in enumerate(one for one in range(slots) if one != slot):
                 await self.load(small[(turn + index) % len(small)], other, stalls=bool(index % 2))
-                while len(generating.results) <= index and not running.done():  # the next one later
+                while self.answered() <= index and not running.done():  # the next one later
                     await Timer(50 * CLOCK_NS, "ns")
                 self.expect(not running.done(), "the load outlasted the sequence: nothing ran beside it")
             await running

@@ -1,8 +1,12 @@
-"""The token agent: sequencer, driver and monitor on the chip's host port, through the transactor ``ep_host_bfm``."""
+"""The token agent: sequencer, driver and monitor on the chip's host port, through the transactor ``ep_host_bfm``.
+
+Requests go to the simulator in bursts (``ep_host_queue``): Python is called once for several tokens.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Collection, Sequence
+from typing import Final
 
 import cocotb
 from cocotb.triggers import Event, Timer, ValueChange
@@ -19,42 +23,42 @@ from pyuvm import (
     uvm_subscriber,
 )
 
-from etchproof.uvm import ResetSeen, TokenResult
-from verif.reference import NO_SLOT, Op, Status
+from etchproof.sim.host_port import HostPort, HostRequest, TokenResult
+from etchproof.uvm import ResetSeen
+from verif.reference import Op, Status
 
 CLOCK_NS: Final = 2
 RESET_CYCLES: Final = 4
-_WORD: Final = (1 << 32) - 1
+PAUSE_CYCLES: Final = 1 << 15
+"""A burst that has taken so many cycles pauses: Python hears of large chips' tokens one by one."""
 
 
-class TokenItem(uvm_sequence_item):  # type: ignore[misc]  # pyuvm is untyped
-    """One request for the chip; the driver fills in ``result``.
+class TokenBurst(uvm_sequence_item):  # type: ignore[misc]  # pyuvm is untyped
+    """Requests for the chip, one after the other; the driver fills in what became of them.
 
     Attributes:
-        token: its id, 32 bits; need not be in the vocabulary.
-        op: what is asked for, 2 bits: an ``Op``, or what is none.
-        slot: of the sequence's adapter, 4 bits; read where a sequence is opened.
-        request_stall: clock cycles before it is offered.
-        response_stall: clock cycles for which the response is held off.
-        result: the response, None when a reset cut the token off.
+        requests: at least one. A token is 32 bits and need not be in the vocabulary; an operation is 2 bits, an ``Op``
+            or what is none; a slot is 4 bits, read where a sequence is opened.
+        stop_tokens: not fed back.
+        ends_at_refusal: whether an answer with a status other than 0 is the last.
+        results: the responses.
+        paused: whether the rest may be asked for.
+        cut_off: whether a reset ended it.
     """
 
     def __init__(
         self,
-        token: int,
-        op: int,
-        slot: int = NO_SLOT,
-        request_stall: int = 0,
-        response_stall: int = 0,
-        name: str = "token",
+        requests: Sequence[HostRequest],
+        stop_tokens: Collection[int] = (),
+        ends_at_refusal: bool = False,
     ) -> None:
-        super().__init__(name)
-        self.token, self.op, self.slot = token, op, slot
-        self.request_stall, self.response_stall = request_stall, response_stall
-        self.result: TokenResult | None = None
+        super().__init__("burst")
+        self.requests, self.stop_tokens, self.ends_at_refusal = requests, stop_tokens, ends_at_refusal
+        self.results: list[TokenResult] = []
+        self.paused = self.cut_off = False
 
     def __str__(self) -> str:
-        return f"token {self.token} op {self.op} slot {self.slot} stalls {self.request_stall} {self.response_stall}"
+        return f"{len(self.requests)} requests, the first {self.requests[0]}"
 
 
 class ResponseTimeoutError(AssertionError):
@@ -86,47 +90,36 @@ class Reset:
         self.released.set()
 
 
-def read_result(dut: Any) -> TokenResult:
-    """The token that was just answered, from the transactor's ``answer`` (hw/sim/ep_sim_top.sv), and its stalls."""
-    answer = int(dut.answer.value)
-    return TokenResult(
-        token_in=answer >> 12 & _WORD,
-        op=answer & 0xF,
-        slot=answer >> 4 & 0xF,
-        token_out=answer >> 44 & _WORD,
-        position=answer >> 76 & _WORD,
-        status=answer >> 8 & 0xF,
-        cycles=answer >> 108,
-        request_stall=int(dut.req_stall.value),
-        response_stall=int(dut.rsp_stall.value),
-    )
+class _Answers(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
+    """Where the driver hears from the monitor what was answered.
 
-
-class _Answers(uvm_subscriber):  # type: ignore[misc]
-    """Where the driver hears from the monitor that its token was answered."""
+    Attributes:
+        held: tokens of the open sequence.
+    """
 
     def __init__(self, name: str, parent: uvm_component) -> None:
         super().__init__(name, parent)
-        self.result: TokenResult | None = None
-        self.heard = Event()
+        self.results: list[TokenResult] = []
+        self.held = 0
 
     def write(self, tt: TokenResult) -> None:
-        self.result = tt
-        self.heard.set()
+        self.results.append(tt)
+        if tt.status == Status.OK:
+            self.held = 0 if tt.op == Op.CLOSE else tt.position + 1
 
 
 class TokenDriver(uvm_driver):  # type: ignore[misc]
-    """Drives one token at a time and waits for its response."""
+    """Drives one burst at a time and waits for its end."""
 
     def build_phase(self) -> None:
         self.dut = cocotb.top
+        self.port = HostPort()
         self.timeout_cycles: int = ConfigDB().get(self, "", "TOKEN_TIMEOUT_CYCLES")
         self._reset: Reset = ConfigDB().get(self, "", "RESET")
+        self._monitor: TokenMonitor = ConfigDB().get(self, "", "TOKEN_MONITOR")
         self.answers = _Answers("answers", self)
-        self._request = 0
-        self._pins: dict[str, int] = {}
-        self._held = 0  # tokens of the open sequence
-        self._deadline_ns: float | None = None  # of the token in flight
+        self._play = 0
+        self._burst: TokenBurst | None = None  # being played
 
     async def reset(self) -> ResetSeen | None:
         """Reset the chip; a token in flight, a load and a read-back are cut off.
@@ -135,19 +128,20 @@ class TokenDriver(uvm_driver):  # type: ignore[misc]
             What it was doing; None the first time.
         """
         dut = self.dut
+        self._monitor.collect()
         seen = self._doing() if self._reset.count else None
         self._reset.enter()
-        self.answers.heard.set()
+        self._monitor.ended.set()
         dut.rst_n.value = 0
-        self._put("req", 0)
+        dut.play.value = 0
         dut.load_req.value = 0
         dut.rom_req.value = 0
-        self._request = 0
+        self._play = 0
         await Timer(RESET_CYCLES * CLOCK_NS, "ns")
         dut.rst_n.value = 1
         await Timer(CLOCK_NS, "ns")
         self._reset.leave()
-        self._held = 0
+        self.answers.held = 0
         return seen
 
     async def accepted(self) -> None:
@@ -157,10 +151,10 @@ class TokenDriver(uvm_driver):  # type: ignore[misc]
     def _doing(self) -> ResetSeen:
         """What a reset cuts off: the token that was accepted and is not answered, by its place in its sequence."""
         dut = self.dut
-        if int(dut.ack.value) == int(dut.rsp.value):
+        if self._burst is None or not self._monitor.in_flight:
             return ResetSeen(None, 0)
-        position = 0 if self._pins["req_op"] == Op.FIRST else self._held
-        return ResetSeen(position, int(dut.cycle.value) - int(dut.ack_cycle.value))
+        opens = self._burst.requests[len(self.answers.results)].op == Op.FIRST
+        return ResetSeen(0 if opens else self.answers.held, int(dut.cycle.value) - int(dut.ack_cycle.value))
 
     async def run_phase(self) -> None:
         cocotb.start_soon(self._watch())
@@ -169,65 +163,74 @@ class TokenDriver(uvm_driver):  # type: ignore[misc]
             await self._drive(item)
             self.seq_item_port.item_done()
 
-    def _put(self, pin: str, value: int) -> None:
-        """Drive a pin of the transactor, if it has to change: a write costs more than the memory of the last one."""
-        if self._pins.get(pin) != value:
-            self._pins[pin] = value
-            getattr(self.dut, pin).value = value
-
     async def _watch(self) -> None:
         """Wake the driver when a token stays unanswered: one timer for all of them, not one for each."""
+        burst, answered, deadline_ns = None, 0, 0.0
         while True:
             await Timer(self.timeout_cycles * CLOCK_NS, "ns")
-            if self._deadline_ns is not None and get_sim_time("ns") > self._deadline_ns:
-                self.answers.heard.set()
+            self._monitor.collect()
+            now = get_sim_time("ns")
+            if self._burst is None:
+                continue
+            if self._burst is not burst or len(self.answers.results) != answered:
+                burst, answered = self._burst, len(self.answers.results)
+                stalls = sum(request.request_stall + request.response_stall for request in burst.requests)
+                deadline_ns = now + (self.timeout_cycles + stalls) * CLOCK_NS
+            elif now >= deadline_ns:
+                self._monitor.ended.set()
 
-    async def _drive(self, item: TokenItem) -> None:
+    async def _drive(self, item: TokenBurst) -> None:
         await self._reset.released.wait()
-        answers, resets = self.answers, self._reset.count
-        answers.result = None
-        answers.heard.clear()
-        stalls = item.request_stall + item.response_stall
-        self._deadline_ns = get_sim_time("ns") + (self.timeout_cycles + stalls) * CLOCK_NS
-        self._put("req_token", item.token)
-        self._put("req_op", int(item.op))
-        self._put("req_slot", item.slot)
-        self._put("req_stall", item.request_stall)
-        self._put("rsp_stall", item.response_stall)
-        self._request ^= 1
-        self._put("req", self._request)
-        await answers.heard.wait()
-        self._deadline_ns = None
-        if answers.result is not None:
-            item.result = answers.result
-            if item.result.status == Status.OK:
-                self._held = 0 if item.op == Op.CLOSE else item.result.position + 1
-        elif self._reset.count == resets:
-            raise ResponseTimeoutError(f"timeout: no response to {item} within {self.timeout_cycles} cycles")
+        resets, ended = self._reset.count, self._monitor.ended
+        self.answers.results = item.results
+        self._burst = item
+        ended.clear()
+        self.port.ask(
+            item.requests,
+            stop_tokens=item.stop_tokens,
+            ends_at_refusal=item.ends_at_refusal,
+            pause_cycles=PAUSE_CYCLES,
+        )
+        self._play ^= 1
+        self.dut.play.value = self._play
+        await ended.wait()
+        self._burst = None
+        item.paused, item.cut_off = self.port.paused, self._reset.count != resets
+        if not item.cut_off and int(self.dut.done.value) != self._play:
+            request = item.requests[len(item.results)]
+            raise ResponseTimeoutError(
+                f"timeout: no response to {request} within {self.timeout_cycles} cycles"
+            )
 
 
 class TokenMonitor(uvm_monitor):  # type: ignore[misc]
-    """Publishes every response on ``ap``, whoever drove the token."""
+    """Publishes every response on ``ap``, whoever drove the token; at the latest at the end of its burst.
+
+    Attributes:
+        ended: set at the end of a burst.
+    """
 
     def build_phase(self) -> None:
         self.dut = cocotb.top
         self.ap = uvm_analysis_port("ap", self)
-        self._reset: Reset = ConfigDB().get(self, "", "RESET")
-        self._published = 0  # the response's toggle as of the last one published
+        self.port = HostPort()
+        self.ended = Event()
 
     @property
     def in_flight(self) -> bool:
-        """Whether a token was accepted whose response is not published yet."""
-        return int(self.dut.ack.value) != self._published
+        """Whether a token was accepted whose response was not collected yet; call ``collect`` before."""
+        return int(self.dut.ack.value) != int(self.dut.answered.value)
+
+    def collect(self) -> None:
+        """Publish what was answered since."""
+        for result in self.port.results():
+            self.ap.write(result)
 
     async def run_phase(self) -> None:
-        dut = self.dut
         while True:
-            await ValueChange(dut.rsp)
-            self._published = int(dut.rsp.value)
-            # A reset returns the toggle to 0, from a random value the first time in a strict build.
-            if int(dut.rst_n.value) and not self._reset.asserted.is_set():
-                self.ap.write(read_result(dut))
+            await ValueChange(self.dut.done)
+            self.collect()
+            self.ended.set()
 
 
 class TokenAgent(uvm_agent):  # type: ignore[misc]

@@ -2,37 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+from typing import Final
 
 import numpy as np
 from pyuvm import ConfigDB, uvm_sequence
 
-from etchproof.uvm import TokenResult
-from verif.agent import TokenItem
+from etchproof.sim.host_port import HostRequest, TokenResult
+from verif.agent import TokenBurst
 from verif.reference import NO_SLOT, Op
 
-TokenCallback = Callable[[TokenResult, bool], None]
-"""Called with each response and whether its token continues the text."""
+BURST_REQUESTS: Final = 16
+"""At once: as many tokens as are compared at once (etchproof.uvm.scoreboard)."""
+
+TokensCallback = Callable[[Sequence[tuple[TokenResult, bool]]], None]
+"""Called with some responses, each with whether its token continues the text."""
 
 
 class TokenSequence(uvm_sequence):  # type: ignore[misc]  # pyuvm is untyped
-    """Base: sends tokens, optionally with random stalls on both handshakes.
+    """Base: sends requests, optionally with random stalls on both handshakes.
 
     Args:
         stalls: draws the clock cycles of a stall; None for no stalls.
+
+    Attributes:
+        cut_off: whether a reset ended it.
     """
 
     def __init__(self, name: str = "tokens", stalls: Callable[[], int] | None = None) -> None:
         super().__init__(name)
         self._stalls = stalls
+        self.cut_off = False
 
-    async def send(self, token: int, op: int, slot: int = NO_SLOT) -> TokenResult | None:
-        """Send one request; None when a reset cut it off."""
-        request, response = (self._stalls(), self._stalls()) if self._stalls else (0, 0)
-        item = TokenItem(token, op, slot, request, response)
-        await self.start_item(item)
-        await self.finish_item(item)
-        return item.result
+    async def send(
+        self,
+        requests: Iterable[tuple[int | None, int, int]],
+        stop_tokens: Collection[int] = (),
+        ends_at_refusal: bool = False,
+    ) -> AsyncIterator[list[TokenResult]]:
+        """Send (token, op, slot) in bursts and yield what each is answered.
+
+        A token of None is the one that was answered last. A reset ends it, and what ends a ``TokenBurst``.
+        """
+        left = [HostRequest(*request, *self._stall()) for request in requests]
+        while left:
+            item = TokenBurst(left[:BURST_REQUESTS], stop_tokens, ends_at_refusal)
+            await self.start_item(item)
+            await self.finish_item(item)
+            yield item.results
+            self.cut_off = item.cut_off
+            played = len(item.results)
+            if item.cut_off or (played < len(item.requests) and not item.paused):
+                return
+            left = left[played:]
+            if left and left[0].token is None:
+                last = item.results[-1]
+                if last.token_out in stop_tokens or (ends_at_refusal and last.status):
+                    return
+                left[0] = left[0]._replace(token=last.token_out)
+
+    def _stall(self) -> tuple[int, int]:
+        return (self._stalls(), self._stalls()) if self._stalls else (0, 0)
 
     async def run(self) -> None:
         """Start on the environment's sequencer."""
@@ -40,13 +70,13 @@ class TokenSequence(uvm_sequence):  # type: ignore[misc]  # pyuvm is untyped
 
 
 class GreedySequence(TokenSequence):
-    """A prompt, then the chip's own tokens.
+    """A prompt, then the chip's own tokens; a refusal ends it.
 
     Args:
         prompt: token ids, at least one.
         new_tokens: how many to generate.
         stop: tokens after which generation ends.
-        on_token: called for every response.
+        on_tokens: called with every burst's responses.
         slot: of the adapter; none by default.
     """
 
@@ -55,7 +85,7 @@ class GreedySequence(TokenSequence):
         prompt: Sequence[int],
         new_tokens: int,
         stop: Iterable[int] = (),
-        on_token: TokenCallback | None = None,
+        on_tokens: TokensCallback | None = None,
         stalls: Callable[[], int] | None = None,
         slot: int = NO_SLOT,
     ) -> None:
@@ -63,28 +93,28 @@ class GreedySequence(TokenSequence):
         self.slot = slot
         self.prompt, self.new_tokens, self.stop = list(prompt), new_tokens, frozenset(stop)
         self.generated: list[int] = []
-        self._on_token = on_token
+        self._on_tokens = on_tokens
 
     async def body(self) -> None:
-        following, generated = list(self.prompt), self.generated
+        # The last token of the text is not fed back: nothing would come of it.
+        tokens = [*self.prompt, *[None] * (self.new_tokens - 1)]
         sent = 0
-        while sent < len(following):
-            result = await self.send(following[sent], Op.NEXT if sent else Op.FIRST, self.slot)
-            if result is None or result.status != 0:
-                return
-            sent += 1
-            continues = sent >= len(self.prompt) and len(generated) < self.new_tokens
-            if continues:
-                generated.append(result.token_out)
-                # The last token of the text is not fed back: nothing would come of it.
-                if result.token_out not in self.stop and len(generated) < self.new_tokens:
-                    following.append(result.token_out)
-            if self._on_token is not None:
-                self._on_token(result, continues)
+        async for results in self.send(_sequence(tokens, self.slot), self.stop, ends_at_refusal=True):
+            accepted = [result for result in results if result.status == 0]
+            first = len(self.prompt) - 1 - sent  # the response with which the text goes on
+            told = [(result, index >= first and self.new_tokens > 0) for index, result in enumerate(accepted)]
+            self.generated += [result.token_out for result, continues in told if continues]
+            sent += len(accepted)
+            if self._on_tokens is not None:
+                self._on_tokens(told)
 
 
 class StreamSequence(TokenSequence):
-    """Given tokens as one sequence, whatever the chip answers; a reset ends it."""
+    """Given tokens as one sequence, whatever the chip answers; a reset ends it.
+
+    Attributes:
+        results: what was answered; None, the last one, for the token that a reset cut off.
+    """
 
     def __init__(
         self, tokens: Sequence[int], stalls: Callable[[], int] | None = None, slot: int = NO_SLOT
@@ -94,14 +124,14 @@ class StreamSequence(TokenSequence):
         self.results: list[TokenResult | None] = []
 
     async def body(self) -> None:
-        for index, token in enumerate(self.tokens):
-            self.results.append(await self.send(token, Op.NEXT if index else Op.FIRST, self.slot))
-            if self.results[-1] is None:
-                return
+        async for results in self.send(_sequence(self.tokens, self.slot)):
+            self.results += results
+        if self.cut_off:
+            self.results.append(None)
 
 
 class RawSequence(TokenSequence):
-    """(token, op, slot) as they are, for the protocol's corners."""
+    """(token, op, slot) as they are, for the protocol's corners; ``results`` as of ``StreamSequence``."""
 
     def __init__(self, requests: Sequence[tuple[int, int, int]]) -> None:
         super().__init__("raw")
@@ -109,8 +139,15 @@ class RawSequence(TokenSequence):
         self.results: list[TokenResult | None] = []
 
     async def body(self) -> None:
-        for token, op, slot in self.requests:
-            self.results.append(await self.send(token, op, slot))
+        async for results in self.send(self.requests):
+            self.results += results
+        if self.cut_off:
+            self.results.append(None)
+
+
+def _sequence(tokens: Sequence[int | None], slot: int) -> Iterator[tuple[int | None, int, int]]:
+    """Requests of one sequence."""
+    return ((token, Op.NEXT if index else Op.FIRST, slot) for index, token in enumerate(tokens))
 
 
 def random_stalls(rng: np.random.Generator) -> Callable[[], int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import cocotb
@@ -68,8 +69,8 @@ class ChipTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
             scoreboard.wait()
             scoreboard.wait_s = 0.0
         started = time.perf_counter()
-        await self.env.reset()
         try:
+            await self.env.reset()
             self.check_images()
             await self.stimulus()
         finally:
@@ -136,14 +137,19 @@ class GreedyGeneration(ChipTest):
                     held[slot] = adapter
             open_slot = slot
 
-            def report(result: TokenResult, generated: bool, index: int = index) -> None:
+            def report(tokens: Sequence[tuple[TokenResult, bool]], index: int = index) -> None:
                 self.progress.write(
-                    event="token",
-                    sequence=index,
-                    position=result.position,
-                    token_in=result.token_in,
-                    token_out=result.token_out,
-                    generated=generated,
+                    *(
+                        {
+                            "event": "token",
+                            "sequence": index,
+                            "position": result.position,
+                            "token_in": result.token_in,
+                            "token_out": result.token_out,
+                            "generated": generated,
+                        }
+                        for result, generated in tokens
+                    )
                 )
 
             sequence = GreedySequence(

@@ -19,10 +19,10 @@
 // is taken. load_cycles_o = S - F, with F the edge at which word 0 was taken.
 //
 // Reset, also amid a transfer: idle, valid and ready low, every toggle and counter 0, requests and responses in
-// flight forgotten. Python drives req_i and load_i to 0 together with rst_ni.
+// flight forgotten. req_i and load_i are driven to 0 with rst_ni.
 //
 // Assertions (strict build): the chip holds rsp_valid_i, ldr_valid_i and their payloads until ready; req_i and load_i are
-// 0 in reset.
+// 0 at every edge in reset.
 
 module ep_host_bfm (
   input  logic        clk_i,
@@ -409,12 +409,6 @@ module ep_host_bfm (
       payload_q <= '0;
       load_held_q <= 1'b0;
       load_payload_q <= '0;
-      ALoadLowInReset :
-      assert (!load_i)
-      else $error("ep_host_bfm: load_i is high in reset");
-      AReqLowInReset :
-      assert (!req_i)
-      else $error("ep_host_bfm: req_i is high in reset");
     end else begin
       held_q    <= rsp_valid_i && !rsp_ready_q;
       payload_q <= payload;
@@ -436,6 +430,17 @@ module ep_host_bfm (
         assert (load_payload == load_payload_q)
         else $error("ep_host_bfm: the answer to a load changed before ldr_ready_o");
       end
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      ALoadLowInReset :
+      assert (!load_i)
+      else $error("ep_host_bfm: load_i is high in reset");
+      AReqLowInReset :
+      assert (!req_i)
+      else $error("ep_host_bfm: req_i is high in reset");
     end
   end
 

@@ -8,27 +8,19 @@ module ep_sim_top;
   // Written by Python.
   // Reset falls at time 0, pulled by Python: an edge, so that random start values are reset.
   logic rst_n = 1'b1;
-  logic req = 1'b0;
-  logic [31:0] req_token = '0;
-  logic [1:0] req_op = '0;
-  logic [3:0] req_slot = '1;
-  logic [15:0] req_stall = '0;
-  logic [15:0] rsp_stall = '0;
+  logic play = 1'b0;
   logic load_req = 1'b0;
   logic [31:0] load_words = '0;
   logic [31:0] load_seed = '0;
   logic [15:0] load_rsp_stall = '0;
   logic rom_req = 1'b0;
   // Read by Python.
-  logic ack, rsp;
-  logic [31:0] ack_cycle, rsp_token, rsp_pos, rsp_cycles, rsp_cycle, cycle, busy_cycles;
-  logic [3:0] rsp_status;
+  logic ack, answered, done;
+  logic [31:0] ack_cycle, cycle, busy_cycles;
   logic load_checked, load_answered, load_done;
   logic [31:0] load_taken, load_cycles;
   logic [3:0] load_status, load_slot;
   logic rom_done;
-  // The token that was answered last, in one pin: Python pays for each that it reads.
-  logic [139:0] answer;
 
   logic clk = 1'b0;
   logic load = 1'b0;
@@ -38,6 +30,13 @@ module ep_sim_top;
     forever #1 clk = ~clk;
   end
 
+  logic req, rsp;
+  logic [31:0] req_token;
+  logic [1:0] req_op;
+  logic [3:0] req_slot;
+  logic [15:0] req_stall, rsp_stall;
+  logic [31:0] rsp_token, rsp_pos, rsp_cycles;
+  logic [3:0] rsp_status;
   logic tok_valid, tok_ready, chip_rsp_valid, chip_rsp_ready;
   logic [31:0] tok_id, chip_rsp_token, chip_rsp_pos;
   logic [1:0] tok_op;
@@ -52,7 +51,27 @@ module ep_sim_top;
   logic [31:0] rt_word, rtr_data;
   ep_pkg::rom_status_e rtr_status;
 
-  assign answer = {rsp_cycles, rsp_pos, rsp_token, tok_id, rsp_status, tok_slot, 2'b0, tok_op};
+  ep_host_queue u_queue (
+    .clk_i(clk),
+    .rst_ni(rst_n),
+    .play_i(play),
+    .done_o(done),
+    .answered_o(answered),
+    .req_o(req),
+    .req_token_o(req_token),
+    .req_op_o(req_op),
+    .req_slot_o(req_slot),
+    .req_stall_o(req_stall),
+    .rsp_stall_o(rsp_stall),
+    .rsp_i(rsp),
+    .tok_id_i(tok_id),
+    .tok_op_i(tok_op),
+    .tok_slot_i(tok_slot),
+    .rsp_token_i(rsp_token),
+    .rsp_pos_i(rsp_pos),
+    .rsp_status_i(rsp_status),
+    .rsp_cycles_i(rsp_cycles)
+  );
 
   ep_host_bfm u_host (
     .clk_i(clk),
@@ -70,7 +89,7 @@ module ep_sim_top;
     .rsp_pos_o(rsp_pos),
     .rsp_status_o(rsp_status),
     .rsp_cycles_o(rsp_cycles),
-    .rsp_cycle_o(rsp_cycle),
+    .rsp_cycle_o(),
     .cycle_o(cycle),
     .busy_cycles_o(busy_cycles),
     .tok_valid_o(tok_valid),

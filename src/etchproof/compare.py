@@ -196,38 +196,16 @@ class Comparator:
         """
         self._planned.update(plan)
         totals = self._sequences[sequence][2]
-        first: tuple[int, int, Divergence] | None = None  # token, dataflow index
+        found: list[tuple[int, int, Divergence]] = []  # token, dataflow index
         for order, key in enumerate(plan):
-            vectors = elements = mismatches = 0
-            for token, position in enumerate(positions):
-                mine = got[token].get(key)
-                if mine is None:
-                    self.fail("missing_tap", _where(sequence, position, key))
-                    continue
-                golden = expected[key][token]
-                if mine.shape != golden.shape:
-                    self.fail(
-                        "tap_size",
-                        f"{_where(sequence, position, key)} has {mine.size} elements, expected {golden.size}",
-                    )
-                    continue
-                vectors += 1
-                elements += mine.size
-                if not np.array_equal(mine, golden):
-                    wrong = np.flatnonzero(mine != golden)
-                    mismatches += len(wrong)
-                    if first is None or (token, order) < first[:2]:
-                        element = int(wrong[0])
-                        divergence = Divergence(
-                            sequence=sequence,
-                            token=position,
-                            layer=key[0],
-                            tap=key[1],
-                            element=element,
-                            expected=int(golden[element]),
-                            got=int(mine[element]),
-                        )
-                        first = (token, order, divergence)
+            mine, golden = [taps.get(key) for taps in got], expected[key]
+            vectors, elements, mismatches = len(mine), _equal_elements(mine, golden), 0
+            if not elements:
+                vectors, elements, mismatches, divergence = self._differences(
+                    sequence, key, positions, mine, golden
+                )
+                if divergence is not None:
+                    found.append((divergence.token, order, divergence))
             for total in (self._counts[key], totals):
                 total[0] += vectors
                 total[1] += elements
@@ -236,8 +214,44 @@ class Comparator:
         for token, taps in enumerate(got):
             for key in taps.keys() - planned:
                 self.fail("unknown_tap", f"{_where(sequence, positions[token], key)} is not of its plan")
-        if first is not None and self.first_divergence is None:
-            self.first_divergence = first[2]
+        if found and self.first_divergence is None:
+            self.first_divergence = min(found, key=lambda each: each[:2])[2]
+
+    def _differences(
+        self,
+        sequence: int,
+        key: TapKey,
+        positions: Sequence[int],
+        mine: Sequence[Array | None],
+        golden: TokenArrays,
+    ) -> tuple[int, int, int, Divergence | None]:
+        """Of a tap that is not all equal: vectors, elements, mismatches, and the first of those."""
+        vectors = elements = mismatches = 0
+        first: Divergence | None = None
+        for position, array, wanted in zip(positions, mine, golden, strict=True):
+            where = _where(sequence, position, key)
+            if array is None:
+                self.fail("missing_tap", where)
+                continue
+            if array.shape != wanted.shape:
+                self.fail("tap_size", f"{where} has {array.size} elements, expected {wanted.size}")
+                continue
+            vectors += 1
+            elements += array.size
+            wrong = np.flatnonzero(array != wanted)
+            mismatches += len(wrong)
+            if len(wrong) and first is None:
+                element = int(wrong[0])
+                first = Divergence(
+                    sequence=sequence,
+                    token=position,
+                    layer=key[0],
+                    tap=key[1],
+                    element=element,
+                    expected=int(wanted[element]),
+                    got=int(array[element]),
+                )
+        return vectors, elements, mismatches, first
 
     def counts(self) -> tuple[TapCount, ...]:
         """Counts per tap that was planned, in dataflow order."""
@@ -255,6 +269,22 @@ class Comparator:
             )
             for number, (adapter, slot, c) in self._sequences.items()
         )
+
+
+def _equal_elements(mine: Sequence[Array | None], golden: TokenArrays) -> int:
+    """The number of elements if every token's array is there and is the golden one; 0 if not.
+
+    One comparison for all tokens.
+    """
+    arrays = [array for array in mine if array is not None]
+    if isinstance(golden, np.ndarray):
+        wanted, sizes = golden.reshape(-1), [golden.shape[1]] * len(golden)
+    else:
+        wanted, sizes = np.concatenate(golden), [array.size for array in golden]
+    if len(arrays) != len(mine) or [array.size for array in arrays] != sizes:
+        return 0
+    together = np.concatenate(arrays)
+    return together.size if (together == wanted).all() else 0
 
 
 def _where(sequence: int, position: int, key: TapKey) -> str:

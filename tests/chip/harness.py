@@ -74,6 +74,8 @@ def run(
     run_dir = chip_.folder / label
     index = chip_.folder / f"{label}.images"
     write_images_index(index, chip_.images.index(replaced))
+    report = run_dir / COMPARISON_FILE
+    report.unlink(missing_ok=True)  # of a run before
     outcome = simulate(
         chip_.build,
         run_dir=run_dir,
@@ -92,7 +94,6 @@ def run(
         plusargs=plusargs,
         python_path=[*python_path, ROOT],
     )
-    report = run_dir / COMPARISON_FILE
     return outcome, Comparison.model_validate_json(report.read_text()) if report.exists() else None
 
 

@@ -72,7 +72,7 @@ class CountingDriver(TokenDriver):
     driven = 0
 
     async def _drive(self, item):
-        CountingDriver.driven += 1
+        CountingDriver.driven += len(item.requests)
         await super()._drive(item)
 
 

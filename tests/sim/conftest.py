@@ -23,6 +23,7 @@ SOURCES = (
     "mini.vlt",
     "ep_tap.sv",
     "ep_host_bfm.sv",
+    "ep_host_queue.sv",
     "mini_rom.sv",
     "mini_load.sv",
     "mini_chip.sv",

@@ -35,7 +35,7 @@ if [ -e "$FAKE_DIR/broken" ]; then echo "%Error: mini.sv:3:1: syntax error"; exi
   echo "all:"
   echo "	if test -e verilated.o; then echo reused; fi"
   echo "	@echo 'environment <\\$(CXXFLAGS)\\$(MAKEFLAGS)>'"
-  echo "	touch verilated.o ep_sink.o"
+  echo "	touch verilated.o ep_ports.o ep_sink.o"
   if [ -e "$FAKE_DIR/refused" ]; then echo "	echo mini.cpp: error: no; false"; fi
   if [ ! -e "$FAKE_DIR/empty" ]; then echo "	echo '#!/bin/sh' > $name; chmod +x $name"; fi
 } > "$dir/Vtop.mk"

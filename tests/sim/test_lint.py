@@ -13,7 +13,7 @@ from etchproof.tools import find_formatter, find_verilator, simulation_env
 
 pytestmark = pytest.mark.sim
 
-MODULES = ("ep_tap", "ep_host_bfm")
+MODULES = ("ep_tap", "ep_host_bfm", "ep_host_queue")
 
 
 def complaints(*command: str | Path) -> str:

@@ -96,12 +96,14 @@ class _Teller:
         if report.when == "call" or report.failed:
             properties = dict(report.user_properties)
             self._progress.write(
-                event="item",
-                name=report.nodeid.rpartition("::")[2],
-                passed=report.passed,
-                resumed=properties.get("resumed", False),
-                wall_s=round(report.duration, 2),
-                message=_plain(report.longreprtext) if report.failed else "",
+                {
+                    "event": "item",
+                    "name": report.nodeid.rpartition("::")[2],
+                    "passed": report.passed,
+                    "resumed": properties.get("resumed", False),
+                    "wall_s": round(report.duration, 2),
+                    "message": _plain(report.longreprtext) if report.failed else "",
+                }
             )
 
 

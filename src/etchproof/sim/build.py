@@ -130,7 +130,7 @@ def build(
     if fabric_sha256(fabric.folder, fabric.sources, fabric.top) != fabric.sha256:
         raise InputError("has changed since it was hashed", source=fabric.folder, hint="render it again")
     cache = _cache_folder(cache_dir)
-    cpp = (main or _own("ep_main.cpp"), _own("ep_sink.cpp"))
+    cpp = (main or _own("ep_main.cpp"), _own("ep_ports.cpp"), _own("ep_sink.cpp"))
     inputs = _inputs(fabric, kind, verilator, cpp)
     key = _key(inputs)
     entry = cache / "builds" / key

@@ -1,9 +1,9 @@
-// The C++ side of a simulation: taps out of the chip into a block of memory, ROM images into the chip, words for its load
-// port, words out of its ROM test port, a back door into its SRAMs.
+// What a simulation holds in memory for Python: taps out of the chip, ROM images into the chip, a back door into its
+// SRAMs. The ports' side is ep_ports.cpp.
 //
-// RTL calls ep_tap_write_*, ep_rom_load_*, ep_load_word, ep_rom_test_* and ep_sram_open (DPI-C); Python calls the
-// ep_sink_*, ep_load_*, ep_rom_read_* and ep_sram_* functions through ctypes (src/etchproof/sim/sink.py, load_port.py,
-// rom_port.py), which is why the simulator is linked with -rdynamic. One thread, no locks.
+// RTL calls ep_tap_write_*, ep_rom_load_* and ep_sram_open (DPI-C); Python calls the ep_sink_* and ep_sram_* functions
+// through ctypes (src/etchproof/sim/sink.py, load_port.py), which is why the simulator is linked with -rdynamic. One
+// thread, no locks.
 //
 // Every open array is read where Verilator keeps it: row-major, each element in the smallest of 1, 2, 4 or 8 bytes
 // that holds it, bits above its width zero. svGetArrayPtr gives null for arrays of `logic`, hence the Verilator header.
@@ -63,35 +63,34 @@ struct Sram {
     uint64_t lanes;
 };
 
-// A range of words asked of the ROM test port, and what came.
-constexpr unsigned kRomTestFields = 5;  // operation, unit, first word, words, seed of stalls
-struct RomTest {
-    uint32_t fields[kRomTestFields] = {};
-    std::vector<uint32_t> slices;
-    uint32_t status = 0;
-    uint32_t cycles = 0;
-    bool ended = false;
+// The end of a token's records.
+struct Mark {
+    uint64_t used;
+    uint64_t records;
 };
+static_assert(sizeof(Mark) == 16, "sink.py unpacks 2 words");
 
 struct Sink {
     uint8_t* base = nullptr;
     uint64_t capacity = 0;
-    uint64_t used = 0;     // bytes that Python has not taken: where the next record goes
-    uint64_t records = 0;  // ever written
+    uint64_t used = 0;           // bytes that Python has not taken: where the next record goes
+    uint64_t records = 0;        // ever written
+    std::vector<Mark> marks;     // the ends of tokens that Python has not taken
+    uint64_t largest_token = 0;  // bytes of its records
     bool enabled = true;
     std::string error;
     int errors_shown = 0;
     bool index_read = false;
     std::map<std::pair<int, std::string>, Image> images;
     std::string unloaded;  // what ep_sink_unloaded returns
-    std::vector<uint32_t> load_words;  // what the host sends next to the load port
     std::map<std::pair<int, std::string>, Sram> srams;
-    RomTest rom_test;
 };
 
 Sink sink;
 
-void fail(const char* name, const std::string& message) {
+}  // namespace
+
+void ep_fail(const char* name, const std::string& message) {
     if (sink.errors_shown < kErrorsShown) {
         ++sink.errors_shown;
         std::fprintf(stderr, "etchproof: %s: %s\n", name, message.c_str());
@@ -101,13 +100,15 @@ void fail(const char* name, const std::string& message) {
     if (sink.error.empty()) sink.error = std::string{name} + ": " + message;
 }
 
+namespace {
+
 bool allocate(uint64_t bytes) {
     const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
     bytes = (bytes + page - 1) / page * page;
     void* const base =
         mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) {
-        fail("tap_memory", "cannot map " + std::to_string(bytes) + " bytes");
+        ep_fail("tap_memory", "cannot map " + std::to_string(bytes) + " bytes");
         return false;
     }
     sink.base = static_cast<uint8_t*>(base);
@@ -122,7 +123,7 @@ bool ensure_memory() {
         char* end = nullptr;
         bytes = std::strtoull(text, &end, 10);
         if (*text < '0' || *text > '9' || *end || bytes < kMinTapBytes || bytes > (1ULL << 40)) {
-            fail("tap_bytes", std::string{"ETCHPROOF_TAP_BYTES is '"} + text + "', expected 4096 .. 2^40");
+            ep_fail("tap_bytes", std::string{"ETCHPROOF_TAP_BYTES is '"} + text + "', expected 4096 .. 2^40");
             return false;
         }
     }
@@ -146,12 +147,12 @@ bool read_index() {
     if (sink.index_read) return true;
     const char* const file = std::getenv("ETCHPROOF_IMAGES");
     if (!file || !*file) {
-        fail("image_index", "ETCHPROOF_IMAGES is not set");
+        ep_fail("image_index", "ETCHPROOF_IMAGES is not set");
         return false;
     }
     std::ifstream stream{file};
     if (!stream) {
-        fail("image_index", std::string{file} + " cannot be read");
+        ep_fail("image_index", std::string{file} + " cannot be read");
         return false;
     }
     std::string line;
@@ -165,7 +166,7 @@ bool read_index() {
         if (words) words.ignore(1);
         if (!words || !std::getline(words, image.path) || image.path.empty()
             || !sink.images.emplace(std::make_pair(layer, name), image).second) {
-            fail("image_index", std::string{file} + " line " + std::to_string(number) + ": '" + line
+            ep_fail("image_index", std::string{file} + " line " + std::to_string(number) + ": '" + line
                                     + "' is a repeated entry or not 'layer name bytes path'");
             return false;
         }
@@ -215,6 +216,18 @@ __attribute__((constructor)) void die_with_parent() {
 
 }  // namespace
 
+// From ep_ports.cpp ---------------------------------------------------------------------------------------------
+
+// A token was answered: what is written from here on is the next one's.
+void ep_sink_mark() {
+    const uint64_t before = sink.marks.empty() ? 0 : sink.marks.back().used;
+    sink.largest_token = std::max(sink.largest_token, sink.used - before);
+    sink.marks.push_back({sink.used, sink.records});
+}
+
+// Whether another token surely has room; attention's records grow with the position, but not to twice the size.
+bool ep_sink_has_room() { return sink.capacity - sink.used >= 2 * sink.largest_token; }
+
 // From RTL ------------------------------------------------------------------------------------------------------
 
 // Appends the first `count` elements of `data`, in row-major order.
@@ -224,12 +237,12 @@ extern "C" void ep_tap_write(int layer, int id, int pos, int count, const svOpen
     const auto tap = [&] { return "layer " + std::to_string(layer) + " id " + std::to_string(id); };
     const int bits = array->entBits();
     if (bits != 8 && bits != 16 && bits != 32 && bits != 64) {
-        return fail("tap_width", tap() + " has elements of " + std::to_string(bits) + " bits, not 8, 16, 32 or 64");
+        return ep_fail("tap_width", tap() + " has elements of " + std::to_string(bits) + " bits, not 8, 16, 32 or 64");
     }
     const uint64_t element_bytes = static_cast<uint64_t>(bits) / 8;
     const uint64_t elements = array->totalSize() / element_bytes;
     if (count < 1 || static_cast<uint64_t>(count) > elements) {
-        return fail("tap_count", tap() + " has a count of " + std::to_string(count) + ", expected 1 .. "
+        return ep_fail("tap_count", tap() + " has a count of " + std::to_string(count) + ", expected 1 .. "
                                      + std::to_string(elements));
     }
     if (!ensure_memory()) return;
@@ -237,7 +250,7 @@ extern "C" void ep_tap_write(int layer, int id, int pos, int count, const svOpen
     const uint64_t bytes = sizeof(Header) + (payload + 7) / 8 * 8;
     uint8_t* const to = reserve(bytes);
     if (!to) {
-        return fail("tap_overflow", tap() + " needs " + std::to_string(bytes) + " bytes, "
+        return ep_fail("tap_overflow", tap() + " needs " + std::to_string(bytes) + " bytes, "
                                         + std::to_string(sink.used) + " of " + std::to_string(sink.capacity)
                                         + " are not taken");
     }
@@ -263,57 +276,36 @@ extern "C" void ep_rom_load(int layer, const char* name, const svOpenArrayHandle
     std::memset(storage, 0, total);
     if (!read_index()) return;
     const auto entry = sink.images.find({layer, name});
-    if (entry == sink.images.end()) return fail("image_missing", key + " is not in the index of images");
+    if (entry == sink.images.end()) return ep_fail("image_missing", key + " is not in the index of images");
     Image& image = entry->second;
     const std::string where = key + ": " + image.path;
 
     const int bits = array->entBits();
     const uint64_t element_bytes = storage_bytes(bits);
-    if (!element_bytes) return fail("image_width", where + ": the ROM's elements are wider than 64 bits");
+    if (!element_bytes) return ep_fail("image_width", where + ": the ROM's elements are wider than 64 bits");
     const uint64_t depth = static_cast<uint64_t>(array->elements(1));
     const uint64_t row_bytes = total / depth;
     const uint64_t rows = image.bytes / row_bytes;
     if (image.bytes == 0 || image.bytes % row_bytes || (depth != rows && depth != power_of_two_above(rows))) {
-        return fail("image_size", where + " has " + std::to_string(image.bytes) + " bytes, the ROM "
+        return ep_fail("image_size", where + " has " + std::to_string(image.bytes) + " bytes, the ROM "
                                       + std::to_string(depth) + " rows of " + std::to_string(row_bytes) + " bytes");
     }
     std::FILE* const file = std::fopen(image.path.c_str(), "rb");
-    if (!file) return fail("image_missing", where + " cannot be opened");
+    if (!file) return ep_fail("image_missing", where + " cannot be opened");
     const uint64_t got = std::fread(storage, 1, image.bytes, file);
     const bool is_longer = std::fgetc(file) != EOF;
     std::fclose(file);
     if (got != image.bytes) {
-        return fail("image_short", where + " has " + std::to_string(got) + " bytes, " + std::to_string(image.bytes)
+        return ep_fail("image_short", where + " has " + std::to_string(got) + " bytes, " + std::to_string(image.bytes)
                                        + " in the index");
     }
-    if (is_longer) return fail("image_long", where + " is longer than its " + std::to_string(image.bytes) + " bytes");
+    if (is_longer) return ep_fail("image_long", where + " is longer than its " + std::to_string(image.bytes) + " bytes");
     if (exceeds(storage, image.bytes, bits, element_bytes)) {
         std::memset(storage, 0, total);
-        return fail("image_bits", where + " has an element that does not fit in " + std::to_string(bits) + " bits");
+        return ep_fail("image_bits", where + " has an element that does not fit in " + std::to_string(bits) + " bits");
     }
     // What lies outside the layers (tables) may be held by several of them.
-    if (++image.loads > 1 && layer >= 0) fail("image_repeated", key + " is loaded by two ROMs");
-}
-
-// The host's word at `index`.
-extern "C" unsigned ep_load_word(unsigned index) {
-    if (index < sink.load_words.size()) return sink.load_words[index];
-    fail("load_words", "word " + std::to_string(index) + " of " + std::to_string(sink.load_words.size()));
-    return 0;
-}
-
-// The host's request to the ROM test port, field by field.
-extern "C" unsigned ep_rom_test_field(unsigned field) { return sink.rom_test.fields[field % kRomTestFields]; }
-
-// An answer of the ROM test port; a refusal has no data.
-extern "C" void ep_rom_test_answer(unsigned data, unsigned status) {
-    sink.rom_test.status = status;
-    if (!status) sink.rom_test.slices.push_back(data);
-}
-
-extern "C" void ep_rom_test_end(unsigned cycles) {
-    sink.rom_test.cycles = cycles;
-    sink.rom_test.ended = true;
+    if (++image.loads > 1 && layer >= 0) ep_fail("image_repeated", key + " is loaded by two ROMs");
 }
 
 // Shows an SRAM of 16-bit elements to Python; it stays where it is as long as the simulation lives.
@@ -322,10 +314,10 @@ extern "C" void ep_sram_open(int layer, const char* name, const svOpenArrayHandl
     const uint64_t words = static_cast<uint64_t>(array->elements(1));
     const uint64_t lanes = static_cast<uint64_t>(array->elements(2));
     if (array->entBits() != 16 || array->totalSize() != words * lanes * 2) {
-        return fail("sram_width", image_name(layer, name) + " is not of 16-bit elements");
+        return ep_fail("sram_width", image_name(layer, name) + " is not of 16-bit elements");
     }
     if (!sink.srams.emplace(std::make_pair(layer, std::string{name}), Sram{array->datap(), words, lanes}).second) {
-        fail("sram_repeated", image_name(layer, name) + " is opened twice");
+        ep_fail("sram_repeated", image_name(layer, name) + " is opened twice");
     }
 }
 
@@ -362,8 +354,19 @@ extern "C" uint64_t ep_sink_records() { return sink.records; }
 extern "C" const char* ep_sink_error() { return sink.error.c_str(); }
 extern "C" void ep_sink_enable(int enabled) { sink.enabled = enabled != 0; }
 
-// Python has copied every record: the next one goes to the beginning, within the same cached pages.
-extern "C" void ep_sink_taken() { sink.used = 0; }
+// The ends of tokens; those before were taken.
+extern "C" const Mark* ep_sink_marks(uint64_t* count) {
+    *count = sink.marks.size();
+    return sink.marks.data();
+}
+
+// Python has copied the first `bytes`, whole tokens or everything: what is left moves to the beginning, so that the next
+// records go where the last ones went, within the same cached pages.
+extern "C" void ep_sink_taken(uint64_t bytes) {
+    sink.used -= bytes;
+    std::memmove(sink.base, sink.base + bytes, sink.used);
+    sink.marks.clear();
+}
 
 extern "C" uint64_t ep_sink_index_count() { return read_index() ? sink.images.size() : 0; }
 
@@ -382,31 +385,6 @@ extern "C" const char* ep_sink_unloaded() {
         if (!image.loads) sink.unloaded += std::to_string(key.first) + " " + key.second + "\n";
     }
     return sink.unloaded.c_str();
-}
-
-// The words that the load port's host sends from now on.
-extern "C" void ep_load_set(const uint32_t* words, uint64_t count) { sink.load_words.assign(words, words + count); }
-
-extern "C" const uint32_t* ep_load_get(uint64_t* count) {
-    *count = sink.load_words.size();
-    return sink.load_words.data();
-}
-
-// The next request to the ROM test port.
-extern "C" void ep_rom_read_ask(const uint32_t* fields) {
-    std::copy(fields, fields + kRomTestFields, sink.rom_test.fields);
-    sink.rom_test.slices.clear();
-    sink.rom_test.ended = false;
-}
-
-// The slices that were answered since; null while the request is not ended.
-extern "C" const uint32_t* ep_rom_read_answer(uint64_t* count, uint32_t* status, uint32_t* cycles) {
-    const RomTest& test = sink.rom_test;
-    *count = test.slices.size();
-    *status = test.status;
-    *cycles = test.cycles;
-    static const uint32_t nothing = 0;
-    return !test.ended ? nullptr : test.slices.empty() ? &nothing : test.slices.data();
 }
 
 // Where an SRAM lies, int16 [words][lanes]; null when there is none of that name.

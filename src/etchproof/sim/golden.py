@@ -7,6 +7,7 @@ chip is simulated on another. The order of requests is the order of tokens: noth
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import sys
@@ -160,7 +161,7 @@ class GoldenClient:
         memory = mmap.mmap(self._memory, 0, prot=mmap.PROT_READ)
         taps: dict[TapKey, Any] = {}
         for key, whole, dtype, shape, at in placed:
-            array = np.frombuffer(memory, dtype, int(np.prod(shape)), at).reshape(shape)
+            array = np.frombuffer(memory, dtype, math.prod(shape), at).reshape(shape)
             if whole:
                 taps[key] = array
             else:

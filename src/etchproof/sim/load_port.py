@@ -21,7 +21,7 @@ _FUNCTIONS: Final[CFunctions] = {
 
 
 class LoadPort:
-    """The C++ side (``ep_sink.cpp``) of a load and of a fault.
+    """The C++ side (``ep_ports.cpp``, ``ep_sink.cpp``) of a load and of a fault.
 
     Raises:
         SinkError: ``not_a_simulation`` outside a simulator that ``etchproof.sim.build`` made.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -18,12 +19,13 @@ class ProgressWriter:
     """
 
     def __init__(self, folder: Path) -> None:
-        # Unbuffered: a line is one write, and what a crash leaves behind is complete.
+        # Unbuffered: whole lines in one write, so what a crash leaves behind is complete.
         self._file = (folder / PROGRESS_FILE).open("ab", buffering=0)
 
-    def write(self, **event: Any) -> None:
-        """Appends one event; the values are JSON-able."""
-        self._file.write(json.dumps(event, separators=(",", ":")).encode() + b"\n")
+    def write(self, *events: Mapping[str, Any]) -> None:
+        """Appends events; the values are JSON-able."""
+        lines = (json.dumps(event, separators=(",", ":")) + "\n" for event in events)
+        self._file.write("".join(lines).encode())
 
     def close(self) -> None:
         """Closes the file."""

@@ -52,7 +52,7 @@ class RomAnswer:
 
 
 class RomPort:
-    """The C++ side (``ep_sink.cpp``) of a read-back.
+    """The C++ side (``ep_ports.cpp``) of a read-back.
 
     Raises:
         SinkError: ``not_a_simulation`` outside a simulator that ``etchproof.sim.build`` made.

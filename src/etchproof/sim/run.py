@@ -33,6 +33,8 @@ _LOG_ERRORS: Final = 3
 _LOG_TAIL_LINES: Final = 12
 _INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _MAX_SEED: Final = 2**31 - 1  # of Verilator's +verilator+seed
+_KEPT_MEMORY: Final = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+"""For the simulator's malloc, glibc's: memory of taps that were compared is used again, not given back and cleared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ def simulate(
         "PYTHONPATH": _joined([*map(Path.absolute, python_path), *_engine_path()], "PYTHONPATH"),
         RUN_ENV: str(run_dir),
         "ETCHPROOF_PARENT": str(os.getpid()),
+        **_KEPT_MEMORY,
     }
     if images_index is not None:
         env["ETCHPROOF_IMAGES"] = str(images_index.absolute())

@@ -35,6 +35,7 @@ _NOT_INHERITED: Final = frozenset(
     }
 )
 _ALL_PUBLIC: Final = "--public-flat-rw"
+_OWN_OBJECTS: Final = ("ep_ports.o", "ep_sink.o")
 _COCOTB_MAIN: Final = "/verilator.cpp"  # ep_main.cpp is in its place
 
 
@@ -45,8 +46,8 @@ class VerilatorRunner(CocotbRunner):
         verilator: the Verilator that runs.
         make_variables: ``NAME=value`` for make.
         jobs: compilers at once.
-        runtime: folder of objects that do not depend on the design (Verilator's run-time library, the sink): taken
-            from there when present, left there when not. Its name must stand for all that they do depend on.
+        runtime: folder of objects that do not depend on the design (Verilator's run-time library, our own): taken from
+            there when present, left there when not. Its name must stand for all that they do depend on.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class VerilatorRunner(CocotbRunner):
 
     def _keep_runtime(self) -> None:
         self._runtime.mkdir(parents=True, exist_ok=True)
-        for made in (*self.build_dir.glob("verilated*.o"), self.build_dir / "ep_sink.o"):
+        for made in (*self.build_dir.glob("verilated*.o"), *map(self.build_dir.joinpath, _OWN_OBJECTS)):
             kept = self._runtime / made.name
             if not kept.exists():
                 partial = self._runtime / f".{made.name}-{os.getpid()}"

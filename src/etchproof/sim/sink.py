@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections import deque
 from collections.abc import Sequence
 from struct import Struct
 from typing import Any, Final, NamedTuple
@@ -36,7 +37,8 @@ _FUNCTIONS: Final[CFunctions] = {
     "ep_sink_records": (ctypes.c_uint64, []),
     "ep_sink_error": (ctypes.c_char_p, []),
     "ep_sink_enable": (None, [ctypes.c_int]),
-    "ep_sink_taken": (None, []),
+    "ep_sink_taken": (None, [ctypes.c_uint64]),
+    "ep_sink_marks": (ctypes.c_void_p, [ctypes.POINTER(ctypes.c_uint64)]),
     "ep_sink_index_count": (ctypes.c_uint64, []),
     "ep_sink_loaded_count": (ctypes.c_uint64, []),
     "ep_sink_unloaded": (ctypes.c_char_p, []),
@@ -92,13 +94,20 @@ class TapRecord(NamedTuple):
 class TapBatch:
     """Records copied out of the tap memory, in the order of writing; parsed when they are asked for, in any thread.
 
+    Args:
+        names: the name of each tap id, by index.
+        sequence: number of the first record.
+        memory: what holds them, from ``start`` to ``end``.
+
     Attributes:
-        nbytes: memory that it holds.
+        nbytes: memory that they take.
     """
 
-    def __init__(self, names: Sequence[str], sequence: int, memory: bytes) -> None:
+    def __init__(
+        self, names: Sequence[str], sequence: int, memory: NDArray[np.uint8], start: int, end: int
+    ) -> None:
         self._names, self._sequence, self._memory = names, sequence, memory
-        self.nbytes = len(memory)
+        self._start, self._end, self.nbytes = start, end, end - start
 
     def records(self) -> list[TapRecord]:
         """The records; their ``data`` is read-only.
@@ -107,8 +116,8 @@ class TapBatch:
             SinkError: an id without a name, or a record that was lost or overwritten.
         """
         unpack, frombuffer, dtypes, names = _HEADER.unpack_from, np.frombuffer, _DTYPES, self._names
-        memory, at, sequence, found = self._memory, 0, self._sequence, []
-        while at < len(memory):
+        memory, at, sequence, found = self._memory.data, self._start, self._sequence, []
+        while at < self._end:
             tap_id, layer, pos, count, element_bytes, number, time = unpack(memory, at)
             if number != sequence & _SEQUENCE_MASK:
                 raise SinkError("lost_record", f"record {sequence} expected, {number} found")
@@ -147,6 +156,7 @@ class TapSink:
         raw = (ctypes.c_char * self._capacity).from_address(base)
         self._memory = memoryview(raw).cast("B").toreadonly()
         self._sequence: int = library.ep_sink_records() if library.ep_sink_used() == 0 else 0
+        self._tokens: deque[TapBatch] = deque()
 
     @property
     def capacity(self) -> int:
@@ -165,16 +175,44 @@ class TapSink:
         return text.decode(errors="replace") if text else None
 
     def take(self) -> TapBatch:
-        """All records written since the last call, copied; their memory is free for the next ones.
+        """All records that were not taken yet, copied; their memory is free for the next ones.
 
         Raises:
             SinkError: an error of the C++ side.
         """
         self._check()
-        batch = TapBatch(self._names, self._sequence, self._memory[: self._c.ep_sink_used()].tobytes())
-        self._sequence = self.records_written
-        self._c.ep_sink_taken()
-        return batch
+        used = self._c.ep_sink_used()
+        return self._taken([(used, self.records_written)])[0]
+
+    def take_token(self) -> TapBatch:
+        """As ``take``, of the next token that was answered on the host port; all that wait are copied at once.
+
+        Raises:
+            SinkError: an error of the C++ side; ``no_token`` when no answer waits.
+        """
+        if not self._tokens:
+            self._check()
+            count = ctypes.c_uint64()
+            address = self._c.ep_sink_marks(ctypes.byref(count))
+            if not count.value:
+                raise SinkError("no_token", "no token was answered whose taps were not taken")
+            marks = (ctypes.c_uint64 * (2 * count.value)).from_address(address)
+            self._tokens += self._taken(list(zip(marks[::2], marks[1::2], strict=True)))
+        return self._tokens.popleft()
+
+    def _taken(self, marks: Sequence[tuple[int, int]]) -> list[TapBatch]:
+        """Batches up to each mark: its end in the tap memory, records written until there."""
+        end = marks[-1][0]
+        # Of few sizes, so that memory of batches that are gone is used again, and not cleared by the kernel.
+        memory = np.empty(1 << end.bit_length(), np.uint8)
+        memory[:end] = self._memory[:end]
+        memory.flags.writeable = False
+        start, batches = 0, []
+        for used, records in marks:
+            batches.append(TapBatch(self._names, self._sequence, memory, start, used))
+            start, self._sequence = used, records
+        self._c.ep_sink_taken(end)
+        return batches
 
     def enable(self, enabled: bool = True) -> None:
         """Switches recording on or off, for benchmarks; a run with taps off proves nothing."""

@@ -1,6 +1,7 @@
 """UVM components that know no chip: the tap monitor and the scoreboard (pyuvm 5)."""
 
-from etchproof.uvm.items import LoadResult, LoadStart, ResetSeen, TokenResult, TokenTaps
+from etchproof.sim.host_port import TokenResult
+from etchproof.uvm.items import LoadResult, LoadStart, ResetSeen, TokenTaps
 from etchproof.uvm.scoreboard import Expected, ExpectedLoad, Opened, Reference, TapScoreboard
 from etchproof.uvm.tap_monitor import TapMonitor
 

@@ -9,23 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from etchproof.sim.host_port import TokenResult
 from etchproof.sim.sink import TapBatch
 from etchproof.taps import Array, TapKey
-
-
-@dataclass(frozen=True, slots=True)
-class TokenResult:
-    """One request on the host port and its response, as seen on the pins; codes are the chip's own."""
-
-    token_in: int
-    op: int  # what was asked for: to open a sequence with this token, to go on, ...
-    slot: int  # of the adapter, where a sequence was to be opened
-    token_out: int
-    position: int
-    status: int
-    cycles: int  # from acceptance to response
-    request_stall: int = 0  # cycles for which the host held the request back
-    response_stall: int = 0  # cycles for which it held the response off
 
 
 @dataclass(frozen=True, slots=True)

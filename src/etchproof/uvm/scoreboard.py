@@ -17,8 +17,9 @@ from typing import Final, Protocol
 from pyuvm import uvm_component, uvm_subscriber
 
 from etchproof.compare import Comparator, Comparison, LoadRecord, ResetRecord, TokenRecord
+from etchproof.sim.host_port import TokenResult
 from etchproof.taps import Array, TapKey, TokenArrays
-from etchproof.uvm.items import LoadResult, LoadStart, ResetSeen, TokenResult, TokenTaps
+from etchproof.uvm.items import LoadResult, LoadStart, ResetSeen, TokenTaps
 from etchproof.uvm.worker import Worker
 
 BATCH_TOKENS: Final = 16

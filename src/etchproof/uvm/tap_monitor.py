@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pyuvm import uvm_analysis_port, uvm_component, uvm_subscriber
 
+from etchproof.sim.host_port import TokenResult
 from etchproof.sim.sink import TapSink
-from etchproof.uvm.items import TokenResult, TokenTaps
+from etchproof.uvm.items import TokenTaps
 
 
 class TapMonitor(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
@@ -23,7 +24,7 @@ class TapMonitor(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         self.ap = uvm_analysis_port("ap", self)
 
     def write(self, tt: TokenResult) -> None:
-        self.ap.write(TokenTaps(tt, self.sink.take()))
+        self.ap.write(TokenTaps(tt, self.sink.take_token()))
 
     def discard(self) -> None:
         """Drop the taps of a token that a reset cut off."""

@@ -13,6 +13,7 @@ import pytest
 from cocotb.triggers import First, Timer, ValueChange
 
 from etchproof.sim.child import run_config, run_dir
+from etchproof.sim.host_port import HostPort, HostRequest, TokenResult
 from etchproof.sim.load_port import LoadPort
 from etchproof.sim.progress import ProgressWriter
 from etchproof.sim.sink import SinkError, TapBatch, TapRecord, TapSink
@@ -25,6 +26,7 @@ async def reset(dut: Any) -> None:
     """Three cycles of reset."""
     dut.rst_n.value = 0
     dut.req.value = 0
+    dut.play.value = 0
     dut.load_req.value = 0
     dut.req_stall.value = 0
     dut.rsp_stall.value = 0
@@ -295,6 +297,135 @@ async def passed_on(dut: Any) -> None:
         assert (int(dut.tok_op.value), int(dut.tok_slot.value)) == (op, 15 - op)
 
 
+async def play(
+    dut: Any, port: HostPort, *tokens: int | HostRequest | None, **rules: Any
+) -> list[TokenResult]:
+    """Plays a burst; a mere token goes on in the sequence."""
+    requests = [token if isinstance(token, HostRequest) else HostRequest(token, 0, 0) for token in tokens]
+    port.ask(requests, **{"pause_cycles": 1 << 40, **rules})
+    dut.play.value = 1 - int(dut.play.value)
+    await ValueChange(dut.done)
+    return port.results()
+
+
+@cocotb.test()
+async def bursts(dut: Any) -> None:
+    """A burst: what is asked for, what is answered, each token's taps, and how many cycles lie between."""
+    late = run_config().get("late", 0)
+    sink, port = TapSink(NAMES), HostPort()
+    dut.use_queue.value = 1
+    await reset(dut)
+    asked = [
+        HostRequest(0x0A000003 + 256 * index, index == 0, 15 - index, request_stall, response_stall)
+        for index, (request_stall, response_stall) in enumerate([(0, 0), (0, 0), (5, 0), (0, 0), (0, 3)])
+    ]
+    begun = int(dut.cycle.value)
+    results = await play(dut, port, *asked)
+    assert results == [
+        TokenResult(
+            request.token,
+            request.op,
+            request.slot,
+            request.token + 1,
+            pos,
+            request.token >> 24,
+            2 + 3,
+            request.request_stall,
+            request.response_stall,
+        )
+        for pos, request in enumerate(asked)
+    ]
+    # An answer comes 5 cycles after the acceptance, is handed over at the edge after the one that takes it; there the
+    # next request is taken up, which the chip takes two edges later.
+    assert int(dut.ack_cycle.value) - begun == 2 + 4 * (5 + 1 + 2) + 5 + late
+    assert int(dut.cycle.value) - int(dut.ack_cycle.value) == 5 + 3 + 1 + 1
+    assert not port.paused
+    assert port.results() == []
+    for pos, request in enumerate(asked):
+        check(sink.take_token().records(), expected(request.token, pos))
+    with pytest.raises(SinkError, match="no_token"):
+        sink.take_token()
+
+
+@cocotb.test()
+async def burst_rules(dut: Any) -> None:
+    """What is fed back, what ends a burst, what pauses it."""
+    TapSink(NAMES).enable(False)
+    port = HostPort()
+    dut.use_queue.value = 1
+    await reset(dut)
+
+    async def tokens(*asked: int | None, **rules: Any) -> list[int]:
+        return [result.token_in for result in await play(dut, port, *asked, **rules)]
+
+    assert await tokens(256, None, None, 512, None) == [256, 257, 258, 512, 513]
+    assert await tokens(256, None, None, None, stop_tokens={259, 300}) == [256, 257, 258]
+    assert not port.paused
+    assert await tokens(259, 259, stop_tokens={259}) == [259, 259], "only what is fed back stops"
+    refused = 0x01000000
+    assert await tokens(5, refused, 6, ends_at_refusal=True) == [5, refused]
+    assert not port.paused
+    assert await tokens(5, refused, 6) == [5, refused, 6]
+    assert await tokens(0, 0, 0, 0, pause_cycles=3) == [0, 0]
+    assert port.paused
+    assert await tokens(0, 0, pause_cycles=3) == [0, 0]
+    assert not port.paused, "nothing was left"
+
+
+@cocotb.test()
+async def burst_memory(dut: Any) -> None:
+    """A burst pauses where memory for taps runs out; nothing is lost."""
+    sink, port = TapSink(NAMES), HostPort()
+    dut.use_queue.value = 1
+    await reset(dut)
+    left = [HostRequest(256 * index, index == 0, 0) for index in range(100)]
+    pauses = 0
+    while left:
+        results = await play(dut, port, *left)
+        for result in results:
+            check(sink.take_token().records(), expected(result.token_in, result.position))
+        assert port.paused == (len(results) < len(left))
+        pauses += port.paused
+        left = left[len(results) :]
+    assert pauses > 3
+    assert sink.records_written == 400
+
+
+@cocotb.test()
+async def reset_in_burst(dut: Any) -> None:
+    """Reset amid a burst: what was answered stays, the token in flight is gone; then as new."""
+    sink, port = TapSink(NAMES), HostPort()
+    dut.use_queue.value = 1
+    await reset(dut)
+    for wait_ns in (20, 95, 100, 105, 110, 130, 145, 205):
+        port.ask([HostRequest(token, 0, 0) for token in (0, 256, 512)], pause_cycles=1 << 40)
+        dut.play.value = 1 - int(dut.play.value)
+        await Timer(wait_ns, "ns")
+        await reset(dut)
+        answered = port.results()
+        assert [result.token_in for result in answered] == [0, 256, 512][: len(answered)]
+        for result in answered:
+            check(sink.take_token().records(), expected(result.token_in, result.position))
+        sink.take()
+        assert [int(dut.done.value), int(dut.answered.value), int(dut.ack.value)] == [0, 0, 0]
+        assert isinstance(await First(ValueChange(dut.done), ValueChange(dut.ack), Timer(300, "ns")), Timer)
+        assert port.results() == []
+        (result,) = await play(dut, port, HostRequest(256, 1, 0))
+        assert (result.token_out, result.position) == (257, 0)
+        check(sink.take_token().records(), expected(256, 0))
+
+
+@cocotb.test()
+async def play_in_reset(dut: Any) -> None:
+    """Python leaves its toggle high in reset."""
+    TapSink(NAMES).enable(False)
+    dut.use_queue.value = 1
+    await reset(dut)
+    await play(dut, HostPort(), 0)
+    dut.rst_n.value = 0
+    await Timer(30, "ns")
+
+
 def begin_load(
     dut: Any, words: list[int], *, seed: int = 0, rsp_stall: int = 0, sent: int | None = None
 ) -> None:
@@ -484,7 +615,7 @@ async def error(dut: Any) -> None:
 async def hang(dut: Any) -> None:
     """A chip that never answers; the clock keeps the simulation alive."""
     with ProgressWriter(run_dir()) as progress:
-        progress.write(pid=os.getpid())
+        progress.write({"pid": os.getpid()})
     await reset(dut)
     await send(dut, HANG)
 
@@ -494,7 +625,7 @@ async def progress(dut: Any) -> None:
     """Events for the parent."""
     with ProgressWriter(run_dir()) as writer:
         for done in range(run_config()["events"]):
-            writer.write(done=done)
+            writer.write({"done": done})
         writer._file.write(b"half a line")
     await Timer(1, "ns")
 

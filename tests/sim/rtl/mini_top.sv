@@ -1,4 +1,5 @@
-// Top of the mini design: the clock, the host transactor and a chip that does as it is told by its token.
+// Top of the mini design: the clock, the host transactor, with its queue or driven by Python pin by pin, and a chip that
+// does as it is told by its token.
 
 module mini_top;
 
@@ -6,6 +7,8 @@ module mini_top;
 
   // Python writes these. Reset begins high: its fall resets the chip before the first clock edge.
   logic        rst_n = 1'b1;
+  logic        use_queue = 1'b0;
+  logic        play = 1'b0;
   logic        req = 1'b0;
   logic [31:0] req_token = '0;
   logic [ 1:0] req_op = '0;
@@ -18,6 +21,7 @@ module mini_top;
   logic [15:0] load_rsp_stall = '0;
 
   // Python reads these.
+  logic done, answered;
   logic ack, rsp;
   logic [31:0] ack_cycle, rsp_token, rsp_pos, rsp_cycles, rsp_cycle, cycle, busy_cycles;
   logic [3:0] rsp_status;
@@ -39,17 +43,45 @@ module mini_top;
     forever #5 clk = ~clk;
   end
 
+  logic queue_req;
+  logic [31:0] queue_token;
+  logic [1:0] queue_op;
+  logic [3:0] queue_slot;
+  logic [15:0] queue_req_stall, queue_rsp_stall;
+
+  ep_host_queue u_queue (
+      .clk_i       (clk),
+      .rst_ni      (rst_n),
+      .play_i      (play),
+      .done_o      (done),
+      .answered_o  (answered),
+      .req_o       (queue_req),
+      .req_token_o (queue_token),
+      .req_op_o    (queue_op),
+      .req_slot_o  (queue_slot),
+      .req_stall_o (queue_req_stall),
+      .rsp_stall_o (queue_rsp_stall),
+      .rsp_i       (rsp),
+      .tok_id_i    (tok_id),
+      .tok_op_i    (tok_op),
+      .tok_slot_i  (tok_slot),
+      .rsp_token_i (rsp_token),
+      .rsp_pos_i   (rsp_pos),
+      .rsp_status_i(rsp_status),
+      .rsp_cycles_i(rsp_cycles)
+  );
+
   ep_host_bfm u_host (
       .clk_i        (clk),
       .rst_ni       (rst_n),
-      .req_i        (req),
-      .req_token_i  (req_token),
-      .req_op_i     (req_op),
-      .req_slot_i   (req_slot),
-      .req_stall_i  (req_stall),
+      .req_i        (use_queue ? queue_req : req),
+      .req_token_i  (use_queue ? queue_token : req_token),
+      .req_op_i     (use_queue ? queue_op : req_op),
+      .req_slot_i   (use_queue ? queue_slot : req_slot),
+      .req_stall_i  (use_queue ? queue_req_stall : req_stall),
       .ack_o        (ack),
       .ack_cycle_o  (ack_cycle),
-      .rsp_stall_i  (rsp_stall),
+      .rsp_stall_i  (use_queue ? queue_rsp_stall : rsp_stall),
       .rsp_o        (rsp),
       .rsp_token_o  (rsp_token),
       .rsp_pos_o    (rsp_pos),
