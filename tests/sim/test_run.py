@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from etchproof.errors import InputError
 from etchproof.sim.build import Build
 from etchproof.sim.child import RUN_ENV, run_config
+from etchproof.sim.golden import GoldenSession, GoldenSource
 from etchproof.sim.progress import PROGRESS_FILE
 from tests.sim.conftest import BENCHES, RunMini
 
@@ -124,6 +126,19 @@ def test_a_simulator_that_ends_by_itself(
 def test_results_of_an_earlier_run_do_not_count(run_mini: RunMini) -> None:
     assert run_mini("disabled").status == "passed"
     assert run_mini("exits", config={"status": 0}).status == "crashed"
+
+
+def test_a_simulator_that_is_gone_leaves_nothing_open(
+    run_mini: RunMini, mini_fast: Build, tmp_path: Path
+) -> None:
+    def session() -> GoldenSession:
+        raise AssertionError("nobody asks")
+
+    gone = replace(mini_fast, executable=tmp_path / "gone")
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(FileNotFoundError):
+        run_mini("disabled", gone, golden=GoldenSource(None, session))
+    assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
 PARENT = """

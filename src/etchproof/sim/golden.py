@@ -66,7 +66,7 @@ class GoldenSource:
 
 
 class GoldenServer:
-    """Answers one simulator, in a thread that ends with it."""
+    """Answers one simulator, in a thread that ends with it; ``start`` or ``close`` has to be called."""
 
     def __init__(self, source: GoldenSource) -> None:
         self._source = source
@@ -78,6 +78,12 @@ class GoldenServer:
         """To be called once the simulator holds ``fds``."""
         self._there.close()
         threading.Thread(target=self._serve, name="golden", daemon=True).start()
+
+    def close(self) -> None:
+        """There is no simulator."""
+        self._here.close()
+        self._there.close()
+        os.close(self._memory)
 
     def _serve(self) -> None:
         try:
