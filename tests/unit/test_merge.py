@@ -107,15 +107,50 @@ def test_a_swap_of_two_locals_counts(tmp_path: Path) -> None:
     assert merge(tmp_path, function(0, body(1, 2)), function(1, body(2, 1)))[0] == 0
 
 
+def test_two_locals_in_place_of_one_count(tmp_path: Path) -> None:
+    assert merge(tmp_path, function(0, local(9) * 2), function(1, local(7) + local(8)))[0] == 0
+
+
+def test_what_is_not_declared_is_no_local(tmp_path: Path) -> None:
+    bodies = [local(layer, f"__Vtable{layer}[0]") for layer in (1, 2)]
+    assert merge(tmp_path, *(function(layer, body) for layer, body in enumerate(bodies)))[0] == 0
+
+
 def test_strings_are_not_reformatted(tmp_path: Path) -> None:
     assert merge(tmp_path, function(0, local(1, '"a b"')), function(1, local(2, '"a  b"')))[0] == 0
 
 
-def test_another_class_or_a_short_function_is_left(tmp_path: Path) -> None:
-    short = "void Vtop_layer___s__u_layer{0}(Vtop_layer* vlSelf) {{\n    vlSelf->y = 1;\n}}\n"
+@pytest.mark.parametrize(
+    ("first", "second", "equal"),
+    [
+        ("(a ? 0ULL : (1ULL << b))", "(a\n        ? 0ULL\n        : \n        (1ULL \n        << b))", True),
+        ("static_cast<unsigned int>(a)", "static_cast<unsigned\n        int>(a)", True),
+        ("static_cast<unsigned int>(a)", "static_cast<unsignedint>(a)", False),
+        ("a - -b", "a-  -b", True),
+    ],
+)
+def test_only_the_words_of_a_line_count(tmp_path: Path, first: str, second: str, *, equal: bool) -> None:
+    assert merge(tmp_path, function(0, local(1, first)), function(1, local(2, second)))[0] == equal
+
+
+def test_a_part_of_a_name_is_no_local(tmp_path: Path) -> None:
+    bodies = [
+        local(number) + f"    vlSelfRef.u_x__DOT__Vfunc_mac__{number}__sum = 1U;\n" for number in (1, 2)
+    ]
+    assert merge(tmp_path, *(function(layer, body) for layer, body in enumerate(bodies)))[0] == 0
+
+
+def test_another_class_is_left(tmp_path: Path) -> None:
     other = function(1, local(2), self_type="Vtop_tail")
-    merged, _ = merge(tmp_path, function(0, local(1)) + short.format(0), other + short.format(1))
-    assert merged == 0
+    assert merge(tmp_path, function(0, local(1)), other)[0] == 0
+
+
+def test_a_short_function_counts(tmp_path: Path) -> None:
+    """One line per layer would keep a file per layer for g++."""
+    short = "void Vtop_layer___s__u_layer{0}(Vtop_layer* vlSelf) {{\n    vlSelf->y = {0}U;\n}}\n"
+    merged, text = merge(tmp_path, short.format(0), short.format(1))
+    assert merged == 1
+    assert "Vtop_layer___s__u_layer0((&vlSymsp->TOP__u_layer1), 1U);" in text
 
 
 def test_a_function_that_is_mentioned_otherwise_is_left(tmp_path: Path) -> None:

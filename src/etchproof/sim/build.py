@@ -36,7 +36,7 @@ CACHE_ENV: Final = "ETCHPROOF_CACHE"
 TIME_PRECISION: Final = ("1ns", "1ps")
 """Unit and precision of every simulation."""
 
-_FORMAT: Final = 3  # of the cache entries; part of the key
+_FORMAT: Final = 4  # of the cache entries; part of the key
 _COMMON: Final = (
     "--timing",
     "-CFLAGS", "-std=c++20",    # coroutines, for --timing

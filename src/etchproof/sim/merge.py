@@ -12,40 +12,42 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 # void Vtop_x___nba_sequent__TOP__u_layer3__0(Vtop_x* vlSelf) {, in the first column, up to } in the first column
 _FUNCTION: Final = re.compile(
-    r"^(?P<cold>VL_ATTR_COLD )?void (?P<name>\w+)\((?P<self>\w+)\* vlSelf\) \{\n(?P<body>.*?)^\}\n",
-    re.MULTILINE | re.DOTALL,
+    r"^(?P<cold>VL_ATTR_COLD )?void (?P<name>\w+)\((?P<self>\w+)\* vlSelf\) \{\n(?P<body>(?:.*\n)*?)\}\n",
+    re.MULTILINE,
 )
 _DECLARATION: Final = re.compile(r"^((?:VL_ATTR_COLD )?void (\w+)\(\w+\* vlSelf)\);$", re.MULTILINE)
-_CALL: Final = re.compile(r"\b(\w+)\(\(&vlSymsp->(\w+)\)\)")
-_DEBUG: Final = re.compile(r' +VL_DEBUG_IF\(VL_DBG_MSGF\("[^"]*"\); \);\n')
 _CODE: Final = re.compile(r"^(?!#|//)\S.*\{$", re.MULTILINE)
 _INSTANCE: Final = re.compile(r"^    (\w+)\s+(TOP__\w+);$", re.MULTILINE)  # of the symbol table's class
-_TOKEN: Final = re.compile(
-    r'"(?:\\.|[^"\\])*"|vlSymsp->TOP__\w+|(?:->|\.)\w+|\w+|<<|>>|\+\+|--|&&|\|\||[<>=!]=|::|\S'
-)
-_CONSTANT: Final = re.compile(r"(?:0x[0-9a-f]+|[0-9]+)(U|ULL)")
-_HEXADECIMAL: Final = re.compile(r"0x[0-9a-f]+")
-_RESETS: Final = "___ctor_var_reset"
 
+# Searched for in many megabytes: each begins with letters that re finds fast, and looks back behind them.
+_DEBUG: Final = re.compile(r'\n    VL_DEBUG_IF\(VL_DBG_MSGF\("[^"]*"\); \);')
+_MENTION: Final = re.compile(r"Vtop_\w+")
+_CALL: Final = re.compile(r"(Vtop_\w+)\(\(&vlSymsp->(\w+)\)\)")
+_STRING: Final = re.compile(r'"(?:\\.|[^"\\])*"')
+_NAME: Final = re.compile(r"(__V(?<!\w__V)\w+)")
+_LOCAL: Final = re.compile(r" (__V\w+);\n")
 # Members that hold a function's temporary values; each instance has its own number.
-_SCRATCH: Final = re.compile(r"\b__V(?:func|task)_\w*__\d+\w*")
+_SCRATCH: Final = re.compile(r"__V(?<!\w__V)(?:func|task)_\w*__\d+\w*")
+
+_OPERAND: Final = re.compile(r"(\b(?:vlSymsp->TOP__\w+|(?:0x[0-9a-f]+|[0-9]+)U(?:LL)?\b))")
+_SPACE: Final = re.compile(r" (?!\w)|(?<!\w) ")  # that parts no words
+_RESETS: Final = "___ctor_var_reset"
 _MEMBER: Final = re.compile(r"^ +[^;\n]* (__V\w+);\n", re.MULTILINE)
 # for (...) {, its lines, }, or one line with its continuation, all at the first level
 _RESET: Final = re.compile(r"^    for .*\n(?:     .*\n)*    \}\n|^    vlSelf->[^;]*;\n", re.MULTILINE)
 
-_SMALLEST: Final = 200
-"""Characters: Verilator finds short equal functions itself, the shortest are in line."""
 _MOST_PARAMETERS: Final = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Function:
     file: Path
     start: int
@@ -55,6 +57,39 @@ class _Function:
     cold: bool
     body: str
 
+    @cached_property
+    def parts(self) -> list[str]:
+        """The texts before, between and after names, which may differ, and the names: a text, a name, a text ..."""
+        return _NAME.split(self.body)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The names of ``parts``, those of members with a dot before them."""
+        texts, names = self.parts[0:-1:2], self.parts[1::2]
+        return [
+            f".{name}" if text.endswith((".", "->")) else name
+            for text, name in zip(texts, names, strict=True)
+        ]
+
+    @cached_property
+    def shape(self) -> tuple[str, bool, tuple[str, ...], bytes]:
+        """What equal functions have in common, whatever their names, constants and line breaks."""
+        texts = "".join(self.parts[::2]).encode().translate(None, b"0123456789abcdefx \n")
+        return self.self_type, self.cold, tuple(_STRING.findall(self.body)), texts
+
+    @cached_property
+    def locals(self) -> frozenset[str]:
+        return frozenset(_LOCAL.findall(self.body))
+
+    def operand(self, place: _Place) -> str:
+        """A constant or an instance."""
+        operand: str = _OPERAND.split(self.parts[place[0]])[place[1]]
+        return operand
+
+
+_Place = tuple[int, int]
+"""Of an operand: the number of its text in ``parts``, its number in the text."""
+
 
 @dataclass(frozen=True)
 class _Pair:
@@ -62,12 +97,12 @@ class _Pair:
 
     Attributes:
         scratch: its temporary members, with those of the one that stays.
-        operands: by the number of a token, its own instance or constant there.
+        operands: its own instances or constants where they differ.
     """
 
     function: _Function
     scratch: dict[str, str]
-    operands: dict[int, str]
+    operands: dict[_Place, str]
 
 
 @dataclass(frozen=True)
@@ -84,15 +119,14 @@ def merge_equal_functions(folder: Path) -> int:
     headers = {file: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.h"))}
     types = {name: of for text in headers.values() for of, name in _INSTANCE.findall(text)}
     functions = [function for file, text in texts.items() for function in _functions(file, text)]
-    instances = _instances(functions, texts)
-    shapes: dict[tuple[str, bool, bytes], list[_Function]] = defaultdict(list)
+    outside = [_FUNCTION.sub("", text) for text in texts.values()]
+    instances = _instances(functions, texts.values(), outside)
+    shapes: dict[object, list[_Function]] = defaultdict(list)
     for function in functions:
-        if function.name in instances and len(function.body) >= _SMALLEST:
-            body = _HEXADECIMAL.sub("", function.body).encode()
-            shape = body.translate(None, b"0123456789 \n")
-            shapes[function.self_type, function.cold, shape].append(function)
+        if function.name in instances:
+            shapes[function.shape].append(function)
     groups = [group for alike in shapes.values() for group in _groups(alike, types)]
-    names = _names(groups, functions, texts, instances)
+    names = _names(groups, functions, outside, instances)
     groups = [
         _Group(group.kept, pairs)
         for group in groups
@@ -113,15 +147,16 @@ def _functions(file: Path, text: str) -> Iterator[_Function]:
         yield _Function(file, match.start(), match.end(), name, match["self"], cold, match["body"])
 
 
-def _instances(functions: Sequence[_Function], texts: Mapping[Path, str]) -> dict[str, str]:
+def _instances(
+    functions: Sequence[_Function], texts: Iterable[str], outside: Iterable[str]
+) -> dict[str, str]:
     """The instance on which a function is called, of each of which every mention is understood and names one."""
     known = Counter(function.name for function in functions)
+    known.update(name for text in outside for _, name in _DECLARATION.findall(text))
     mentions: Counter[str] = Counter()
     called: dict[str, set[str]] = defaultdict(set)
-    mention = re.compile(r"\bVtop_\w+")
-    for text in texts.values():
-        mentions.update(mention.findall(text))
-        known.update(name for _, name in _DECLARATION.findall(text))
+    for text in texts:
+        mentions.update(_MENTION.findall(text))
         for name, instance in _CALL.findall(text):
             known[name] += 1
             called[name].add(instance)
@@ -134,82 +169,86 @@ def _instances(functions: Sequence[_Function], texts: Mapping[Path, str]) -> dic
 
 def _groups(alike: Sequence[_Function], types: Mapping[str, str]) -> Iterator[_Group]:
     """Split functions of one shape into those that are equal."""
-    left = [(function, _tokens(function)) for function in alike] if len(alike) > 1 else []
+    left = list(alike)
     while len(left) > 1:
-        (kept, tokens), *others = left
-        found = [_compare((kept, tokens), other, types) for other in others]
+        kept, *others = left
+        found = [_compare(kept, other, types) for other in others]
         pairs = [pair for pair in found if pair is not None]
-        if len(_parameters(tokens, pairs)) > _MOST_PARAMETERS:
+        if len(_parameters(kept, pairs)) > _MOST_PARAMETERS:
             pairs = [pair for pair in pairs if not pair.operands]
         if pairs:
             yield _Group(kept, tuple(pairs))
         gone = {pair.function.name for pair in pairs}
-        left = [other for other in others if other[0].name not in gone]
+        left = [other for other in others if other.name not in gone]
 
 
-def _tokens(function: _Function) -> list[str]:
-    tokens: list[str] = _TOKEN.findall(function.body)
-    return tokens
-
-
-def _compare(
-    first: tuple[_Function, list[str]], second: tuple[_Function, list[str]], types: Mapping[str, str]
-) -> _Pair | None:
+def _compare(kept: _Function, function: _Function, types: Mapping[str, str]) -> _Pair | None:
     """What distinguishes the second function from the first; None when it is more than may."""
-    (kept, theirs), (function, ours) = first, second
-    if len(ours) != len(theirs):
+    ours, theirs = function.names, kept.names
+    operands = _operands(kept, function, types)
+    if len(ours) != len(theirs) or operands is None:
         return None
     renamed: dict[str, str] = {}
-    operands: dict[int, str] = {}
-    for number, (our, their) in enumerate(zip(ours, theirs, strict=True)):
-        if our == their:
-            continue
-        if (_is_local(our, function) and _is_local(their, kept)) or (_is_scratch(our) and _is_scratch(their)):
-            renamed[our] = their
-        elif _type(our, types) and _type(our, types) == _type(their, types):
-            operands[number] = our
-        else:
+    for our, their in {pair for pair in zip(ours, theirs, strict=True) if pair[0] != pair[1]}:
+        both_local = our in function.locals and their in kept.locals
+        if not both_local and not (_is_scratch(our) and _is_scratch(their)):
             return None
-    scratch = {our.lstrip("->."): their.lstrip("->.") for our, their in renamed.items() if _is_scratch(our)}
-    renamed |= {f"{dot}{our}": f"{dot}{their}" for our, their in scratch.items() for dot in (".", "->")}
-    now = list(map(renamed.get, ours, ours))
-    for number in operands:
-        now[number] = theirs[number]
+        renamed[our] = their
     distinct = len(set(renamed.values())) == len(renamed)
-    if now != theirs or not distinct or not set(renamed.values()).isdisjoint(set(ours) - renamed.keys()):
+    if list(map(renamed.get, ours, ours)) != theirs or not distinct:
         return None
-    return _Pair(function, scratch, operands)
+    if not set(renamed.values()).isdisjoint(set(ours) - renamed.keys()):
+        return None
+    return _Pair(function, {our[1:]: their[1:] for our, their in renamed.items() if our[0] == "."}, operands)
 
 
-def _is_local(token: str, function: _Function) -> bool:
-    return token.startswith("__V") and f" {token};\n" in function.body
+def _operands(kept: _Function, function: _Function, types: Mapping[str, str]) -> dict[_Place, str] | None:
+    """The second function's operands that differ; None when the texts differ in more than these and line breaks."""
+    operands = {}
+    for number, (text, other) in enumerate(zip(function.parts, kept.parts, strict=False)):
+        if number % 2 or text == other:
+            continue
+        ours, theirs = _OPERAND.split(_bare(text)), _OPERAND.split(_bare(other))
+        if len(ours) != len(theirs):
+            return None
+        for place, (our, their) in enumerate(zip(ours, theirs, strict=True)):
+            if our != their:
+                if place % 2 == 0 or _type(our, types) is None or _type(our, types) != _type(their, types):
+                    return None
+                operands[number, place] = our
+    return operands
 
 
-def _is_scratch(token: str) -> bool:
-    return token[0] in ".-" and _SCRATCH.search(token) is not None
+def _bare(text: str) -> str:
+    """Without line breaks, and spaces that make no difference."""
+    return _SPACE.sub("", " ".join(text.split()))
 
 
-def _type(token: str, types: Mapping[str, str]) -> str | None:
-    """The C++ type of what may become a parameter."""
-    if token.startswith("vlSymsp->"):
-        found = types.get(token.removeprefix("vlSymsp->"))
+def _is_scratch(name: str) -> bool:
+    return name[0] == "." and _SCRATCH.fullmatch(name, 1) is not None
+
+
+def _type(operand: str, types: Mapping[str, str]) -> str | None:
+    """Its C++ type as a parameter."""
+    if operand.startswith("vlSymsp->"):
+        found = types.get(operand.removeprefix("vlSymsp->"))
         return f"{found}&" if found else None
-    constant = _CONSTANT.fullmatch(token)
-    return {"U": "IData", "ULL": "QData"}[constant[1]] if constant else None
+    return "QData" if operand.endswith("ULL") else "IData"
 
 
-def _parameters(tokens: Sequence[str], pairs: Sequence[_Pair]) -> tuple[tuple[int, ...], ...]:
-    """Numbers of tokens that are a parameter; of those that differ in the same way, together."""
-    columns: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for number in sorted({number for pair in pairs for number in pair.operands}):
-        columns[tokens[number], *(pair.operands.get(number, tokens[number]) for pair in pairs)].append(number)
+def _parameters(kept: _Function, pairs: Sequence[_Pair]) -> tuple[tuple[_Place, ...], ...]:
+    """The places of each parameter: of operands that differ in the same way, together."""
+    columns: dict[tuple[str, ...], list[_Place]] = defaultdict(list)
+    for place in sorted({place for pair in pairs for place in pair.operands}):
+        theirs = kept.operand(place)
+        columns[theirs, *(pair.operands.get(place, theirs) for pair in pairs)].append(place)
     return tuple(map(tuple, columns.values()))
 
 
 def _names(
     groups: Sequence[_Group],
     functions: Sequence[_Function],
-    texts: Mapping[Path, str],
+    outside: Iterable[str],
     instances: Mapping[str, str],
 ) -> dict[str, str]:
     """New names of temporary members: one for all that stand in each other's place.
@@ -230,8 +269,8 @@ def _names(
         if not function.name.endswith(_RESETS):
             for name in place.keys() & set(_SCRATCH.findall(function.body)):
                 used[name].add(instances.get(function.name, ""))
-    for text in texts.values():
-        for name in place.keys() & set(_SCRATCH.findall(_FUNCTION.sub("", text))):
+    for text in outside:
+        for name in place.keys() & set(_SCRATCH.findall(text)):
             used[name].add("")
     names = {}
     for name, alike in place.items():
@@ -246,16 +285,18 @@ def _rewrite(groups: Sequence[_Group], texts: dict[Path, str], types: Mapping[st
     edits: dict[Path, list[tuple[_Function, str]]] = defaultdict(list)
     calls: dict[str, tuple[str, str, str]] = {}  # what is called now, its further parameters, their arguments
     for group in groups:
-        kept, tokens = group.kept, _tokens(group.kept)
-        parameters = _parameters(tokens, group.pairs)
-        declared = "".join(
-            f", {_type(tokens[numbers[0]], types)} __Vp{index}" for index, numbers in enumerate(parameters)
-        )
-        for function, operands in ((kept, {}), *((pair.function, pair.operands) for pair in group.pairs)):
-            values = (operands.get(numbers[0], tokens[numbers[0]]) for numbers in parameters)
-            calls[function.name] = kept.name, declared, "".join(f", {value}" for value in values)
+        kept = group.kept
+        parameters = _parameters(kept, group.pairs)
+        own = [kept.operand(places[0]) for places in parameters]
+        declared = "".join(f", {_type(operand, types)} __Vp{index}" for index, operand in enumerate(own))
+        calls[kept.name] = kept.name, declared, "".join(f", {operand}" for operand in own)
+        for pair in group.pairs:
+            values = (
+                pair.operands.get(places[0], operand) for places, operand in zip(parameters, own, strict=True)
+            )
+            calls[pair.function.name] = kept.name, declared, "".join(f", {value}" for value in values)
         if parameters:
-            named = {number: f"__Vp{index}" for index, numbers in enumerate(parameters) for number in numbers}
+            named = {place: f"__Vp{index}" for index, places in enumerate(parameters) for place in places}
             edits[kept.file].append((kept, _parametrized(kept, declared, named)))
         for pair in group.pairs:
             edits[pair.function.file].append((pair.function, ""))
@@ -280,16 +321,14 @@ def _rewrite(groups: Sequence[_Group], texts: dict[Path, str], types: Mapping[st
         texts[file] = _CALL.sub(call, _DECLARATION.sub(declaration, "".join([*parts, text[at:]])))
 
 
-def _parametrized(function: _Function, declared: str, named: Mapping[int, str]) -> str:
-    """A function with its parameters in place of tokens."""
-    parts, at = [], 0
-    for number, match in enumerate(_TOKEN.finditer(function.body)):
-        if number in named:
-            parts += [function.body[at : match.start()], named[number]]
-            at = match.end()
+def _parametrized(function: _Function, declared: str, named: Mapping[_Place, str]) -> str:
+    """A function with its parameters in place of operands."""
+    parts = list(function.parts)
+    for number in {number for number, _ in named}:
+        operands = _OPERAND.split(parts[number])
+        parts[number] = "".join(named.get((number, place), operand) for place, operand in enumerate(operands))
     cold = "VL_ATTR_COLD " if function.cold else ""
-    head = f"{cold}void {function.name}({function.self_type}* vlSelf{declared}) {{\n"
-    return f"{head}{''.join(parts)}{function.body[at:]}}}\n"
+    return f"{cold}void {function.name}({function.self_type}* vlSelf{declared}) {{\n{''.join(parts)}}}\n"
 
 
 def _rename(names: Mapping[str, str], texts: dict[Path, str], headers: dict[Path, str]) -> None:
