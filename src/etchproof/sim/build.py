@@ -44,6 +44,7 @@ _COMMON: Final = (
     "-LDFLAGS", "-Wl,--enable-new-dtags",  # LD_LIBRARY_PATH, the running cocotb, goes before the one linked with
     "-fno-slice",               # arrays are copied whole, not element by element
     "--unroll-count", "1",      # loops stay loops: g++ turns them into vector instructions
+    "-fno-split",               # always blocks stay whole: each condition is tested once, and there is less to schedule
 )  # fmt: skip
 _VERILATOR_FLAGS: Final[dict[Kind, tuple[str, ...]]] = {
     "fast": ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert"),

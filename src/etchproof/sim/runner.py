@@ -34,6 +34,9 @@ _NOT_INHERITED: Final = frozenset(
         *("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"),
     }
 )
+_MALLOC: Final = "glibc.malloc.hugetlb=1:glibc.malloc.tcache_count=60000:glibc.malloc.tcache_max=1032"
+"""Verilator allocates and frees millions of small nodes; with large pages and long lists of free ones it takes an
+eighth less time. Means nothing to another C library."""
 _ALL_PUBLIC: Final = "--public-flat-rw"
 _OWN_OBJECTS: Final = ("ep_ports.o", "ep_sink.o")
 _COCOTB_MAIN: Final = "/verilator.cpp"  # ep_main.cpp is in its place
@@ -117,6 +120,7 @@ class VerilatorRunner(CocotbRunner):
         # cocotb's own needs libpython, which a build does not.
         self.env = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
         self.env.update(simulation_env(self._verilator))
+        self.env.setdefault("GLIBC_TUNABLES", _MALLOC)
 
     def _build_command(self) -> list[list[str]]:
         self.waves = False  # cocotb would heed $WAVES, of which the cache knows nothing
