@@ -96,18 +96,14 @@ package ep_pkg;
 
   // rs(x, n): divide by 2^n to nearest, a tie towards plus infinity.
   function automatic wide_t round_shift(input wide_t x, input logic [5:0] n);
-    wide_t half;
-    half = (n == 6'd0) ? 64'sd0 : (64'sd1 <<< (n - 6'd1));
-    return (x + half) >>> n;
+    return (x + ((n == 6'd0) ? 64'sd0 : (64'sd1 <<< (n - 6'd1)))) >>> n;
   endfunction
 
   // sat(x, bits): clamp to a two's complement number of `bits` bits.
   function automatic wide_t saturate(input wide_t x, input int unsigned bits);
     wide_t limit;
     limit = 64'sd1 <<< (bits - 32'd1);
-    if (x >= limit) return limit - 64'sd1;
-    if (x < -limit) return -limit;
-    return x;
+    return (x >= limit) ? limit - 64'sd1 : (x < -limit) ? -limit : x;
   endfunction
 
   // bitlen(x) of a value below 2^63: 0 for 0.
