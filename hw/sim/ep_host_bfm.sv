@@ -433,15 +433,13 @@ module ep_host_bfm (
     end
   end
 
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      ALoadLowInReset :
-      assert (!load_i)
-      else $error("ep_host_bfm: load_i is high in reset");
-      AReqLowInReset :
-      assert (!req_i)
-      else $error("ep_host_bfm: req_i is high in reset");
-    end
-  end
+  // verilator lint_off SYNCASYNCNET  // no logic
+  ALoadLowInReset :
+  assert property (@(posedge clk_i) rst_ni || !load_i)
+  else $error("ep_host_bfm: load_i is high in reset");
+  AReqLowInReset :
+  assert property (@(posedge clk_i) rst_ni || !req_i)
+  else $error("ep_host_bfm: req_i is high in reset");
+  // verilator lint_on SYNCASYNCNET
 
 endmodule

@@ -100,12 +100,10 @@ module ep_host_queue (
     end
   end
 
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      APlayLowInReset :
-      assert (!play_i)
-      else $error("ep_host_queue: play_i is high in reset");
-    end
-  end
+  // verilator lint_off SYNCASYNCNET  // no logic
+  APlayLowInReset :
+  assert property (@(posedge clk_i) rst_ni || !play_i)
+  else $error("ep_host_queue: play_i is high in reset");
+  // verilator lint_on SYNCASYNCNET
 
 endmodule

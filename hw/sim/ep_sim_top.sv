@@ -35,7 +35,7 @@ module ep_sim_top;
   logic [1:0] req_op;
   logic [3:0] req_slot;
   logic [15:0] req_stall, rsp_stall;
-  logic [31:0] rsp_token, rsp_pos, rsp_cycles;
+  logic [31:0] rsp_token, rsp_pos, rsp_cycles, unused_rsp_cycle;
   logic [3:0] rsp_status;
   logic tok_valid, tok_ready, chip_rsp_valid, chip_rsp_ready;
   logic [31:0] tok_id, chip_rsp_token, chip_rsp_pos;
@@ -89,7 +89,7 @@ module ep_sim_top;
     .rsp_pos_o(rsp_pos),
     .rsp_status_o(rsp_status),
     .rsp_cycles_o(rsp_cycles),
-    .rsp_cycle_o(),
+    .rsp_cycle_o(unused_rsp_cycle),
     .cycle_o(cycle),
     .busy_cycles_o(busy_cycles),
     .tok_valid_o(tok_valid),

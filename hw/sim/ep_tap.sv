@@ -18,59 +18,24 @@ module ep_tap #(
   input logic signed [Width-1:0] data_i [Rows][Cols]
 );
 
-  // An open array reaches C where it lies; a sized one would be copied element by element.
-  // One C name for each width: the standard wants one type of argument for each name.
   if (Width == 8) begin : gen_w8
-    import "DPI-C" ep_tap_write_8 = function void ep_tap_write(
-      input int layer,
-      input int id,
-      input int pos,
-      input int count,
-      input logic signed [7:0] data[][]);
-
     always_ff @(posedge clk_i) begin
-      if (valid_i) begin
-        ep_tap_write(int'(layer_i), int'(Id), int'(pos_i), int'(count_i), data_i);
-      end
+      if (valid_i) ep_tap_pkg::write_8(int'(layer_i), int'(Id), int'(pos_i), int'(count_i), data_i);
     end
   end else if (Width == 16) begin : gen_w16
-    import "DPI-C" ep_tap_write_16 = function void ep_tap_write(
-      input int layer,
-      input int id,
-      input int pos,
-      input int count,
-      input logic signed [15:0] data[][]);
-
     always_ff @(posedge clk_i) begin
-      if (valid_i) begin
-        ep_tap_write(int'(layer_i), int'(Id), int'(pos_i), int'(count_i), data_i);
-      end
+      if (valid_i)
+        ep_tap_pkg::write_16(int'(layer_i), int'(Id), int'(pos_i), int'(count_i), data_i);
     end
   end else if (Width == 32) begin : gen_w32
-    import "DPI-C" ep_tap_write_32 = function void ep_tap_write(
-      input int layer,
-      input int id,
-      input int pos,
-      input int count,
-      input logic signed [31:0] data[][]);
-
     always_ff @(posedge clk_i) begin
-      if (valid_i) begin
-        ep_tap_write(int'(layer_i), int'(Id), int'(pos_i), int'(count_i), data_i);
-      end
+      if (valid_i)
+        ep_tap_pkg::write_32(int'(layer_i), int'(Id), int'(pos_i), int'(count_i), data_i);
     end
   end else if (Width == 64) begin : gen_w64
-    import "DPI-C" ep_tap_write_64 = function void ep_tap_write(
-      input int layer,
-      input int id,
-      input int pos,
-      input int count,
-      input logic signed [63:0] data[][]);
-
     always_ff @(posedge clk_i) begin
-      if (valid_i) begin
-        ep_tap_write(int'(layer_i), int'(Id), int'(pos_i), int'(count_i), data_i);
-      end
+      if (valid_i)
+        ep_tap_pkg::write_64(int'(layer_i), int'(Id), int'(pos_i), int'(count_i), data_i);
     end
   end else begin : gen_bad_width
     $fatal(1, "ep_tap: Width is %0d, expected 8, 16, 32 or 64", Width);

@@ -5,6 +5,7 @@ One build of a tiny chip serves most of them: its taps, host port and embedding 
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -21,11 +22,13 @@ from verif.drawn_adapters import everywhere, random_adapter
 
 pytestmark = pytest.mark.sim
 
-TAP_CALL = "ep_tap_write(int'(layer_i), int'(Id), int'(pos_i), int'(count_i), data_i);"
-FAULTY_TAP_CALL = """begin
-        if (!dropped) ep_tap_write(layer, id, pos, count, data_i);
-        if (at_fault && $test$plusargs("fault_twice") != 0) ep_tap_write(layer, id, pos, count, data_i);
-      if (at_fault && $test$plusargs("fault_stray_lora") != 0) ep_tap_write(layer, LORA_A, pos, count, data_i);
+TAP_CALL = re.compile(
+    r"(ep_tap_pkg::write_\d+)\(int'\(layer_i\), int'\(Id\), int'\(pos_i\), int'\(count_i\), data_i\);"
+)
+FAULTY_TAP_CALL = r"""begin
+        if (!dropped) \1(layer, id, pos, count, data_i);
+        if (at_fault && $test$plusargs("fault_twice") != 0) \1(layer, id, pos, count, data_i);
+        if (at_fault && $test$plusargs("fault_stray_lora") != 0) \1(layer, LORA_A, pos, count, data_i);
       end"""
 TAP_FAULTS = """
   localparam int unsigned LORA_A = Q_PROJ_A, LORA_B = Q_PROJ_B;
@@ -47,7 +50,7 @@ TAP_FAULTS = """
         (Id == LORA_B && $test$plusargs("fault_drop_lora") != 0);
   end
 
-  // An open array"""
+  if (Width == 8) begin : gen_w8"""
 
 
 def mutate(path: Path, old: str, new: str) -> None:
@@ -62,13 +65,14 @@ def faulty_hw(folder: Path) -> Path:
     shutil.copytree(ROOT / "hw", hw)
     tap = hw / "sim" / "ep_tap.sv"
     text = tap.read_text()
-    assert TAP_CALL in text
-    tap.write_text(text.replace(TAP_CALL, FAULTY_TAP_CALL))
+    text, calls = TAP_CALL.subn(FAULTY_TAP_CALL, text)
+    assert calls == 4, "a call for each width"
+    tap.write_text(text)
     ids = {"Q_PROJ_A": "q_proj.lora_a", "Q_PROJ_B": "q_proj.lora_b", "Q_PROJ": "q_proj"}
     faults = TAP_FAULTS
     for word, name in ids.items():
         faults = faults.replace(word, f"{TAP_NAMES.index(name)}")
-    mutate(tap, "  // An open array", faults)
+    mutate(tap, "  if (Width == 8) begin : gen_w8", faults)
     mutate(
         hw / "ep_host_port.sv",
         "assign rsp_valid_o = state_q == Respond;",

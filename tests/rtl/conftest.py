@@ -38,7 +38,7 @@ def make_bench(name: str, folder: Path, repo_root: Path, cache: Path) -> Build:
     hardware = {"pkg": [], "lora": ["ep_lora", "ep_linear"], "roms": ["ep_rope_table", "ep_param_rom"]}
     modules = sorted({module for unit in units for module in hardware.get(unit, [f"ep_{unit}"])})
     written = "ep_tables_pkg.sv"
-    sim_only = ["ep_rom_pkg.sv", "ep_sram_pkg.sv"]
+    sim_only = ["ep_rom_pkg.sv", "ep_sram_pkg.sv", "ep_tap_pkg.sv"]
     names = [written, "ep_pkg.sv", *sim_only, *(f"{module}.sv" for module in modules), "ep_tap.sv"]
     (folder / written).write_text(_tables_package(), encoding="utf-8")
     for file in names[1:]:

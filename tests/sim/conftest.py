@@ -21,6 +21,7 @@ from etchproof.tools import find_verilator
 BENCHES = Path(__file__).parent / "benches"
 SOURCES = (
     "mini.vlt",
+    "ep_tap_pkg.sv",
     "ep_tap.sv",
     "ep_host_bfm.sv",
     "ep_host_queue.sv",

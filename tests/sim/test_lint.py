@@ -28,9 +28,15 @@ def verilator(*arguments: str | Path) -> str:
     return complaints(find_verilator().path, "--lint-only", "-Wall", "--timing", *arguments)
 
 
+def sources(repo_root: Path, module: str) -> list[Path]:
+    """A module of hw/sim/, after the package that it needs."""
+    files = [repo_root / "hw" / "sim" / f"{name}.sv" for name in (f"{module}_pkg", module)]
+    return [file for file in files if file.exists()]
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_verilator(repo_root: Path, module: str) -> None:
-    assert verilator(repo_root / "hw" / "sim" / f"{module}.sv", "--top-module", module) == ""
+    assert verilator(*sources(repo_root, module), "--top-module", module) == ""
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -47,7 +53,7 @@ def test_the_linter_sees_a_mistake(tmp_path: Path) -> None:
 
 
 def test_a_width_that_the_sink_cannot_take_is_refused(repo_root: Path) -> None:
-    said = verilator(repo_root / "hw" / "sim" / "ep_tap.sv", "--top-module", "ep_tap", "-GWidth=24")
+    said = verilator(*sources(repo_root, "ep_tap"), "--top-module", "ep_tap", "-GWidth=24")
     assert "Width is 24, expected 8, 16, 32 or 64" in said
 
 

@@ -74,6 +74,24 @@ def test_a_file_without_functions_is_not_compiled(tmp_path: Path) -> None:
     assert makefile.read_text(encoding="utf-8") == "FAST += \\\n  Vtop__0 \\\n  Vtop__root \\\n"
 
 
+def test_small_files_of_a_class_are_compiled_as_one(tmp_path: Path) -> None:
+    makefile = tmp_path / "Vtop_classes.mk"
+    stems = ["Vtop__0", "Vtop__1", "Vtop__2", "Vtop__10", "Vtop__0__Slow", "Vtop_x__0"]
+    makefile.write_text("".join(f"  {stem} \\\n" for stem in stems), encoding="utf-8")
+    for number, stem in enumerate(stems):
+        text = function(number, local(number) + number * "    vlSelfRef.z = 1;\n")
+        if stem == "Vtop__2":
+            text += "// much\n" * (1 << 13)
+        (tmp_path / f"{stem}.cpp").write_text(text, encoding="utf-8")
+    merge_equal_functions(tmp_path)
+    kept = ["Vtop__0", "Vtop__2", "Vtop__0__Slow", "Vtop_x__0"]
+    assert makefile.read_text(encoding="utf-8") == "".join(f"  {stem} \\\n" for stem in kept)
+    together = (tmp_path / "Vtop__0.cpp").read_text(encoding="utf-8")
+    assert all(name(number) in together for number in (0, 1, 3))
+    assert name(2) not in together
+    assert (tmp_path / "Vtop__1.cpp").read_text(encoding="utf-8") == ""
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -45,6 +45,10 @@ _MEMBER: Final = re.compile(r"^ +[^;\n]* (__V\w+);\n", re.MULTILINE)
 _RESET: Final = re.compile(r"^    for .*\n(?:     .*\n)*    \}\n|^    vlSelf->[^;]*;\n", re.MULTILINE)
 
 _MOST_PARAMETERS: Final = 4
+_PART: Final = re.compile(r"(\w+)__\d+(__Slow)?")
+"""The name of one of several files of a class; what is compiled for speed is apart from what is not."""
+_LEFTOVER: Final = 1 << 15
+"""Characters of a file that is not worth a compiler's run of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,9 +138,10 @@ def merge_equal_functions(folder: Path) -> int:
     ]
     _rewrite(groups, texts, types)
     _rename(names, texts, headers)
+    gone = _gather(texts)
     for file, text in (*texts.items(), *headers.items()):
         file.write_text(text, encoding="utf-8")
-    _drop_empty(folder, texts)
+    _leave_out(folder, gone)
     return sum(len(group.pairs) for group in groups)
 
 
@@ -350,10 +355,26 @@ def _rename(names: Mapping[str, str], texts: dict[Path, str], headers: dict[Path
         headers[file] = _MEMBER.sub(lambda match: match[0] if is_left(match[1]) else "", text)
 
 
-def _drop_empty(folder: Path, texts: Mapping[Path, str]) -> None:
-    """Take the files out of the makefile in which no function is left."""
-    empty = {file.stem for file, text in texts.items() if not _CODE.search(text)}
+def _gather(texts: dict[Path, str]) -> set[str]:
+    """Put what is left of a class's files together, since each costs g++ the headers; the stems of those left empty."""
+    gone: set[str] = set()
+    first: dict[tuple[str, str | None], Path] = {}
+    for file in sorted(texts, key=lambda file: (len(file.stem), file.stem)):
+        part = _PART.fullmatch(file.stem)
+        if not _CODE.search(texts[file]):
+            gone.add(file.stem)
+        elif part is not None:
+            whole = first.setdefault((part[1], part[2]), file)
+            if whole != file and len(texts[file]) < _LEFTOVER:
+                texts[whole] += texts[file]
+                texts[file] = ""
+                gone.add(file.stem)
+    return gone
+
+
+def _leave_out(folder: Path, stems: set[str]) -> None:
+    """Take files out of the makefile."""
     for makefile in folder.glob("*_classes.mk"):
         lines = makefile.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.strip(" \\\n\t") not in empty]
+        kept = [line for line in lines if line.strip(" \\\n\t") not in stems]
         makefile.write_text("".join(kept), encoding="utf-8")
