@@ -54,10 +54,11 @@ class TokenSequence(uvm_sequence):  # type: ignore[misc]  # pyuvm is untyped
             played = len(item.results)
             if item.cut_off or (played < len(item.requests) and not item.paused):
                 return
-            left = left[played:]
+            left, last = left[played:], item.results[-1]
+            if ends_at_refusal and last.status:
+                return
             if left and left[0].token is None:
-                last = item.results[-1]
-                if last.token_out in stop_tokens or (ends_at_refusal and last.status):
+                if last.token_out in stop_tokens:
                     return
                 left[0] = left[0]._replace(token=last.token_out)
 
