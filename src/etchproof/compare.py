@@ -281,7 +281,7 @@ def _equal_elements(mine: Sequence[Array | None], golden: TokenArrays) -> int:
         wanted, sizes = golden.reshape(-1), [golden.shape[1]] * len(golden)
     else:
         wanted, sizes = np.concatenate(golden), [array.size for array in golden]
-    if len(arrays) != len(mine) or [array.size for array in arrays] != sizes:
+    if [array.size for array in arrays] != sizes:
         return 0
     together = np.concatenate(arrays)
     return together.size if (together == wanted).all() else 0

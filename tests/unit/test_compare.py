@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from etchproof.compare import Comparator, tap_plan
 from etchproof.taps import ADAPTED_LAYER_TAPS, LAYER_TAPS, LINEARS, LORA_TAPS, TAP_NAMES, TapKey
@@ -96,3 +98,64 @@ class TestSequences:
         assert (first.token, first.layer, first.tap, first.element) == (5, 1, "v_proj.lora_b", 1)
         assert first.expected - first.got == 5
         assert comparator.sequences()[0].mismatches == 3
+
+
+KEYS: tuple[TapKey, ...] = ((-1, "embedding"), (0, "scores"), (-1, "token"))
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[dict[TapKey, Any], list[Taps]]:
+    """Golden and chip's taps of some tokens: equal, or with elements moved, changed, more, fewer, or a tap missing."""
+    tokens = draw(st.integers(1, 4))
+    expected: dict[TapKey, Any] = {}
+    found: list[Taps] = [{} for _ in range(tokens)]
+    for key in KEYS:
+        golden = draw(
+            st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=3), min_size=tokens, max_size=tokens)
+        )
+        whole = len({len(values) for values in golden}) == 1
+        expected[key] = np.array(golden) if whole else [np.array(values) for values in golden]
+        chip = [list(values) for values in golden]
+        kind = draw(st.sampled_from(["equal", "equal", "change", "move", "size", "missing"]))
+        at = draw(st.integers(0, tokens - 1))
+        if kind == "change":
+            chip[at][draw(st.integers(0, len(chip[at]) - 1))] += 1
+        elif kind == "move" and at > 0 and len(chip[at]) > 1:
+            chip[at - 1].append(chip[at].pop(0))  # the same elements in the same order, at other tokens
+        elif kind == "size":
+            chip[at].append(0)
+        for token, values in enumerate(chip):
+            if kind != "missing" or token != at:
+                found[token][key] = np.array(values, np.int16)
+    return expected, found
+
+
+@given(batches())
+def test_against_element_by_element(batch: tuple[dict[TapKey, Any], list[Taps]]) -> None:
+    expected, found = batch
+    comparator = Comparator(KEYS)
+    comparator.begin(0, None)
+    positions = range(5, 5 + len(found))
+    comparator.compare(0, KEYS, positions, expected, found)
+    failures, first = [], None
+    for key, count in zip(KEYS, comparator.counts(), strict=True):
+        vectors = elements = mismatches = 0
+        for position, wanted, mine in zip(
+            positions, expected[key], (token.get(key) for token in found), strict=True
+        ):
+            if mine is None or len(mine) != len(wanted):
+                failures.append("missing_tap" if mine is None else "tap_size")
+                continue
+            vectors += 1
+            for element, (ours, theirs) in enumerate(zip(mine, wanted, strict=True)):
+                elements += 1
+                mismatches += ours != theirs
+                if ours != theirs:
+                    place = (position, KEYS.index(key), element, theirs, ours)
+                    first = min(first or place, place)
+        assert (count.vectors, count.elements, count.mismatches) == (vectors, elements, mismatches)
+    assert [failure.name for failure in comparator.failures] == failures
+    told = comparator.first_divergence
+    assert first == (
+        told and (told.token, KEYS.index((told.layer, told.tap)), told.element, told.expected, told.got)
+    )
