@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from etchproof.sim.build import Build
 from etchproof.sim.child import RUN_ENV, run_config
 from etchproof.sim.golden import GoldenSession, GoldenSource
 from etchproof.sim.progress import PROGRESS_FILE
+from etchproof.taps import TapKey
 from tests.sim.conftest import BENCHES, RunMini
 
 pytestmark = pytest.mark.sim
@@ -139,6 +141,24 @@ def test_a_simulator_that_is_gone_leaves_nothing_open(
     with pytest.raises(FileNotFoundError):
         run_mini("disabled", gone, golden=GoldenSource(None, session))
     assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_the_golden_model_is_gone_when_the_run_has_ended(run_mini: RunMini) -> None:
+    """A thread that computes while Python ends would abort it."""
+    gone = []
+
+    class Slow:
+        def predict(
+            self, tokens: Sequence[int], first: bool, adapter: int | None = None
+        ) -> dict[TapKey, Any]:
+            return {}
+
+        def __del__(self) -> None:
+            time.sleep(0.5)
+            gone.append(True)
+
+    assert run_mini("disabled", golden=GoldenSource(None, Slow)).status == "passed"
+    assert gone
 
 
 PARENT = """

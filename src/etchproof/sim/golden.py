@@ -66,21 +66,28 @@ class GoldenSource:
 
 
 class GoldenServer:
-    """Answers one simulator, in a thread that ends with it; ``start`` or ``close`` has to be called."""
+    """Answers one simulator, in a thread that ends with it; ``end`` has to be called."""
 
     def __init__(self, source: GoldenSource) -> None:
         self._source = source
         self._here, self._there = Pipe()
         self._memory = os.memfd_create("golden")
         self.fds = (self._there.fileno(), self._memory)
+        self._thread = threading.Thread(target=self._serve, name="golden", daemon=True)
 
     def start(self) -> None:
         """To be called once the simulator holds ``fds``."""
         self._there.close()
-        threading.Thread(target=self._serve, name="golden", daemon=True).start()
+        self._thread.start()
 
-    def close(self) -> None:
-        """There is no simulator."""
+    def end(self) -> None:
+        """To be called once the simulator is gone, or could not be started: waits for what it asked for last.
+
+        A thread that is still inside PyTorch when Python ends would abort the process.
+        """
+        if self._thread.ident is not None:
+            self._thread.join()
+            return
         self._here.close()
         self._there.close()
         os.close(self._memory)

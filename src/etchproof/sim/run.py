@@ -148,8 +148,8 @@ def simulate(
     finally:
         if process is not None:
             _kill(process)
-        elif server is not None:
-            server.close()
+        if server is not None:
+            server.end()
     wall_s = time.monotonic() - started
     return _outcome(process.returncode, timed_out, timeout_s, test_case, results, log, wall_s)
 
