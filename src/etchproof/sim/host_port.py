@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from etchproof.sim.sink import CFunctions, c_functions
+from etchproof.sim.sink import CFunctions, c_array, c_functions
 
 _FUNCTIONS: Final[CFunctions] = {
     "ep_host_ask": (
@@ -105,9 +105,7 @@ class HostPort:
         """What was answered since the last call."""
         count = ctypes.c_uint64()
         address = self._c.ep_host_answers(ctypes.byref(count))
-        if not count.value:
-            return []
-        words = np.ctypeslib.as_array((ctypes.c_uint32 * (count.value * _RESULT_WORDS)).from_address(address))
+        words = c_array(address, count.value * _RESULT_WORDS, np.uint32)
         results = [TokenResult(*row) for row in words.reshape(-1, _RESULT_WORDS).tolist()]
         self._c.ep_host_taken()
         return results

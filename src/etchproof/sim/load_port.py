@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from etchproof.sim.sink import CFunctions, SinkError, c_functions
+from etchproof.sim.sink import CFunctions, SinkError, c_array, c_functions
 
 _FUNCTIONS: Final[CFunctions] = {
     "ep_load_set": (None, [ctypes.c_void_p, ctypes.c_uint64]),
@@ -39,9 +39,7 @@ class LoadPort:
         """A copy of the words offered last; empty before the first."""
         count = ctypes.c_uint64()
         address = self._c.ep_load_get(ctypes.byref(count))
-        if not count.value:
-            return np.zeros(0, np.uint32)
-        return np.ctypeslib.as_array((ctypes.c_uint32 * count.value).from_address(address)).copy()
+        return c_array(address, count.value, np.uint32)
 
     def sram(self, layer: int, name: str) -> NDArray[np.int16]:
         """A memory of the chip, (words, lanes): a view of what the chip reads, to look at or to flip bits in.

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from etchproof.sim.sink import CFunctions, SinkError, c_functions
+from etchproof.sim.sink import CFunctions, SinkError, c_array, c_functions
 
 _FUNCTIONS: Final[CFunctions] = {
     "ep_rom_read_ask": (None, [ctypes.c_void_p]),
@@ -76,7 +76,4 @@ class RomPort:
         address = self._c.ep_rom_read_answer(ctypes.byref(count), ctypes.byref(status), ctypes.byref(cycles))
         if address is None:
             raise SinkError("rom_test_open", "the request to the ROM test port has not ended")
-        slices = np.zeros(0, np.uint32)
-        if count.value:
-            slices = np.ctypeslib.as_array((ctypes.c_uint32 * count.value).from_address(address)).copy()
-        return RomAnswer(slices, status.value, cycles.value)
+        return RomAnswer(c_array(address, count.value, np.uint32), status.value, cycles.value)

@@ -9,7 +9,7 @@ from struct import Struct
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from etchproof.errors import EtchproofError
 from etchproof.taps import TAP_NAMES
@@ -71,6 +71,15 @@ def c_functions(functions: CFunctions, what: str) -> Any:
     except AttributeError as error:
         raise SinkError("not_a_simulation", f"this process has no {what}: {error}") from error
     return library
+
+
+def c_array(address: int | None, count: int, dtype: DTypeLike) -> NDArray[Any]:
+    """A copy of ``count`` elements that C++ holds at an address; where there are none, the address does not matter."""
+    if not count:
+        return np.zeros(0, dtype)
+    assert address is not None
+    held: Any = (ctypes.c_char * (count * np.dtype(dtype).itemsize)).from_address(address)
+    return np.frombuffer(held, dtype).copy()
 
 
 class TapRecord(NamedTuple):
@@ -196,11 +205,10 @@ class TapSink:
             address = self._c.ep_sink_marks(ctypes.byref(count))
             if not count.value:
                 raise SinkError("no_token", "no token was answered whose taps were not taken")
-            marks = (ctypes.c_uint64 * (2 * count.value)).from_address(address)
-            self._tokens += self._taken(list(zip(marks[::2], marks[1::2], strict=True)))
+            self._tokens += self._taken(c_array(address, 2 * count.value, np.uint64).reshape(-1, 2).tolist())
         return self._tokens.popleft()
 
-    def _taken(self, marks: Sequence[tuple[int, int]]) -> list[TapBatch]:
+    def _taken(self, marks: Sequence[Sequence[int]]) -> list[TapBatch]:
         """Batches up to each mark: its end in the tap memory, records written until there."""
         end = marks[-1][0]
         # Of few sizes, so that memory of batches that are gone is used again, and not cleared by the kernel.
