@@ -30,17 +30,18 @@ test: setup ## run every test but the long suites (JOBS=n at once; CI=true: a sk
 bench: setup ## measure, write bench/results.json and docs/performance.md (FIGURES="cosim linear"; fails on a missed target)
 	$(BIN)/python -m bench $(FIGURES)
 
-.PHONY: check
-check: setup ## format, lint, types and unit tests, without a simulator
+.PHONY: static
+static: setup ## format, lint and types of the Python (what CI runs beside the tests)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+.PHONY: check
+check: static ## format, lint, types and unit tests, without a simulator
 	$(BIN)/python -m pytest -n $(JOBS) -m "not sim and not slow" -q $(ARGS)
 
 .PHONY: lint
-lint: setup lint-rtl ## lint the Python and the RTL, check types
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+lint: static lint-rtl ## format, lint and types of the Python, lint of the RTL
 
 # Rendered for four configurations: the shipped model, every odd case at once, stories260K's shape, no slots for adapters.
 RTL_LINTED := models/tiny:w6a16 hw/lint/configurations/awkward:hw/lint/configurations/awkward/mixed.yaml \

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from etchproof.errors import InputError
+from etchproof.fixed_point import round_shift, saturate
 from etchproof.quantized import AdapterMatrix, QuantizedAdapter, QuantizedMatrix, QuantizedModel
 from etchproof.taps import LINEARS, LORA_TAPS, TapKey, TokenArrays
 from models import chip, ops, params, tables
@@ -52,9 +53,8 @@ class Linear:
         weight = torch.from_numpy(matrix.codes[start:stop]).to(dtype)
         scales = torch.from_numpy(matrix.scales[start:stop].astype("int32")).to(dtype)
         whole = matrix.cols // matrix.group_size * matrix.group_size  # columns in groups that are not short
-        weight[:, :whole].unflatten(1, (-1, matrix.group_size)).mul_(
-            scales[:, : whole // matrix.group_size, None]
-        )
+        groups = weight[:, :whole].view(len(weight), whole // matrix.group_size, matrix.group_size)
+        groups.mul_(scales[:, : whole // matrix.group_size, None])
         if whole < matrix.cols:
             weight[:, whole:] *= scales[:, -1:]
         return weight.T
@@ -73,7 +73,7 @@ class Linear:
             acc = acc + self._bias
         if addition is not None:
             acc = acc + addition
-        return ops.saturate(ops.round_shift(acc, self._shift), self._bits)
+        return saturate(round_shift(acc, self._shift), self._bits)
 
 
 class Lora:
@@ -91,7 +91,7 @@ class Lora:
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (T, cols) -> h (T, r), d (T, rows), int64."""
         acc = ops.exact_matmul(x, self._a, self._bound_a)
-        h = ops.saturate(ops.round_shift(acc, self._a_shift), LORA_BITS)
+        h = saturate(round_shift(acc, self._a_shift), LORA_BITS)
         return h, ops.exact_matmul(h, self._b, self._bound_b)
 
 
@@ -306,7 +306,7 @@ class Golden:
         codes = self._embedding_codes[tokens].to(torch.int64)
         scales = self._embedding_scales[tokens].to(torch.int64)
         scaled = codes * scales.repeat_interleave(self.model.embedding.group_size, dim=1)[:, : codes.shape[1]]
-        return ops.saturate(ops.round_shift(scaled, self._params["embedding.shift"]), 32)
+        return saturate(round_shift(scaled, self._params["embedding.shift"]), 32)
 
 
 class Session:

@@ -80,6 +80,7 @@ def rope_tables(config: ModelConfig, context: int) -> tuple[npt.NDArray[np.int16
     cos, sin = rope_cos_sin(config, np.arange(context))
 
     def fixed(table: npt.NDArray[np.float64]) -> npt.NDArray[np.int16]:
-        return np.floor(table * 2**ROPE_FRAC + 0.5).astype(np.int16)
+        nearest: npt.NDArray[np.float64] = np.floor(table * 2**ROPE_FRAC + 0.5)
+        return nearest.astype(np.int16)
 
     return fixed(cos), fixed(sin)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import cocotb
 import numpy as np
 from cocotb.triggers import Event, First, Timer, ValueChange
 from numpy.typing import NDArray
@@ -28,6 +27,7 @@ from etchproof.sim.load_port import LoadPort
 from etchproof.uvm import LoadResult, LoadStart
 from models.lora import frame_ranks, sram_site
 from verif.agent import CLOCK_NS, Reset, ResponseTimeoutError, TokenMonitor
+from verif.pins import find_pins
 
 LOAD_TIMEOUT_CYCLES: Final = 10_000
 """Beside 50 cycles a word, which is more than any stall costs."""
@@ -75,7 +75,7 @@ class AdapterDriver(uvm_driver):  # type: ignore[misc]
     """Sends one frame at a time and waits for its answer; flips bits where an adapter lies."""
 
     def build_phase(self) -> None:
-        self.dut = cocotb.top
+        self.pins = find_pins()
         self.port = LoadPort()
         self._request = 0
         self._ranks: dict[int, dict[tuple[int, str], int]] = {}  # by slot that was loaded through this driver
@@ -96,18 +96,18 @@ class AdapterDriver(uvm_driver):  # type: ignore[misc]
             self.seq_item_port.item_done()
 
     async def _drive(self, item: LoadItem) -> None:
-        dut = self.dut
+        pins = self.pins
         await self._reset.released.wait()
         self._forget_after_reset()
         self.port.offer(item.words)
-        dut.load_words.value = len(item.words)
-        dut.load_seed.value = item.stall_seed
-        dut.load_rsp_stall.value = item.response_stall
+        pins.load_words.value = len(item.words)
+        pins.load_seed.value = item.stall_seed
+        pins.load_rsp_stall.value = item.response_stall
         self._request ^= 1
-        dut.load_req.value = self._request
+        pins.load_req.value = self._request
         self._monitor.watch()
         cycles = LOAD_TIMEOUT_CYCLES + 50 * len(item.words) + item.response_stall
-        answered, cut_off = ValueChange(dut.load_done), self._reset.asserted.wait()
+        answered, cut_off = ValueChange(pins.load_done), self._reset.asserted.wait()
         fired = await First(answered, cut_off, Timer(cycles * CLOCK_NS, "ns"))
         if fired is answered:
             item.result = await self._monitor.result()
@@ -153,7 +153,7 @@ class AdapterMonitor(uvm_monitor):  # type: ignore[misc]
     """
 
     def build_phase(self) -> None:
-        self.dut = cocotb.top
+        self.pins = find_pins()
         self.ap = uvm_analysis_port("ap", self)
         self.port = LoadPort()
         self._sending, self._answered = Event(), Event()
@@ -182,27 +182,27 @@ class AdapterMonitor(uvm_monitor):  # type: ignore[misc]
 
     async def _observe(self) -> None:
         """One load, or what a reset leaves of it."""
-        dut = self.dut
-        checked, answered = int(dut.load_checked.value), int(dut.load_answered.value)
+        pins = self.pins
+        checked, answered = int(pins.load_checked.value), int(pins.load_answered.value)
         while not self._answered.is_set():
             await First(
-                ValueChange(dut.load_checked), ValueChange(dut.load_answered), self._reset.asserted.wait()
+                ValueChange(pins.load_checked), ValueChange(pins.load_answered), self._reset.asserted.wait()
             )
             if self._reset.asserted.is_set():
                 return
-            words = self.port.offered()[: int(dut.load_words.value)]
+            words = self.port.offered()[: int(pins.load_words.value)]
             self._tokens.collect()
             in_flight = self._tokens.in_flight
-            if int(dut.load_checked.value) != checked:
+            if int(pins.load_checked.value) != checked:
                 checked ^= 1
                 self.ap.write(LoadStart(words, in_flight))
-            if int(dut.load_answered.value) != answered:
+            if int(pins.load_answered.value) != answered:
                 self._last = LoadResult(
                     words=words,
-                    status=int(dut.load_status.value),
-                    slot=int(dut.load_slot.value),
-                    cycles=int(dut.load_cycles.value),
-                    stalled=int(dut.load_seed.value) != 0,
+                    status=int(pins.load_status.value),
+                    slot=int(pins.load_slot.value),
+                    cycles=int(pins.load_cycles.value),
+                    stalled=int(pins.load_seed.value) != 0,
                     in_flight=in_flight,
                 )
                 self.ap.write(self._last)

@@ -139,8 +139,9 @@ class AdapterTraffic(AdapterTest):
     async def stimulus(self) -> None:
         loads = cocotb.start_soon(self.loads())
         stalls = random_stalls(self.rng)
+        slots: list[int] = [NO_SLOT, *range(self.plan.lora_slots)]
         while not loads.done():
-            slot = int(self.rng.choice([NO_SLOT, *range(self.plan.lora_slots)]))
+            slot = int(self.rng.choice(slots))
             await self.stream(slot, stalls=stalls)
             if self.rng.random() < 0.4:
                 await RawSequence([(0, Op.CLOSE, NO_SLOT)]).run()
@@ -161,7 +162,7 @@ class AdapterTraffic(AdapterTest):
                 cut = int(self.rng.integers(1, len(words)))
             elif self.rng.random() < 0.15:
                 words[int(self.rng.integers(len(words)))] ^= np.uint32(1 << int(self.rng.integers(32)))
-            seed = int(self.rng.choice([0, self.rng.integers(1, 2**32)]))
+            seed = int(self.rng.choice([0, int(self.rng.integers(1, 2**32))]))
             await self.answer(LoadSequence(words, seed, cut, int(self.rng.choice([0, 0, 1, 5]))))
             await Timer(int(self.rng.integers(1, 200)) * CLOCK_NS, "ns")
 
@@ -279,14 +280,13 @@ class ResetDuringLoad(AdapterTest):
             other = (turn + 1) % slots
             words = self.frame((turn + 1) % count, other)
             sequence = LoadSequence(words, int(self.rng.integers(1, 2**32)) if turn % 2 else 0)
-            if other:
-                tokens = cocotb.start_soon(self.stream(0, 2))
+            tokens = cocotb.start_soon(self.stream(0, 2)) if other else None
             running = cocotb.start_soon(sequence.run())
             await Timer(int(self.rng.integers(1, len(words))) * CLOCK_NS, "ns")
             self.expect(sequence.result is None, "the load was over before the reset")
             await self.env.reset()
             await running
-            if other:
+            if tokens is not None:
                 await tokens
             self.expect(sequence.result is None, "a load that was cut off has an answer")
             await self.ask(

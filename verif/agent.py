@@ -25,6 +25,7 @@ from pyuvm import (
 
 from etchproof.sim.host_port import HostPort, HostRequest, TokenResult
 from etchproof.uvm import ResetSeen
+from verif.pins import find_pins
 from verif.reference import Op, Status
 
 CLOCK_NS: Final = 2
@@ -112,7 +113,7 @@ class TokenDriver(uvm_driver):  # type: ignore[misc]
     """Drives one burst at a time and waits for its end."""
 
     def build_phase(self) -> None:
-        self.dut = cocotb.top
+        self.pins = find_pins()
         self.port = HostPort()
         self.timeout_cycles: int = ConfigDB().get(self, "", "TOKEN_TIMEOUT_CYCLES")
         self._reset: Reset = ConfigDB().get(self, "", "RESET")
@@ -127,18 +128,18 @@ class TokenDriver(uvm_driver):  # type: ignore[misc]
         Returns:
             What it was doing; None the first time.
         """
-        dut = self.dut
+        pins = self.pins
         self._monitor.collect()
         seen = self._doing() if self._reset.count else None
         self._reset.enter()
         self._monitor.ended.set()
-        dut.rst_n.value = 0
-        dut.play.value = 0
-        dut.load_req.value = 0
-        dut.rom_req.value = 0
+        pins.rst_n.value = 0
+        pins.play.value = 0
+        pins.load_req.value = 0
+        pins.rom_req.value = 0
         self._play = 0
         await Timer(RESET_CYCLES * CLOCK_NS, "ns")
-        dut.rst_n.value = 1
+        pins.rst_n.value = 1
         await Timer(CLOCK_NS, "ns")
         self._reset.leave()
         self.answers.held = 0
@@ -146,15 +147,15 @@ class TokenDriver(uvm_driver):  # type: ignore[misc]
 
     async def accepted(self) -> None:
         """Wait until the chip takes the next token."""
-        await ValueChange(self.dut.ack)
+        await ValueChange(self.pins.ack)
 
     def _doing(self) -> ResetSeen:
         """What a reset cuts off: the token that was accepted and is not answered, by its place in its sequence."""
-        dut = self.dut
+        pins = self.pins
         if self._burst is None or not self._monitor.in_flight:
             return ResetSeen(None, 0)
         opens = self._burst.requests[len(self.answers.results)].op == Op.FIRST
-        return ResetSeen(0 if opens else self.answers.held, int(dut.cycle.value) - int(dut.ack_cycle.value))
+        return ResetSeen(0 if opens else self.answers.held, int(pins.cycle.value) - int(pins.ack_cycle.value))
 
     async def run_phase(self) -> None:
         cocotb.start_soon(self._watch())
@@ -192,11 +193,11 @@ class TokenDriver(uvm_driver):  # type: ignore[misc]
             pause_cycles=PAUSE_CYCLES,
         )
         self._play ^= 1
-        self.dut.play.value = self._play
+        self.pins.play.value = self._play
         await ended.wait()
         self._burst = None
         item.paused, item.cut_off = self.port.paused, self._reset.count != resets
-        if not item.cut_off and int(self.dut.done.value) != self._play:
+        if not item.cut_off and int(self.pins.done.value) != self._play:
             request = item.requests[len(item.results)]
             raise ResponseTimeoutError(
                 f"timeout: no response to {request} within {self.timeout_cycles} cycles"
@@ -211,7 +212,7 @@ class TokenMonitor(uvm_monitor):  # type: ignore[misc]
     """
 
     def build_phase(self) -> None:
-        self.dut = cocotb.top
+        self.pins = find_pins()
         self.ap = uvm_analysis_port("ap", self)
         self.port = HostPort()
         self.ended = Event()
@@ -219,7 +220,7 @@ class TokenMonitor(uvm_monitor):  # type: ignore[misc]
     @property
     def in_flight(self) -> bool:
         """Whether a token was accepted whose response was not collected yet; call ``collect`` before."""
-        return int(self.dut.ack.value) != int(self.dut.answered.value)
+        return int(self.pins.ack.value) != int(self.pins.answered.value)
 
     def collect(self) -> None:
         """Publish what was answered since."""
@@ -228,7 +229,7 @@ class TokenMonitor(uvm_monitor):  # type: ignore[misc]
 
     async def run_phase(self) -> None:
         while True:
-            await ValueChange(self.dut.done)
+            await ValueChange(self.pins.done)
             self.collect()
             self.ended.set()
 

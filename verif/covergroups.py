@@ -114,7 +114,7 @@ class Sampler:
             _argmax(whole[-1, "logits"], self._plan, found["argmax"])
         adapters = self._lora(run)
         chip = {name: bins for name, bins in self._groups.items() if name not in adapters}
-        return {name: counted(bins, +found[name]) for name, bins in chip.items()} | adapters
+        return {**{name: counted(bins, +found[name]) for name, bins in chip.items()}, **adapters}
 
     def accumulators(self) -> Mapping[str, tuple[int, int]]:
         """As ``etchproof.coverage.functional.Sampler``; an adapter's product is not part of the sum."""

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import cocotb
 from cocotb.triggers import First, Timer, ValueChange
 from pyuvm import (
     ConfigDB,
@@ -24,6 +23,7 @@ from pyuvm import (
 
 from etchproof.sim.rom_port import RomAnswer, RomPort, RomRange
 from verif.agent import CLOCK_NS, Reset, ResponseTimeoutError, TokenMonitor
+from verif.pins import find_pins
 from verif.rom_test import RomOp, RomUnit
 
 STALLED_CYCLES: Final = 16
@@ -84,7 +84,7 @@ class RomDriver(uvm_driver):  # type: ignore[misc]
     """Asks for one range at a time, waits for its end, publishes it on ``ap``."""
 
     def build_phase(self) -> None:
-        self.dut = cocotb.top
+        self.pins = find_pins()
         self.port = RomPort()
         self.ap = uvm_analysis_port("ap", self)
         self._request = 0
@@ -102,15 +102,15 @@ class RomDriver(uvm_driver):  # type: ignore[misc]
             self.seq_item_port.item_done()
 
     async def _drive(self, item: RomItem) -> None:
-        dut = self.dut
+        pins = self.pins
         await self._reset.released.wait()
         if self._resets != self._reset.count:
             self._resets, self._request = self._reset.count, 0
         self.port.ask(item.asked)
         before = self._traffic()
         self._request ^= 1
-        dut.rom_req.value = self._request
-        ended, cut_off = ValueChange(dut.rom_done), self._reset.asserted.wait()
+        pins.rom_req.value = self._request
+        ended, cut_off = ValueChange(pins.rom_done), self._reset.asserted.wait()
         cycles = self._timeout_cycles + STALLED_CYCLES * item.slices
         fired = await First(ended, cut_off, Timer(cycles * CLOCK_NS, "ns"))
         if fired is ended:
@@ -121,10 +121,10 @@ class RomDriver(uvm_driver):  # type: ignore[misc]
             raise ResponseTimeoutError(f"timeout: no end of {item} within {cycles} cycles")
 
     def _traffic(self) -> _Traffic:
-        dut = self.dut
-        token, accepted = self._tokens.in_flight, int(dut.ack.value)
-        cycles = 0 if token else int(dut.busy_cycles.value)
-        frame, sent = int(dut.load_req.value) != int(dut.load_done.value), int(dut.load_req.value)
+        pins = self.pins
+        token, accepted = self._tokens.in_flight, int(pins.ack.value)
+        cycles = 0 if token else int(pins.busy_cycles.value)
+        frame, sent = int(pins.load_req.value) != int(pins.load_done.value), int(pins.load_req.value)
         return _Traffic(token, frame, (accepted, cycles, sent))
 
 

@@ -94,7 +94,7 @@ class ChipTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
         for sequence, (layer, tap), chip, golden in dump:
             arrays.setdefault(f"chip.{sequence}.{layer}.{tap}", []).extend(chip)
             arrays.setdefault(f"golden.{sequence}.{layer}.{tap}", []).extend(golden)
-        flat = {
+        flat: dict[str, Any] = {
             name: np.concatenate([np.ravel(part) for part in parts])
             for name, parts in arrays.items()
             if parts
