@@ -9,21 +9,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cocotb_tools.config
 
 from bench.measure import ROOT
-from etchproof import flow
+from etchproof import flow, testrun
 from etchproof.flow import Design
 from etchproof.project import load_project
-from etchproof.quantized import QuantizedModel
 from etchproof.sim.build import Build, build
-from etchproof.sim.golden import GoldenSource
 from etchproof.sim.images import write_images_index
-from etchproof.sim.run import simulate
+from etchproof.testrun import prepare, run_test
 from etchproof.tools import find_verilator
-from etchproof.verdict import read_comparison
 
 PROJECT = load_project(ROOT)
 
@@ -76,16 +72,12 @@ class Chip:
         bare: the same Verilated RTL under ``bare_main.cpp``.
     """
 
-    design: Design
-    model: QuantizedModel
-    folder: Path
-    images: int
-    fast: Build
+    fast: testrun.Chip
     bare: Build
 
     @property
     def index(self) -> Path:
-        return self.folder / "images.txt"
+        return self.fast.folder / "images.txt"
 
     def cosim(self, prompt: Sequence[int], new_tokens: int) -> CosimRun:
         """Generate; everything is compared, and must be equal.
@@ -93,32 +85,17 @@ class Chip:
         The golden model is ready before the clock starts: making it is part of the start.
         """
         config = {
-            "images": self.images,
             "wait_golden": True,
             "sequences": [{"prompt": list(prompt), "new_tokens": new_tokens, "stop_tokens": []}],
         }
         with tempfile.TemporaryDirectory() as folder:
-            outcome = simulate(
-                self.fast,
-                run_dir=Path(folder),
-                test_modules=PROJECT.verif.tests,
-                test_case=PROJECT.verif.generation,
-                images_index=self.index,
-                config=config,
-                seed=1,
-                timeout_s=600,
-                golden=GoldenSource(
-                    self.design.plan, lambda: flow.make_golden(self.design, self.model).session()
-                ),
-                python_path=[ROOT],
-            )
-            comparison, reasons = read_comparison(Path(folder))
-        assert outcome.status == "passed" and comparison and not reasons, (outcome, reasons)
-        assert comparison.mismatches == 0 < comparison.elements
+            run = run_test(self.fast, PROJECT.verif.generation, Path(folder), seed=1, config=config)
+        comparison, wall_s = run.comparison, run.outcome.wall_s
+        assert run.passed and comparison is not None, run.reasons
         tokens = comparison.tokens
         return CosimRun(
             loop_s=comparison.sim_s + comparison.wait_s,
-            wall_s=outcome.wall_s,
+            wall_s=wall_s,
             tokens=[token.token_in for token in tokens],
             answers=[token.token_out for token in tokens],
             cycles=[token.cycles for token in tokens],
@@ -126,7 +103,7 @@ class Chip:
 
     def bare_run(self, tokens: Sequence[int]) -> BareRun:
         """The same tokens through the same RTL."""
-        file = self.folder / "tokens.txt"
+        file = self.fast.folder / "tokens.txt"
         file.write_text("".join(f"{token}\n" for token in tokens), encoding="ascii")
         env = {
             **os.environ,
@@ -156,17 +133,8 @@ def make_chip(model_dir: Path, recipe: str, folder: Path) -> Chip:
 def make_chip_of(design: Design, folder: Path) -> Chip:
     """As ``make_chip``, of a design."""
     cache = flow.cache_folder()
-    model = flow.quantize_design(design, cache)
-    (folder / "fabric").mkdir(parents=True)
-    fabric = flow.render_fabric(design, folder / "fabric")
-    images = flow.etch(design, model, folder / "rom").index()
-    write_images_index(folder / "images.txt", images)
-    builds: dict[str, Any] = {"verilator": find_verilator(), "cache_dir": cache}
-    return Chip(
-        design=design,
-        model=model,
-        folder=folder,
-        images=len(images),
-        fast=build(fabric, "fast", **builds),
-        bare=build(fabric, "fast", **builds, main=ROOT / "bench" / "bare_main.cpp"),
-    )
+    fast = prepare(design, folder, "fast", cache)
+    write_images_index(folder / "images.txt", fast.images.index())
+    main = ROOT / "bench" / "bare_main.cpp"
+    bare = build(fast.fabric, "fast", verilator=find_verilator(), cache_dir=cache, main=main)
+    return Chip(fast, bare)

@@ -105,7 +105,7 @@ def throughput(folder: Path, pairs: int) -> Section:
         chip = make_chip(model_dir, RECIPE, folder / name)
         prompt = load_checkpoint(model_dir).tokenizer().encode(PROMPT)
         run = chip.cosim(prompt, tokens + 1 - len(prompt))
-        golden = flow.make_golden(chip.design, chip.model)
+        golden = flow.make_golden(chip.fast.design, chip.fast.model)
 
         def decode(golden: object = golden, tokens: Sequence[int] = run.tokens) -> float:
             session = golden.session()  # type: ignore[attr-defined]
@@ -126,7 +126,7 @@ def throughput(folder: Path, pairs: int) -> Section:
                 pairs=alternate(simulate, decode, pairs),
             )
         )
-        plan, last = chip.design.plan, tokens - 1
+        plan, last = chip.fast.design.plan, tokens - 1
         assert run.cycles == [token_cycles(plan, position) for position in range(tokens)]
         values += [
             Value(
@@ -150,7 +150,7 @@ def throughput(folder: Path, pairs: int) -> Section:
 
 def phases(chip: Chip, position: int) -> dict[str, int]:
     """Cycles of a token by what they are spent on."""
-    plan = chip.design.plan
+    plan = chip.fast.design.plan
     found = {"projections": 0, "attention": 0, "norms and residual": 0, "SwiGLU": 0, "head": 0}
     of = {
         "projections": ("qkv", "o_proj", "gate_up", "down_proj"),
@@ -201,7 +201,7 @@ def layers(folder: Path, pairs: int) -> Section:
             work = folder / "again"
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
-            fabric = flow.render_fabric(chips[count].design, work)
+            fabric = flow.render_fabric(chips[count].fast.design, work)
             return build(fabric, "fast", verilator=find_verilator(), cache_dir=cache).build_s
 
         return run
@@ -266,7 +266,7 @@ def context(folder: Path, pairs: int) -> Section:
         )
         for position in (128, 511)
     ]
-    plan = chip.design.plan
+    plan = chip.fast.design.plan
     values = [
         Value(name=f"cycles at position {position}", unit="cycles", values=[token_cycles(plan, position)])
         for position in (16, 128, 511)

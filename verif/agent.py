@@ -26,7 +26,7 @@ from pyuvm import (
 from etchproof.sim.host_port import HostPort, HostRequest, TokenResult
 from etchproof.uvm import ResetSeen
 from verif.pins import find_pins
-from verif.reference import Op, Status
+from verif.protocol import Op, Status
 
 CLOCK_NS: Final = 2
 RESET_CYCLES: Final = 4

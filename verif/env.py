@@ -31,6 +31,7 @@ class ChipEnv(uvm_env):  # type: ignore[misc]  # pyuvm is untyped
         self.scoreboard.reference = self.reference
         self.roms.driver.ap.connect(self.rom_scoreboard.analysis_export)
         self.rom_scoreboard.fail = self.scoreboard.fail
+        self.rom_scoreboard.record = self.scoreboard.roms.append
 
     async def reset(self) -> None:
         """Reset the chip and everything that follows its state."""

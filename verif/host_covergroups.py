@@ -9,7 +9,7 @@ from itertools import accumulate
 from etchproof.coverage.functional import Covergroup, RunSample
 from models.chip import ChipPlan
 from models.cycles import token_steps
-from verif.reference import NO_SLOT, Status
+from verif.protocol import NO_SLOT, Status
 
 POSITIONS = ("first", "second", "middle", "last", "overflow")
 REUSE = ("reuse_shorter", "reuse_longer", "reuse_after_close")

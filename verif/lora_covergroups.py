@@ -18,7 +18,7 @@ from etchproof.quantized import AdapterMatrix, QuantizedAdapter
 from etchproof.taps import INPUT_TAPS, LINEARS
 from models.chip import ChipPlan
 from models.golden import LORA_BITS
-from verif.reference import MAX_A_SHIFT, LoadStatus
+from verif.protocol import MAX_A_SHIFT, LoadStatus
 from verif.round_cases import CASES, round_cases
 
 KINDS: Final = (

@@ -5,63 +5,27 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
 from pyuvm import ConfigDB, uvm_component
 
 from etchproof.compare import tap_plan
-from etchproof.taps import LINEARS, TapKey, TokenArrays
+from etchproof.taps import TapKey, TokenArrays
 from etchproof.uvm import Expected, ExpectedLoad, LoadResult, LoadStart, Opened, TokenResult
 from models.cycles import REFUSED_CYCLES, load_cycles, token_cycles
-
-MAGIC: Final = 0x41524F4C
-HEADER_WORDS: Final = 3  # magic, slot, length
-MAX_A_SHIFT: Final = 62
-NO_SLOT: Final = 15
-"""The slot of a sequence without an adapter."""
-
-
-class Op(IntEnum):
-    """ep_pkg::op_e: what a request on the host port asks for."""
-
-    NEXT = 0
-    FIRST = 1
-    CLOSE = 2
-
-
-class Status(IntEnum):
-    """ep_pkg::status_e."""
-
-    OK = 0
-    BAD_TOKEN = 1
-    CONTEXT_FULL = 2
-    NO_SEQUENCE = 3
-    BAD_SLOT = 4
-    EMPTY_SLOT = 5
-    BAD_OP = 6
-
-
-class LoadStatus(IntEnum):
-    """ep_pkg::load_status_e."""
-
-    OK = 0
-    BAD_HEADER = 1
-    BAD_SLOT = 2
-    SLOT_BUSY = 3
-    PARTIAL = 4
-    OVERLONG = 5
-    BAD_SECTION = 6
-    CHECKSUM = 7
-
-
-Ranks = Mapping[tuple[int, str], int]
-Words = NDArray[np.uint32]
+from verif.protocol import (
+    NO_SLOT,
+    LoadStatus,
+    Op,
+    Ranks,
+    Status,
+    Words,
+    frame_status,
+    payload,
+    read_sections,
+)
 
 
 @dataclass(frozen=True)
@@ -91,7 +55,7 @@ class ReferenceModel(uvm_component):  # type: ignore[misc]  # pyuvm is untyped
         self._known: dict[bytes, int] = {}
         adapted: set[TapKey] = set()
         for index, frame in enumerate(frames):
-            self._known.setdefault(_payload(frame), index)
+            self._known.setdefault(payload(frame), index)
             adapted |= read_sections(chip, frame)[1].keys()
         self.plan: Sequence[TapKey] = tap_plan(chip.n_layers, adapted)
         self.reset()
@@ -153,21 +117,13 @@ class ReferenceModel(uvm_component):  # type: ignore[misc]  # pyuvm is untyped
 
     def start_load(self, load: LoadStart) -> None:
         """The slot is checked, and emptied where the load may go on."""
-        words, plan = load.words, self.golden.plan
         self._held_at_load = self._held if self._open is not None else None
-        slot = int(words[1]) if len(words) > 1 else NO_SLOT
-        shown = slot if slot < plan.lora_slots else NO_SLOT
-        if words[0] != MAGIC:
-            self._loading = LoadStatus.BAD_HEADER, NO_SLOT
-        elif len(words) == 1:
-            self._loading = LoadStatus.PARTIAL, NO_SLOT
-        elif slot >= plan.lora_slots:
-            self._loading = LoadStatus.BAD_SLOT, NO_SLOT
-        elif self._open is not None and slot == self._open_slot:
-            self._loading = LoadStatus.SLOT_BUSY, shown
-        else:
+        status, slot = frame_status(self.golden.plan, load.words)
+        if slot != NO_SLOT and self._open is not None and slot == self._open_slot:
+            status = LoadStatus.SLOT_BUSY
+        elif slot != NO_SLOT:
             self._slots.pop(slot, None)
-            self._loading = read_sections(plan, words)[0], shown
+        self._loading = status, slot
 
     def end_load(self, load: LoadResult) -> ExpectedLoad:
         """A good load fills the slot."""
@@ -176,7 +132,7 @@ class ReferenceModel(uvm_component):  # type: ignore[misc]  # pyuvm is untyped
         self._loading = None
         adapter = None
         if status is LoadStatus.OK:
-            adapter = self._known.get(_payload(load.words))
+            adapter = self._known.get(payload(load.words))
             self._slots[slot] = Loaded(adapter, read_sections(self.golden.plan, load.words)[1])
         cycles = load_cycles(self.golden.plan, load.words)
         loaded = status is LoadStatus.OK
@@ -189,55 +145,3 @@ class ReferenceModel(uvm_component):  # type: ignore[misc]  # pyuvm is untyped
     ) -> Mapping[TapKey, TokenArrays]:
         expected: Mapping[TapKey, TokenArrays] = self.golden.predict(tokens, first, adapter)
         return expected
-
-
-def _payload(words: Words) -> bytes:
-    """What a frame says of an adapter, whatever its slot."""
-    return words[HEADER_WORDS:-1].astype("<u4").tobytes()
-
-
-def read_sections(plan: Any, words: Words) -> tuple[LoadStatus, dict[tuple[int, str], int]]:
-    """What becomes of a frame for a free slot, and the rank of each linear that it has.
-
-    Words are judged in the order in which they come, each for what it says before whether it is the last.
-    """
-    ranks: dict[tuple[int, str], int] = {}
-    last = len(words) - 1
-
-    def ended(at: int) -> bool:
-        return at >= last
-
-    if ended(1) or ended(2):
-        return LoadStatus.PARTIAL, ranks
-    at, end = HEADER_WORDS, HEADER_WORDS + int(words[2])  # the checksum's place
-    while at < end:
-        head = int(words[at])
-        linear, rank, layer = head >> 24, head >> 16 & 0xFF, head & 0xFFFF
-        if (
-            linear >= len(LINEARS)
-            or layer >= plan.n_layers
-            or (layer, LINEARS[linear]) in ranks
-            or not 1 <= rank <= plan.lora_max_rank
-        ):
-            return LoadStatus.BAD_SECTION, ranks
-        shape = plan.linears(layer)[LINEARS[linear]]
-        blocks = -(-shape.cols // plan.tile_rows) + -(-shape.rows // plan.tile_rows)
-        after = at + 2 + rank * blocks * plan.tile_rows // 2
-        if after > end:
-            return LoadStatus.BAD_SECTION, ranks
-        if ended(at):
-            return LoadStatus.PARTIAL, ranks
-        shifts = int(words[at + 1])
-        if shifts >> 16 or shifts & 0xFF > MAX_A_SHIFT or shifts >> 8 > plan.max_b_shift:
-            return LoadStatus.BAD_SECTION, ranks
-        if ended(after - 1):
-            return LoadStatus.PARTIAL, ranks
-        ranks[layer, LINEARS[linear]] = rank
-        at = after
-    if last < end:
-        return LoadStatus.PARTIAL, ranks
-    if last > end:
-        return LoadStatus.OVERLONG, ranks
-    if zlib.crc32(words[:end].astype("<u4").tobytes()) != int(words[end]):
-        return LoadStatus.CHECKSUM, ranks
-    return LoadStatus.OK, ranks

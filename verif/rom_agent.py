@@ -24,11 +24,9 @@ from pyuvm import (
 from etchproof.sim.rom_port import RomAnswer, RomPort, RomRange
 from verif.agent import CLOCK_NS, Reset, ResponseTimeoutError, TokenMonitor
 from verif.pins import find_pins
-from verif.rom_test import RomOp, RomUnit
 
 STALLED_CYCLES: Final = 16
 """For a slice, with the longest stalls; beside the time that a token may take."""
-MAX_SLICES: Final = 1 << 20  # that one range brings
 
 
 @dataclass(frozen=True)
@@ -162,14 +160,3 @@ class RomSequence(uvm_sequence):  # type: ignore[misc]
         """Start on the environment's sequencer."""
         await self.start(ConfigDB().get(None, "", "ROM_SEQUENCER"))
         return self.results
-
-
-def read_whole(unit: RomUnit, stall_seed: int = 0) -> RomSequence:
-    """Every word of a ROM, in ranges that memory can hold, then its signature."""
-    step = max(1, MAX_SLICES // unit.slices)
-    starts = range(0, unit.words, step)
-    reads = (
-        RomRange(RomOp.READ, unit.number, word, min(step, unit.words - word), stall_seed) for word in starts
-    )
-    signs = RomRange(RomOp.SIGNATURE, unit.number, 0, 1, stall_seed)
-    return RomSequence((*reads, signs), unit.words * unit.slices)

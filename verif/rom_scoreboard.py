@@ -8,6 +8,7 @@ from typing import Any
 
 from pyuvm import ConfigDB, uvm_component, uvm_subscriber
 
+from etchproof.compare import RomRecord
 from etchproof.images import read_images
 from etchproof.readback import LISTED, Readback, UnitReadback
 from models.cycles import rom_cycles
@@ -25,7 +26,8 @@ from verif.rom_test import (
 
 
 class RomScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
-    """Predicts status, data and cycles of every ``RomResult``; ``fail(name, message)`` is set by the environment.
+    """Predicts status, data and cycles of every ``RomResult``; ``fail(name, message)`` and ``record`` are set by the
+    environment.
 
     Attributes:
         units: every ROM of the chip by its number.
@@ -34,6 +36,7 @@ class RomScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
     def __init__(self, name: str, parent: uvm_component) -> None:
         super().__init__(name, parent)
         self.fail: Callable[[str, str], None]
+        self.record: Callable[[RomRecord], None]
         self._found: dict[int, UnitReadback] = {}
 
     def start_of_simulation_phase(self) -> None:
@@ -52,6 +55,9 @@ class RomScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
 
     def write(self, tt: RomResult) -> None:
         asked, answer, unit = tt.asked, tt.answer, self.units.get(tt.asked.unit)
+        self.record(
+            RomRecord(op=asked.op, unit=asked.unit, word=asked.word, words=asked.words, status=answer.status)
+        )
         what = f"{RomOp(asked.op).name} of {asked.words} words from {asked.word} of {unit or hex(asked.unit)}"
         status, requests = RomStatus.OK, asked.words  # how many of them are answered with data
         if unit is None:

@@ -14,10 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etchproof.images import ImageSet, StoredImage, load_image
+from etchproof.sim.rom_port import RomRange
 from etchproof.taps import LINEARS
 from models.chip import ChipPlan
 
 Slices = NDArray[np.uint32]
+
+MAX_SLICES: Final = 1 << 20
+"""That one range brings."""
 
 
 class RomOp(IntEnum):
@@ -106,6 +110,20 @@ def file_slices(images: ImageSet, unit: RomUnit) -> Slices:
     padded = np.zeros((unit.words, 4 * unit.slices), np.uint8)
     padded[:, : unit.word_bytes] = content.reshape(unit.words, -1).view(np.uint8)
     return padded.view("<u4")
+
+
+def whole(unit: RomUnit, stall_seed: int = 0) -> tuple[RomRange, ...]:
+    """Every word of a ROM, in ranges that memory can hold, then its signature.
+
+    Args:
+        stall_seed: of random stalls before answers are taken; 0 for none.
+    """
+    step = max(1, MAX_SLICES // unit.slices)
+    reads = (
+        RomRange(RomOp.READ, unit.number, word, min(step, unit.words - word), stall_seed)
+        for word in range(0, unit.words, step)
+    )
+    return (*reads, RomRange(RomOp.SIGNATURE, unit.number, 0, 1, stall_seed))
 
 
 POLYNOMIAL: Final = 0x04C11DB7  # of CRC-32; x^32 is implied

@@ -10,7 +10,7 @@ from pyuvm import ConfigDB, uvm_sequence
 
 from etchproof.sim.host_port import HostRequest, TokenResult
 from verif.agent import TokenBurst
-from verif.reference import NO_SLOT, Op
+from verif.protocol import NO_SLOT, Op
 
 BURST_REQUESTS: Final = 16
 """At once: as many tokens as are compared at once (etchproof.uvm.scoreboard)."""

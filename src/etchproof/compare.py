@@ -58,10 +58,20 @@ class TokenRecord(_Record):
     response_stall: int = 0  # cycles for which it held the response off
 
 
+class RequestRecord(_Record):
+    """One request on the host port, as it was seen on the pins, and its answer; codes are the chip's own."""
+
+    token: int
+    op: int
+    slot: int
+    status: int
+
+
 class ResetRecord(_Record):
     """A reset during the test, but for the one that it begins with."""
 
     tokens: int  # recorded before it
+    requests: int = 0  # answered before it
     position: int | None  # of the token that was in the chip; None for none
     cycles: int  # since that token was accepted
 
@@ -83,12 +93,23 @@ class LoadRecord(_Record):
     adapter: int | None  # index of the run's adapters; None where it was not loaded
     slot: int  # as answered
     words: int
+    crc32: int  # of the words that the host sent, little endian
     status: int
     cycles: int  # from the first word taken to the answer
     stalled: bool  # the host kept the chip waiting, so cycles are not held against the cycle model
     sequence: int = -1  # opened last before the answer; -1 for none
     held: int | None = None  # tokens that it held when the slot was checked; None where none was open
     cycles_model: int | None = None  # what the cycle model says; None without one
+
+
+class RomRecord(_Record):
+    """One range that was asked of the ROM test port, and its answer; codes are the chip's own."""
+
+    op: int
+    unit: int
+    word: int
+    words: int
+    status: int
 
 
 class NamedFailure(_Record):
@@ -105,6 +126,8 @@ class Comparison(_Record):
     sequences: tuple[SequenceCount, ...]
     loads: tuple[LoadRecord, ...]
     resets: tuple[ResetRecord, ...] = ()
+    requests: tuple[RequestRecord, ...] = ()  # everything that the host asked for, tokens included, in order
+    roms: tuple[RomRecord, ...] = ()  # everything that was asked of the ROM test port, in order
     first_divergence: Divergence | None
     tokens: tuple[TokenRecord, ...]
     failures: tuple[NamedFailure, ...]

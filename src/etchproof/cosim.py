@@ -14,21 +14,14 @@ from etchproof import flow, slots
 from etchproof.compare import COMPARISON_FILE
 from etchproof.errors import InputError
 from etchproof.profile import ChildPeak, make_profile
-from etchproof.quantized import QuantizedModel
 from etchproof.record import make_result
 from etchproof.request import CosimRequest, Job, check, draw_model
 from etchproof.result import Reason, RunResult
 from etchproof.run_folder import RunFolder, claim, log
-from etchproof.sim.build import Build, build
-from etchproof.sim.golden import GoldenSource
-from etchproof.sim.images import write_images_index
-from etchproof.sim.run import SimOutcome, simulate
-from etchproof.slots import ADAPTERS_FOLDER, LoadedAdapter
-from etchproof.tools import find_verilator
-from etchproof.verdict import check_fabric, judge, read_comparison
+from etchproof.slots import LoadedAdapter
+from etchproof.testrun import Chip, TestRun, prepare, run_test
 from etchproof.watcher import StageClock, Watcher
 
-IMAGES_INDEX: Final = "images.index"
 _DUMP: Final = "taps.npz"
 
 
@@ -84,7 +77,7 @@ def cosim(
         folder.write_rerun(rerun)
         log.info("rerun: %s", rerun)
         log.info("tools: %s", job.tools)
-        log.info("recipe: %s", _described(job))
+        log.info("recipe: %s", job.design.recipe.described(job.asked))
         result = _run(job, folder, clock, begun, rerun)
         folder.write_result(result)
         log.info("verdict: %s", result.verdict)
@@ -102,60 +95,25 @@ def cosim(
         folder.close()
 
 
-def _described(job: Job) -> str:
-    """The recipe in a line, with what random weights changed in it."""
-    recipe, asked = job.design.recipe, job.asked
-    method = recipe.method if recipe.method == asked.method else f"{recipe.method} in place of {asked.method}"
-    random = ", calibrated on random tokens" if recipe.calibration.source == "random" else ""
-    widths = f"{recipe.activation_bits}-bit activations, {recipe.kv_bits}-bit cache"
-    return f"{recipe.name}: {widths}, {method}{random}"
-
-
 def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: str) -> RunResult:
     request, design, cache = job.request, job.design, flow.cache_folder()
-    with watcher.stage("quantize") as say:
-        model = flow.quantize_design(design, cache, watcher.busy)
-        say(_described(job))
+    chip = prepare(design, folder.path, request.kind, cache, watcher, asked=job.asked)
     loaded: tuple[LoadedAdapter, ...] = ()
     if job.adapters:
         with watcher.stage("adapters") as say:
             cached = flow.quantized_folder(cache)
-            loaded = slots.prepare(design, model, job.adapters, cached, watcher.busy)
+            loaded = slots.prepare(design, chip.model, job.adapters, cached, watcher.busy)
             words = sum(len(adapter.frame) for adapter in loaded)
             say(f"{_listed(loaded)}; {design.recipe.lora.slots} slots, frames of {words:,} words")
-    with watcher.stage("render") as say:
-        fabric = flow.render_fabric(design, folder.subfolder("fabric"))
-        say(f"{len(fabric.sources)} files, fabric {fabric.sha256[:12]}")
-    with watcher.stage("etch") as say:
-        rom = folder.subfolder("rom")
-        images = flow.etch(design, model, rom)
-        index = images.index(flow.inject(images, job.injections, rom))
-        write_images_index(folder.path / IMAGES_INDEX, index)
-        count = len(job.injections) + len(job.sram_faults)
-        faults = f", {count} bits inverted for the simulator" if count else ""
-        say(
-            f"{len(index)} images, {sum(i.size_bytes for i in index):,} bytes, rom {images.sha256[:12]}{faults}"
-        )
-    with watcher.stage("build") as say:
-        watcher.busy("compiling the simulator, once for each fabric")
-        simulator = build(fabric, request.kind, verilator=find_verilator(), cache_dir=cache)
-        say(f"{'cached' if simulator.cached else 'compiled'}, {request.kind}, {job.tools['verilator']}")
     with watcher.stage("simulate") as say:
-        with ChildPeak(simulator.executable) if request.profile else contextlib.nullcontext() as peak:
-            outcome = _simulate(job, folder, simulator, len(index), model, loaded, watcher)
-        comparison, reasons = read_comparison(folder.path)
-        reasons += judge(
-            comparison=comparison,
-            outcome=outcome,
-            planned=job.planned,
-            n_layers=design.checkpoint.config.n_layers,
-            context=design.context,
-        )
-        reasons += check_fabric(fabric, simulator)
-        reasons += _deliver_dump(request, folder)
-        fed = len(comparison.tokens) if comparison else 0
-        say(f"{fed} tokens, {outcome.status}")
-    result = make_result(job, loaded, fabric, images, simulator, outcome, comparison, reasons, rerun)
+        with ChildPeak(chip.build.executable) if request.profile else contextlib.nullcontext() as peak:
+            run = _simulate(job, folder, chip, loaded, watcher)
+        reasons = [*run.reasons, *_deliver_dump(request, folder)]
+        fed = len(run.comparison.tokens) if run.comparison else 0
+        faults = len(job.injections) + len(job.sram_faults)
+        inverted = f", {faults} bits inverted for the simulator" if faults else ""
+        say(f"{fed} tokens, {run.outcome.status}{inverted}")
+    result = make_result(job, chip, loaded, run, reasons, rerun)
     if peak is not None:
         total_s = time.perf_counter() - begun
         profile = make_profile(watcher.stages_s, total_s, result.sim, peak.peak_bytes)
@@ -174,19 +132,11 @@ def _listed(loaded: Sequence[LoadedAdapter]) -> str:
 
 
 def _simulate(
-    job: Job,
-    folder: RunFolder,
-    simulator: Build,
-    images: int,
-    model: QuantizedModel,
-    loaded: Sequence[LoadedAdapter],
-    watcher: Watcher,
-) -> SimOutcome:
-    project, planned, request = job.request.project, job.planned, job.request
+    job: Job, folder: RunFolder, chip: Chip, loaded: Sequence[LoadedAdapter], watcher: Watcher
+) -> TestRun:
+    request = job.request
     config = {
-        "images": images,
-        "adapters": slots.write_frames(folder.path / ADAPTERS_FOLDER, loaded) if loaded else [],
-        "sequences": [asdict(sequence) for sequence in planned.sequences],
+        "sequences": [asdict(sequence) for sequence in job.planned.sequences],
         "lora_faults": [fault.for_testbench() for fault in job.sram_faults],
         "dump_taps": str(folder.path / _DUMP) if request.dump_taps else None,
     }
@@ -199,28 +149,22 @@ def _simulate(
             elif "malformed" in event:
                 log.warning("malformed progress: %s", event["malformed"])
 
-        outcome = simulate(
-            simulator,
-            run_dir=folder.path,
-            test_modules=project.verif.tests,
-            test_case=project.verif.generation,
-            images_index=folder.path / IMAGES_INDEX,
-            config=config,
+        run = run_test(
+            chip,
+            request.project.verif.generation,
+            folder.path,
             seed=request.seed,
+            config=config,
+            adapters=loaded,
+            injections=job.injections,
             timeout_s=request.timeout_s,
-            golden=GoldenSource(
-                job.design.plan,
-                lambda: flow.make_golden(
-                    job.design, model, [adapter.quantized for adapter in loaded]
-                ).session(),
-            ),
-            python_path=[project.root],
             on_progress=on_progress,
         )
+    outcome = run.outcome
     log.info("simulation: %s, exit code %d, %.2f s", outcome.status, outcome.exit_code, outcome.wall_s)
     for failure in outcome.failures:
         log.error("%s: %s %s", failure.name, failure.test, failure.message)
-    return outcome
+    return run
 
 
 def _deliver_dump(request: CosimRequest, folder: RunFolder) -> list[Reason]:

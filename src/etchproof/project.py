@@ -92,9 +92,14 @@ class ShapesSection(_Section):
 
 
 class VerifSection(_Section):
-    """``[verif]``: the modules whose tests cocotb runs, and the test that generates text from prompts."""
+    """``[verif]``: the modules whose tests cocotb runs, the test that generates text, and what a run has to do.
+
+    ``expect(test, run)`` says beforehand what a run of any other test has to do (``etchproof.expect``), None for a test
+    that it does not know. It is called in the process that starts the simulator; without it such a run is no PASS.
+    """
 
     tests: ModuleNames
+    expect: ObjectName | None = None
     generation: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] = "GreedyGeneration"
 
 

@@ -183,6 +183,18 @@ class Recipe(BaseModel):
             calibration = Calibration(source="random", sequences=1, length=16, seed=calibration.seed)
         return self.model_copy(update={"method": "rtn", "calibration": calibration})
 
+    def described(self, asked: Recipe | None = None) -> str:
+        """The recipe in a line.
+
+        Args:
+            asked: the recipe as it was named, where random weights changed it.
+        """
+        given = self.method if asked is None else asked.method
+        method = self.method if self.method == given else f"{self.method} in place of {given}"
+        random = ", calibrated on random tokens" if self.calibration.source == "random" else ""
+        widths = f"{self.activation_bits}-bit activations, {self.kv_bits}-bit cache"
+        return f"{self.name}: {widths}, {method}{random}"
+
     def chip_context(self, config: ModelConfig) -> int:
         """T of docs/numerics.md section 1: positions that the chip of this checkpoint holds."""
         return min(self.context, config.context)

@@ -9,7 +9,7 @@ from typing import Any
 from etchproof.checkpoint import Tokenizer
 from etchproof.compare import Comparison
 from etchproof.errors import InputError
-from etchproof.images import ImageSet
+from etchproof.fed import tokens_of
 from etchproof.request import Job
 from etchproof.result import (
     AdapterLoadRecord,
@@ -21,26 +21,24 @@ from etchproof.result import (
     SequenceRecord,
     SimRecord,
 )
-from etchproof.sim.build import Build, Kind
-from etchproof.sim.fabric import Fabric
+from etchproof.sim.build import Build
 from etchproof.sim.run import SimOutcome
 from etchproof.slots import LoadedAdapter
 from etchproof.taps import module_name
-from etchproof.verdict import generated, tokens_of
+from etchproof.testrun import Chip, TestRun
+from etchproof.verdict import generated
 
 
 def make_result(
     job: Job,
+    chip: Chip,
     loaded: Sequence[LoadedAdapter],
-    fabric: Fabric,
-    images: ImageSet,
-    simulator: Build,
-    outcome: SimOutcome,
-    comparison: Comparison | None,
+    run: TestRun,
     reasons: Sequence[Reason],
     rerun: str,
 ) -> RunResult:
     """``run.json``, but for the profile."""
+    comparison = run.comparison
     design = job.design
     checkpoint = design.checkpoint
     sequences = [
@@ -62,8 +60,8 @@ def make_result(
                 method=design.recipe.method,
                 calibration=design.recipe.calibration.source,
             ),
-            "fabric_sha256": fabric.sha256,
-            "rom_sha256": images.sha256,
+            "fabric_sha256": chip.fabric.sha256,
+            "rom_sha256": chip.images.sha256,
             "injected": job.request.inject,
             "tools": job.tools,
             "seed": job.request.seed,
@@ -82,7 +80,7 @@ def make_result(
             "mismatches": comparison.mismatches if comparison else 0,
             "first_divergence": comparison.first_divergence if comparison else None,
             "taps": comparison.taps if comparison else (),
-            "sim": _sim(job.request.kind, simulator, outcome, comparison),
+            "sim": _sim(chip.build, run.outcome, comparison),
             "rerun": rerun,
         }
     )
@@ -91,7 +89,7 @@ def make_result(
 def _sequence(job: Job, comparison: Comparison | None, number: int, *, clean: bool) -> SequenceRecord:
     planned = job.planned.sequences[number]
     tokens = tokens_of(comparison, number) if comparison else ()
-    made = generated(comparison, job.planned, number) if comparison else ()
+    made = generated(comparison, job.planned.sequences, number) if comparison else ()
     stopped = None
     if clean or (made and len(tokens) == len(planned.prompt) + len(made) - 1):
         if made and made[-1] in planned.stop_tokens:
@@ -138,12 +136,12 @@ def _adapter(job: Job, index: int, loaded: LoadedAdapter, comparison: Comparison
     )
 
 
-def _sim(kind: Kind, simulator: Build, outcome: SimOutcome, comparison: Comparison | None) -> SimRecord:
+def _sim(simulator: Build, outcome: SimOutcome, comparison: Comparison | None) -> SimRecord:
     tokens = comparison.tokens if comparison else ()
     cycles = sum(token.cycles for token in tokens)
     sim_s, wait_s = (comparison.sim_s, comparison.wait_s) if comparison else (0.0, 0.0)
     return SimRecord(
-        kind=kind,
+        kind=simulator.kind,
         cycles=cycles,
         cycles_per_token=cycles / len(tokens) if tokens else 0.0,
         wall_s=round(outcome.wall_s, 3),

@@ -10,15 +10,15 @@ from etchproof import flow, slots
 from etchproof.checkpoint import Checkpoint, ModelConfig, Tokenizer
 from etchproof.checkpoint.tokenizer import TOKENIZER_FILE
 from etchproof.errors import InputError
+from etchproof.expect import Generation
 from etchproof.flow import Design, Injection
 from etchproof.project import Project
 from etchproof.recipe import Recipe
 from etchproof.run_folder import check_out
 from etchproof.shape import RandomModel
 from etchproof.sim.build import Kind
-from etchproof.slots import SramFault
+from etchproof.slots import Plan, SramFault
 from etchproof.tools import tool_versions
-from etchproof.verdict import Generation, Plan
 
 if TYPE_CHECKING:
     from etchproof.adapter import Adapter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,13 +14,13 @@ from numpy.typing import NDArray
 
 from etchproof.checkpoint import ModelConfig
 from etchproof.errors import InputError
+from etchproof.expect import Expectation, Generation, Load
 from etchproof.flow import Design
 from etchproof.project import Project, load_object
 from etchproof.quantize import quantize_adapter_cached
 from etchproof.quantized import QuantizedAdapter, QuantizedModel
 from etchproof.recipe import Recipe
 from etchproof.taps import LINEARS, MODULES
-from etchproof.verdict import Generation, Plan
 
 if TYPE_CHECKING:
     from etchproof.adapter import Adapter
@@ -35,6 +36,19 @@ _BITS: Final = 16  # of an element in SRAM
 
 DRAWN: Final = "@"  # begins the name of a kind that the project draws
 ADAPTERS_FOLDER: Final = "adapters"  # of a run: the frames
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run that generates has to do.
+
+    Attributes:
+        sequences: one after the other.
+        loads: (adapter, slot) of each load of an adapter, in order.
+    """
+
+    sequences: tuple[Generation, ...]
+    loads: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,7 +150,7 @@ def prepare(
         quantize_adapter_cached(model, adapter, design.checkpoint, cache, progress=progress)
         for adapter in adapters
     ]
-    return _placed(design, quantized)
+    return place(design, quantized)
 
 
 def run_adapters(
@@ -168,11 +182,11 @@ def run_adapters(
         else:
             draw = load_object(project, project.lora.drawn, key="lora.drawn")
             quantized += draw(name.removeprefix(DRAWN), model, design.plan, seed)
-    return _placed(design, quantized)
+    return place(design, quantized)
 
 
-def _placed(design: Design, quantized: Sequence[QuantizedAdapter]) -> tuple[LoadedAdapter, ...]:
-    """Slots and frames.
+def place(design: Design, quantized: Sequence[QuantizedAdapter]) -> tuple[LoadedAdapter, ...]:
+    """Adapters with their slots and frames.
 
     Raises:
         InputError: two are the same in integers.
@@ -224,14 +238,34 @@ def plan_run(
     sequences = [_with(sequence, adapter, sequence.new_tokens) for adapter in order]
     short = min(sequence.new_tokens, SWAP_TOKENS)
     sequences += [_with(sequence, adapter, short) for adapter in swaps(count)]
+    return Plan(tuple(sequences), loads_of(sequences, slots))
+
+
+def loads_of(sequences: Sequence[Generation], slots: int) -> tuple[tuple[int, int], ...]:
+    """(adapter, slot) of the loads before a run's sequences: one where the slot holds another adapter."""
     loads: list[tuple[int, int]] = []
     held: dict[int, int] = {}
     for planned in sequences:
         if planned.adapter is not None and held.get(slot_of(planned.adapter, slots)) != planned.adapter:
             held[slot_of(planned.adapter, slots)] = planned.adapter
             loads.append((planned.adapter, slot_of(planned.adapter, slots)))
-    adapted = tuple(frozenset(adapter.linears) for adapter in adapters)
-    return Plan(tuple(sequences), tuple(loads), adapted)
+    return tuple(loads)
+
+
+def expect_texts(
+    sequences: Sequence[Generation], adapters: Sequence[LoadedAdapter], slots: int
+) -> Expectation:
+    """What a run that generates has to do: its sequences, and each adapter's frame where a sequence needs it."""
+    loads = [
+        Load(
+            len(adapters[index].frame),
+            zlib.crc32(adapters[index].frame.astype(np.dtype("<u4")).tobytes()),
+            slot=slot,
+            adapter=index,
+        )
+        for index, slot in loads_of(sequences, slots)
+    ]
+    return Expectation(texts=tuple(sequences), loads=tuple(loads))
 
 
 def swaps(count: int) -> list[int | None]:

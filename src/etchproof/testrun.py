@@ -1,31 +1,41 @@
-"""One test of the testbench on one chip: what ``cosim``, a regression and the test suite all do in the same way.
+"""One test of the testbench on one chip: what every command, the benchmarks and the test suite do in the same way.
 
-A ``Chip`` is everything up to the simulation; ``run_test`` is the simulation and its judgement. Nothing here prints.
+``prepare`` makes a ``Chip`` ready; ``run_test`` states what a run has to do, simulates and judges. Nothing here prints.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from etchproof import flow
-from etchproof.compare import Comparison
+from etchproof.compare import COMPARISON_FILE, Comparison
+from etchproof.expect import Expectation, Generation, PlannedRun
 from etchproof.flow import Design, Injection
 from etchproof.images import ImageSet
+from etchproof.project import load_object
 from etchproof.quantized import QuantizedModel
+from etchproof.readback import READBACK_FILE, Readback
+from etchproof.recipe import Recipe
 from etchproof.result import Reason
 from etchproof.sim.build import Build, Kind, build
 from etchproof.sim.fabric import Fabric
-from etchproof.sim.golden import GoldenSource
-from etchproof.sim.images import write_images_index
+from etchproof.sim.golden import GoldenSession, GoldenSource
+from etchproof.sim.images import IndexedImage, write_images_index
 from etchproof.sim.run import SimOutcome, simulate
-from etchproof.slots import ADAPTERS_FOLDER, LoadedAdapter, write_frames
+from etchproof.slots import ADAPTERS_FOLDER, LoadedAdapter, expect_texts, write_frames
 from etchproof.tools import find_verilator
-from etchproof.verdict import judge_test, read_comparison
+from etchproof.verdict import check_fabric, judge, read_comparison
+from etchproof.watcher import Silent, Watcher
 
 IMAGES_INDEX: Final = "images.index"
+_OWN_FILES: Final = (COMPARISON_FILE, READBACK_FILE, "coverage.dat")
+"""What a run leaves: of a run before, none of it counts."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,39 @@ class Chip:
     images: ImageSet
     build: Build
 
+    @property
+    def plan(self) -> Any:
+        """The project's own record of shapes and widths."""
+        return self.design.plan
+
+    @property
+    def folder(self) -> Path:
+        """Where ``fabric/`` and ``rom/`` are."""
+        return self.fabric.folder.parent
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What the test suite and the benchmarks do differently from everybody else.
+
+    Attributes:
+        modules: in place of the project's test modules.
+        stands_for: the test whose expectation holds, where the one that runs is not the project's own.
+        golden: makes the session of another golden model.
+        replaced: images that the simulator reads in place of the chip's.
+        plusargs: further arguments of the simulator.
+        python_path: further folders from which the testbench imports.
+        tap_bytes: capacity of the memory for taps.
+    """
+
+    modules: tuple[str, ...] = ()
+    stands_for: str | None = None
+    golden: Callable[[], GoldenSession] | None = None
+    replaced: tuple[IndexedImage, ...] = ()
+    plusargs: tuple[str, ...] = ()
+    python_path: tuple[Path, ...] = ()
+    tap_bytes: int | None = None
+
 
 @dataclass(frozen=True)
 class TestRun:
@@ -54,6 +97,7 @@ class TestRun:
     Attributes:
         outcome: how the simulator ended.
         comparison: what the testbench wrote; None when it left none that counts.
+        readback: what it read back from the chip's ROMs; None when it left no such record that counts.
         reasons: every reason why the run is no PASS.
         folder: the run's files.
     """
@@ -62,6 +106,7 @@ class TestRun:
 
     outcome: SimOutcome
     comparison: Comparison | None
+    readback: Readback | None
     reasons: tuple[Reason, ...]
     folder: Path
 
@@ -75,27 +120,41 @@ def prepare(
     folder: Path,
     kind: Kind,
     cache: Path,
-    progress: Callable[[str], None] | None = None,
+    watcher: Watcher | None = None,
     corners: int | None = None,
+    asked: Recipe | None = None,
 ) -> Chip:
     """Quantize, render, etch and build.
 
     Args:
         folder: gets ``fabric/`` and ``rom/``.
+        watcher: is told of each stage.
+        asked: the recipe as it was named, where random weights changed it.
         corners: seed of the project's weights that are etched in place of the checkpoint's (``flow.corner_weights``).
 
     Raises:
         InputError: bad input or a missing tool.
     """
-    model = flow.quantize_design(design, cache, progress)
-    if corners is not None:
-        model = flow.corner_weights(design, model, corners)
-    (folder / "fabric").mkdir(parents=True)
-    fabric = flow.render_fabric(design, folder / "fabric")
-    images = flow.etch(design, model, folder / "rom")
-    if progress is not None:
-        progress("compiling the simulator, once for each fabric")
-    simulator = build(fabric, kind, verilator=find_verilator(), cache_dir=cache)
+    watcher = watcher or Silent()
+    with watcher.stage("quantize") as say:
+        model = flow.quantize_design(design, cache, watcher.busy)
+        if corners is not None:
+            model = flow.corner_weights(design, model, corners)
+        say(design.recipe.described(asked))
+    with watcher.stage("render") as say:
+        (folder / "fabric").mkdir(parents=True)
+        fabric = flow.render_fabric(design, folder / "fabric")
+        say(f"{len(fabric.sources)} files, fabric {fabric.sha256[:12]}")
+    with watcher.stage("etch") as say:
+        images = flow.etch(design, model, folder / "rom")
+        size_bytes = sum(image.size_bytes for image in images.images)
+        say(f"{len(images.images)} images, {size_bytes:,} bytes, rom {images.sha256[:12]}")
+    with watcher.stage("build") as say:
+        watcher.busy("compiling the simulator, once for each fabric")
+        verilator = find_verilator()
+        simulator = build(fabric, kind, verilator=verilator, cache_dir=cache)
+        what = "cached" if simulator.cached else "compiled"
+        say(f"{what}, {kind}, {verilator.version} ({verilator.source})")
     return Chip(design, model, fabric, images, simulator)
 
 
@@ -110,8 +169,9 @@ def run_test(
     injections: Sequence[Injection] = (),
     timeout_s: float = 600.0,
     on_progress: Callable[[dict[str, Any]], None] | None = None,
+    variation: Variation | None = None,
 ) -> TestRun:
-    """Run one test of the project's testbench in its own process, and judge it.
+    """State what a test has to do, run it in its own process, and judge it.
 
     Args:
         test: name of a class of the testbench's modules.
@@ -122,34 +182,98 @@ def run_test(
         injections: bits that only the simulator reads inverted.
         timeout_s: wall-clock limit.
         on_progress: gets each event that the testbench writes.
+        variation: for tests of the testbench itself.
     """
-    design = chip.design
-    project = design.project
+    varied = variation or Variation()
+    design, project = chip.design, chip.design.project
     folder.mkdir(parents=True, exist_ok=True)
-    index = chip.images.index(flow.inject(chip.images, injections, folder))
+    _clear(folder)
+    index = chip.images.index([*flow.inject(chip.images, injections, folder), *varied.replaced])
     write_images_index(folder / IMAGES_INDEX, index)
+    told = {
+        "project": str(project.root),
+        "images": len(index),
+        "rom": str(chip.images.folder.absolute()),
+        "adapters": write_frames(folder / ADAPTERS_FOLDER, adapters) if adapters else [],
+        **(config or {}),
+    }
+    expectation = expected(chip, varied.stands_for or test, told, adapters, seed)
     quantized = [adapter.quantized for adapter in adapters]
-    told = {"adapters": write_frames(folder / ADAPTERS_FOLDER, adapters)} if adapters else {}
+
+    def session() -> GoldenSession:
+        if varied.golden is not None:
+            return varied.golden()
+        made: GoldenSession = flow.make_golden(design, chip.model, quantized).session()
+        return made
+
     outcome = simulate(
         chip.build,
         run_dir=folder,
-        test_modules=project.verif.tests,
+        test_modules=varied.modules or project.verif.tests,
         test_case=test,
         images_index=folder / IMAGES_INDEX,
-        config={
-            "project": str(project.root),
-            "images": len(index),
-            "rom": str(chip.images.folder.absolute()),
-            **told,
-            **(config or {}),
-        },
+        config=told,
         seed=seed,
         timeout_s=timeout_s,
-        golden=GoldenSource(design.plan, lambda: flow.make_golden(design, chip.model, quantized).session()),
-        python_path=[project.root],
+        golden=GoldenSource(design.plan, session),
+        python_path=[*varied.python_path, project.root],
         on_progress=on_progress,
+        plusargs=varied.plusargs,
+        tap_bytes=varied.tap_bytes,
     )
     comparison, reasons = read_comparison(folder)
-    adapted = [adapter.linears.keys() for adapter in quantized]
-    reasons += judge_test(comparison, outcome, design.checkpoint.config.n_layers, adapted)
-    return TestRun(outcome, comparison, tuple(reasons), folder)
+    readback = _readback(folder)
+    reasons += judge(
+        comparison=comparison,
+        outcome=outcome,
+        expectation=expectation,
+        n_layers=design.checkpoint.config.n_layers,
+        context=design.context,
+        readback=readback,
+    )
+    reasons += check_fabric(chip.fabric, chip.build)
+    return TestRun(outcome, comparison, readback, tuple(reasons), folder)
+
+
+def expected(
+    chip: Chip, test: str, config: Mapping[str, Any], adapters: Sequence[LoadedAdapter], seed: int
+) -> Expectation | None:
+    """What a run has to do; None where nobody says it.
+
+    Args:
+        config: as the test finds it in the simulator.
+    """
+    design, verif = chip.design, chip.design.project.verif
+    if test == verif.generation:
+        texts = [
+            Generation(
+                tuple(text["prompt"]),
+                text["new_tokens"],
+                tuple(text.get("stop_tokens", ())),
+                text.get("adapter"),
+            )
+            for text in config.get("sequences", ())
+        ]
+        found: Expectation | None = expect_texts(texts, adapters, design.recipe.lora.slots)
+    elif verif.expect is None:
+        return None
+    else:
+        frames = [adapter.frame for adapter in adapters]
+        run = PlannedRun(design.plan, seed, config, frames, chip.images)
+        found = load_object(design.project, verif.expect, key="verif.expect")(test, run)
+    if found is None:
+        return None
+    return replace(found, adapted=tuple(adapter.quantized.linears.keys() for adapter in adapters))
+
+
+def _clear(folder: Path) -> None:
+    for name in _OWN_FILES:
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / ADAPTERS_FOLDER, ignore_errors=True)
+
+
+def _readback(folder: Path) -> Readback | None:
+    try:
+        return Readback.model_validate_json((folder / READBACK_FILE).read_bytes(), strict=True)
+    except (OSError, ValidationError):
+        return None

@@ -7,52 +7,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from etchproof.compare import COMPARISON_FILE, Comparison, TokenRecord, tap_plan
+from etchproof.compare import COMPARISON_FILE, Comparison, tap_plan
 from etchproof.errors import InputError
+from etchproof.expect import Expectation, Generation
+from etchproof.fed import check_fed, tokens_of
+from etchproof.readback import READBACK_FILE, Readback
 from etchproof.result import Reason
 from etchproof.sim.build import Build
 from etchproof.sim.fabric import Fabric, fabric_sha256
 from etchproof.sim.run import SimOutcome
 from etchproof.taps import TapKey
-
-
-@dataclass(frozen=True)
-class Generation:
-    """A planned sequence: a prompt, and greedy text after it.
-
-    Attributes:
-        prompt: token ids, at least one.
-        new_tokens: how many to generate.
-        stop_tokens: ids after which generation ends early.
-        adapter: index of the run's adapters; None for the base alone.
-    """
-
-    prompt: tuple[int, ...]
-    new_tokens: int
-    stop_tokens: tuple[int, ...] = ()
-    adapter: int | None = None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run has to do.
-
-    Attributes:
-        sequences: one after the other.
-        loads: (adapter, slot) of each load of an adapter, in order.
-        adapted: of each adapter, the linears that it adapts, by (layer, linear).
-    """
-
-    sequences: tuple[Generation, ...]
-    loads: tuple[tuple[int, int], ...] = ()
-    adapted: tuple[AbstractSet[TapKey], ...] = ()
 
 
 def read_comparison(run_dir: Path) -> tuple[Comparison | None, list[Reason]]:
@@ -75,46 +45,33 @@ def read_comparison(run_dir: Path) -> tuple[Comparison | None, list[Reason]]:
 
 
 def judge(
-    *, comparison: Comparison | None, outcome: SimOutcome, planned: Plan, n_layers: int, context: int
+    *,
+    comparison: Comparison | None,
+    outcome: SimOutcome,
+    expectation: Expectation | None,
+    n_layers: int,
+    context: int,
+    readback: Readback | None = None,
 ) -> list[Reason]:
-    """Every reason why a generation run is no PASS; none when it is.
+    """Every reason why a run is no PASS; none when it is. There is no other judge.
 
     Args:
         comparison: what the testbench wrote; None when ``read_comparison`` gave a reason.
         outcome: how the simulator ended.
-        planned: what had to run.
+        expectation: what had to run; a run of which nobody knows that is no PASS.
         n_layers: decoder layers of the chip.
         context: positions of the chip.
+        readback: what the testbench read back from the chip's ROMs; None where it left no such record.
     """
     reasons = []
+    if expectation is None or expectation.is_empty:
+        reasons.append(Reason(name="no_expectation", message="nothing says what this run had to do"))
     if comparison is not None:
         reasons += _found(comparison)
-        reasons += _loads(comparison, planned)
-        reasons += _tokens(comparison, planned, context)
-        adapters = {number: sequence.adapter for number, sequence in enumerate(planned.sequences)}
-        reasons += _coverage(comparison, adapters, planned.adapted, n_layers)
-    return reasons + _ended(outcome, reasons)
-
-
-def judge_test(
-    comparison: Comparison | None,
-    outcome: SimOutcome,
-    n_layers: int,
-    adapted: Sequence[AbstractSet[TapKey]] = (),
-) -> list[Reason]:
-    """Every reason why a run of any test is no PASS; ``judge`` knows more of generated tokens.
-
-    Args:
-        adapted: of each of the run's adapters, the linears that it adapts.
-    """
-    reasons = []
-    if comparison is not None:
-        reasons += _found(comparison)
-        opened = {token.sequence for token in comparison.tokens if token.status == 0}
-        adapters = dict.fromkeys(sorted(opened)) | {
-            count.sequence: count.adapter for count in comparison.sequences
-        }
-        reasons += _coverage(comparison, adapters, adapted, n_layers)
+        if expectation is not None and not expectation.is_empty:
+            reasons += check_fed(comparison, expectation, context)
+            reasons += _coverage(comparison, expectation.adapted, n_layers)
+            reasons += _read_back(readback, expectation)
     return reasons + _ended(outcome, reasons)
 
 
@@ -163,14 +120,9 @@ def check_fabric(fabric: Fabric, build: Build) -> list[Reason]:
     return []
 
 
-def tokens_of(comparison: Comparison, sequence: int) -> tuple[TokenRecord, ...]:
-    """The tokens of one sequence."""
-    return tuple(token for token in comparison.tokens if token.sequence == sequence)
-
-
-def generated(comparison: Comparison, planned: Plan, sequence: int = 0) -> tuple[int, ...]:
+def generated(comparison: Comparison, texts: Sequence[Generation], sequence: int = 0) -> tuple[int, ...]:
     """What the chip chose after the prompt of a sequence."""
-    start = len(planned.sequences[sequence].prompt) - 1
+    start = len(texts[sequence].prompt) - 1
     return tuple(token.token_out for token in tokens_of(comparison, sequence) if token.position >= start)
 
 
@@ -185,80 +137,37 @@ def _differences(comparison: Comparison) -> list[Reason]:
     return [Reason(name="mismatch", message=f"{comparison.mismatches} elements differ, the first {where}")]
 
 
-def _loads(comparison: Comparison, planned: Plan) -> list[Reason]:
-    """Whether the adapters were loaded as planned, each with status 0."""
-    found = [(load.adapter, load.slot) for load in comparison.loads]
-    refused = [load for load in comparison.loads if load.status != 0]
-    if refused:
-        message = f"a load for slot {refused[0].slot} was answered with status {refused[0].status}"
-        return [Reason(name="loads", message=message)]
-    if found != list(planned.loads):
-        at = next(
-            (i for i, (one, two) in enumerate(zip(found, planned.loads, strict=False)) if one != two),
-            min(len(found), len(planned.loads)),
-        )
-        message = f"{len(found)} adapters were loaded, {len(planned.loads)} planned; load {at} is not the planned one"
-        return [Reason(name="loads", message=message)]
+def _read_back(readback: Readback | None, expectation: Expectation) -> list[Reason]:
+    """Whether every ROM that had to be was read back whole, and is what its file says."""
+    planned = expectation.read_back
+    if not planned:
+        return []
+    if readback is None:
+        return [Reason(name="readback", message=f"the testbench left no {READBACK_FILE} that counts")]
+    for wanted, unit in zip(planned, readback.units, strict=False):
+        if not wanted.is_of(unit):
+            return [Reason(name="readback", message=f"{unit.name} was read back, planned was {wanted.image}")]
+        if not (unit.words_hold and unit.signature_holds):
+            message = f"{unit.name}: {unit.read} of {unit.slices} slices read, {unit.wrong} wrong"
+            return [Reason(name="readback", message=message)]
+    if len(readback.units) != len(planned):
+        message = f"{len(readback.units)} ROMs were read back, {len(planned)} planned"
+        return [Reason(name="readback", message=message)]
     return []
 
 
-def _tokens(comparison: Comparison, planned: Plan, context: int) -> list[Reason]:
-    """Whether each sequence's tokens are its prompt and then the chip's own, to the planned end, with its adapter."""
-    order = [token.sequence for token in comparison.tokens]
-    if order != sorted(order) or set(order) - set(range(len(planned.sequences))):
-        return [
-            Reason(
-                name="tokens", message=f"sequences 0 .. {len(planned.sequences) - 1} expected in this order"
-            )
-        ]
-    adapters = {count.sequence: count.adapter for count in comparison.sequences}
-    for number, sequence in enumerate(planned.sequences):
-        tokens = tokens_of(comparison, number)
-        problem = _sequence(tokens, number, sequence, context)
-        if problem is None and (number not in adapters or adapters[number] != sequence.adapter):
-            problem = f"adapter {adapters.get(number)} was in use, {sequence.adapter} planned"
-        if problem is not None:
-            where = f"sequence {number}: " if len(planned.sequences) > 1 else ""
-            return [Reason(name="tokens", message=f"{where}{problem}")]
-    return []
-
-
-def _sequence(tokens: Sequence[TokenRecord], number: int, planned: Generation, context: int) -> str | None:
-    """What is wrong with one sequence's tokens."""
-    prompt = planned.prompt
-    for position, token in enumerate(tokens):
-        fed = prompt[position] if position < len(prompt) else tokens[position - 1].token_out
-        if (token.position, token.token_in) != (position, fed):
-            return (
-                f"token {fed} of sequence {number} expected at position {position}, found token {token.token_in} "
-                f"at {token.position}"
-            )
-        if token.status != 0:
-            return f"position {position} was answered with status {token.status}"
-    made = [token.token_out for token in tokens if token.position >= len(prompt) - 1]
-    if any(token in planned.stop_tokens for token in made[:-1]):
-        return "generation went on after a stop token"
-    if len(made) > planned.new_tokens or len(tokens) > context:
-        return f"{len(made)} tokens were generated, {planned.new_tokens} planned"
-    if len(made) < planned.new_tokens and not (made and made[-1] in planned.stop_tokens):
-        return f"{len(made)} tokens were generated, {planned.new_tokens} planned"
-    return None
-
-
-def _coverage(
-    comparison: Comparison,
-    adapters: Mapping[int, int | None],
-    adapted: Sequence[AbstractSet[TapKey]],
-    n_layers: int,
-) -> list[Reason]:
+def _coverage(comparison: Comparison, adapted: Sequence[AbstractSet[TapKey]], n_layers: int) -> list[Reason]:
     """Whether every tap of every token was compared, those of a sequence's adapter included and no others.
 
     Args:
-        adapters: of each sequence, the index of its adapter, None for the base alone.
         adapted: of each adapter, the linears that it adapts.
     """
     if comparison.elements == 0:
         return [Reason(name="nothing_compared", message="no element of any tap was compared")]
+    opened = {token.sequence for token in comparison.tokens if token.status == 0}
+    adapters: dict[int, int | None] = dict.fromkeys(sorted(opened)) | {
+        count.sequence: count.adapter for count in comparison.sequences
+    }
 
     def missing(message: str) -> list[Reason]:
         return [Reason(name="taps_missing", message=message)]

@@ -32,6 +32,31 @@ class Watcher(Protocol):
         ...
 
 
+class Silent:
+    """A ``Watcher`` for those who watch nothing.
+
+    Args:
+        busy: gets what a stage is doing; nobody by default.
+    """
+
+    def __init__(self, busy: Callable[[str], None] | None = None) -> None:
+        self._busy = busy
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Callable[[str], None]]:
+        yield lambda line: None
+
+    def busy(self, line: str) -> None:
+        if self._busy is not None:
+            self._busy(line)
+
+    @contextmanager
+    def text(
+        self, tokenizer: Tokenizer | None, prompt: Sequence[int], label: str | None = None
+    ) -> Iterator[Callable[[int], None]]:
+        yield lambda token: None
+
+
 class StageClock:
     """A ``Watcher`` that hands everything on and keeps the time of each stage.
 

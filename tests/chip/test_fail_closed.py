@@ -15,9 +15,11 @@ from torch import Tensor
 from etchproof.checkpoint import write_synthetic
 from etchproof.quantized import QuantizedAdapter
 from etchproof.taps import TAP_NAMES
+from etchproof.testrun import Chip
 from models.golden import Golden
-from tests.chip.harness import ROOT, Chip, assert_clean, make_chip, run
+from tests.chip.harness import assert_clean, make_chip, run
 from tests.chip.test_shapes import W6, config
+from tests.conftest import ROOT
 from verif.drawn_adapters import everywhere, random_adapter
 
 pytestmark = pytest.mark.sim
@@ -194,7 +196,7 @@ STREAM = {"sequences": [{"prompt": [1, 5, 9, 13, 17], "new_tokens": 3}]}
 
 
 def test_sleeping_faults_change_nothing(faulty: Chip) -> None:
-    assert_clean(*run(faulty, "GreedyGeneration", config=STREAM), faulty)
+    assert_clean(run(faulty, "GreedyGeneration", config=STREAM))
 
 
 @pytest.mark.parametrize(
@@ -217,13 +219,14 @@ def test_sleeping_faults_change_nothing(faulty: Chip) -> None:
     ],
 )
 def test_planted_fault(faulty: Chip, fault: str, name: str) -> None:
-    outcome, comparison = run(
+    done = run(
         faulty,
         "GreedyGeneration",
         config=STREAM | {"timeout_cycles": 20_000},
         plusargs=[f"+{fault}"],
         timeout_s=60,
     )
+    outcome, comparison = done.outcome, done.comparison
     assert outcome.status in ("failed", "crashed")
     said = [f"{failure.name} {failure.message}" for failure in outcome.failures]
     said += [failure.name for failure in comparison.failures] if comparison else []
@@ -249,8 +252,8 @@ ADAPTED = {
 
 def test_sleeping_faults_change_nothing_with_an_adapter(faulty: Chip, lora: list[QuantizedAdapter]) -> None:
     clean = run(faulty, "GreedyGeneration", adapters=lora, config=ADAPTED)
-    assert len(assert_clean(*clean, faulty, lora).sequences) == 2
-    assert_clean(*run(faulty, "LoadErrors", module="verif.adapter_tests", adapters=lora), faulty, lora)
+    assert len(assert_clean(clean).sequences) == 2
+    assert_clean(run(faulty, "LoadErrors", adapters=lora))
 
 
 @pytest.mark.parametrize(
@@ -268,9 +271,10 @@ def test_sleeping_faults_change_nothing_with_an_adapter(faulty: Chip, lora: list
 def test_planted_fault_of_an_adapter(
     faulty: Chip, lora: list[QuantizedAdapter], fault: str, name: str, sequence: int | None
 ) -> None:
-    outcome, comparison = run(
+    done = run(
         faulty, "GreedyGeneration", adapters=lora, config=ADAPTED, plusargs=[f"+{fault}"], timeout_s=60
     )
+    outcome, comparison = done.outcome, done.comparison
     assert outcome.status in ("failed", "crashed")
     said = [f"{failure.name} {failure.message}" for failure in outcome.failures]
     said += [f"{failure.name} {failure.message}" for failure in comparison.failures] if comparison else []
@@ -284,14 +288,14 @@ def test_planted_fault_of_an_adapter(
 def test_a_load_port_that_takes_what_it_must_not(
     faulty: Chip, lora: list[QuantizedAdapter], fault: str
 ) -> None:
-    outcome, comparison = run(
+    done = run(
         faulty,
         "LoadErrors",
-        module="verif.adapter_tests",
         adapters=lora,
         plusargs=[f"+{fault}"],
         timeout_s=60,
     )
+    outcome, comparison = done.outcome, done.comparison
     assert outcome.status == "failed"
     assert comparison is not None
     assert "load_status" in {failure.name for failure in comparison.failures}
@@ -310,9 +314,8 @@ def test_a_load_port_that_takes_what_it_must_not(
     ],
 )
 def test_planted_fault_of_the_rom_test(faulty: Chip, fault: str, test: str, name: str) -> None:
-    outcome, comparison = run(
-        faulty, test, config={"timeout_cycles": 20_000}, plusargs=[f"+{fault}"], timeout_s=60
-    )
+    done = run(faulty, test, config={"timeout_cycles": 20_000}, plusargs=[f"+{fault}"], timeout_s=60)
+    outcome, comparison = done.outcome, done.comparison
     assert outcome.status in ("failed", "crashed")
     said = [f"{failure.name} {failure.message}" for failure in outcome.failures]
     said += [failure.name for failure in comparison.failures] if comparison else []
@@ -321,11 +324,12 @@ def test_planted_fault_of_the_rom_test(faulty: Chip, fault: str, test: str, name
 
 def test_sleeping_faults_change_nothing_of_the_rom_test(faulty: Chip) -> None:
     for test in ("RomReadback", "RomTestPort"):
-        assert_clean(*run(faulty, test), faulty)
+        assert_clean(run(faulty, test))
 
 
 def test_nothing_sent(faulty: Chip) -> None:
-    outcome, comparison = run(faulty, "GreedyGeneration", config={"sequences": []})
+    done = run(faulty, "GreedyGeneration", config={"sequences": []})
+    outcome, comparison = done.outcome, done.comparison
     assert outcome.status == "failed"
     assert comparison is not None and [f.name for f in comparison.failures] == ["nothing_compared"]
 
@@ -335,7 +339,8 @@ def test_missing_image(faulty: Chip) -> None:
     path = faulty.images.path(image)
     path.rename(path.with_suffix(".away"))
     try:
-        outcome, comparison = run(faulty, "GreedyGeneration", config=STREAM)
+        done = run(faulty, "GreedyGeneration", config=STREAM)
+        outcome, comparison = done.outcome, done.comparison
     finally:
         path.with_suffix(".away").rename(path)
     assert outcome.status in ("failed", "crashed")
@@ -348,14 +353,35 @@ def test_image_of_another_size(faulty: Chip) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:-2])
     try:
-        outcome, _ = run(faulty, "GreedyGeneration", config=STREAM)
+        done = run(faulty, "GreedyGeneration", config=STREAM)
+        outcome = done.outcome
     finally:
         path.write_bytes(content)
     assert any("k_proj.scales" in failure.message for failure in outcome.failures), outcome.failures
 
 
+def test_a_fabric_that_changed_after_it_was_built(faulty: Chip) -> None:
+    path = faulty.fabric.folder / "ep_chip.sv"
+    content = path.read_bytes()
+    path.write_bytes(content + b"// another chip\n")
+    try:
+        done = run(faulty, "GreedyGeneration", config=STREAM)
+    finally:
+        path.write_bytes(content)
+    assert done.outcome.status == "passed"
+    assert [reason.name for reason in done.reasons] == ["fabric_changed"]
+
+
+def test_a_comparison_of_a_run_before_does_not_count(faulty: Chip) -> None:
+    assert_clean(run(faulty, "GreedyGeneration", config=STREAM, seed=7))
+    again = run(faulty, "GreedyGeneration", config=STREAM, seed=7, timeout_s=0.01)
+    assert again.comparison is None
+    assert {"comparison_missing", "timeout"} <= {reason.name for reason in again.reasons}
+
+
 def test_image_count(faulty: Chip) -> None:
-    outcome, _ = run(faulty, "GreedyGeneration", config=STREAM | {"images": 999})
+    done = run(faulty, "GreedyGeneration", config=STREAM | {"images": 999})
+    outcome = done.outcome
     assert any("image_count" in failure.message for failure in outcome.failures), outcome.failures
 
 
@@ -368,7 +394,8 @@ class Other(Golden):
 
 def test_swapped_checker(faulty: Chip) -> None:
     """The reported values are the golden's as expected and the chip's as got, not the other way round."""
-    outcome, comparison = run(faulty, "GreedyGeneration", config=STREAM, golden=Other)
+    done = run(faulty, "GreedyGeneration", config=STREAM, golden=Other)
+    outcome, comparison = done.outcome, done.comparison
     assert outcome.status == "failed"
     assert comparison is not None and comparison.first_divergence is not None
     first = comparison.first_divergence

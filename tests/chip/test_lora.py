@@ -14,14 +14,14 @@ import pytest
 
 from etchproof.quantized import QuantizedAdapter
 from etchproof.taps import LORA_TAPS
+from etchproof.testrun import Chip
 from models.golden import Golden
-from tests.chip.harness import Chip, assert_clean, make_chip, run
+from tests.chip.harness import assert_clean, make_chip, run
 from tests.chip.test_environment import SHORT
 from verif.drawn_adapters import corners
 
 pytestmark = pytest.mark.sim
 
-MODULE = "verif.adapter_tests"
 TESTS = [
     "AdapterSlots",
     "AdapterTraffic",
@@ -50,8 +50,8 @@ def named(adapters: Sequence[QuantizedAdapter], name: str) -> int:
 
 @pytest.mark.parametrize("test", TESTS)
 def test_adapters(short_chip: Chip, adapters: list[QuantizedAdapter], test: str) -> None:
-    outcome, comparison = run(short_chip, test, module=MODULE, adapters=adapters)
-    comparison = assert_clean(outcome, comparison, short_chip, adapters)
+    done = run(short_chip, test, adapters=adapters)
+    comparison = assert_clean(done)
     loaded = {load.adapter for load in comparison.loads if load.status == 0}
     assert loaded - {None}
     if test == "AdapterSlots":
@@ -66,8 +66,8 @@ def test_adapters(short_chip: Chip, adapters: list[QuantizedAdapter], test: str)
 @pytest.mark.parametrize("test", TESTS)
 def test_adapters_of_other_seeds(short_chip: Chip, test: str, seed: int) -> None:
     others = corners(short_chip.model, short_chip.plan, 100 * seed)
-    outcome = run(short_chip, test, module=MODULE, adapters=others, seed=seed)
-    assert_clean(*outcome, short_chip, others)
+    outcome = run(short_chip, test, adapters=others, seed=seed)
+    assert_clean(outcome)
 
 
 @pytest.mark.parametrize("test", ["BackToBack", "HostErrors"])
@@ -80,7 +80,7 @@ def test_no_slot_is_the_chip_without_adapters(
     dumps = []
     for chip in (short_chip, bare):
         dump = chip.folder / f"none-{test}.npz"
-        comparison = assert_clean(*run(chip, test, seed=3, config={"dump_taps": str(dump)}), chip)
+        comparison = assert_clean(run(chip, test, seed=3, config={"dump_taps": str(dump)}))
         dumps.append((np.load(dump), [token.cycles for token in comparison.tokens]))
     (one, one_cycles), (other, other_cycles) = dumps
     assert one_cycles == other_cycles
@@ -92,14 +92,13 @@ def test_what_adapters_that_add_nothing_come_to(
     short_chip: Chip, adapters: list[QuantizedAdapter], tmp_path: Path
 ) -> None:
     """On the same tokens, the chip's own taps: zero and cancelling like the base, sums of opposites opposite."""
-    outcome, comparison = run(
+    done = run(
         short_chip,
         "AdapterTwice",
-        module=MODULE,
         adapters=adapters,
         config={"dump_taps": str(tmp_path / "taps.npz")},
     )
-    comparison = assert_clean(outcome, comparison, short_chip, adapters)
+    comparison = assert_clean(done)
     assert [count.adapter for count in comparison.sequences] == [None, *range(len(adapters))]
     dump = np.load(tmp_path / "taps.npz")
 
@@ -127,10 +126,8 @@ def sequences(*chosen: int | None) -> list[dict[str, Any]]:
 def test_more_adapters_than_slots(short_chip: Chip, adapters: list[QuantizedAdapter]) -> None:
     """Generation as the command line has it: slot 0 is closed and loaded again where its adapter changes."""
     planned = sequences(None, 0, 4, 0, 1, 8, 5, 5, None, 0)
-    outcome, comparison = run(
-        short_chip, "GreedyGeneration", adapters=adapters, config={"sequences": planned}
-    )
-    comparison = assert_clean(outcome, comparison, short_chip, adapters)
+    done = run(short_chip, "GreedyGeneration", adapters=adapters, config={"sequences": planned})
+    comparison = assert_clean(done)
     assert [(load.adapter, load.slot) for load in comparison.loads] == [
         (0, 0),
         (4, 0),
@@ -160,7 +157,8 @@ def test_a_bit_in_sram_is_found_where_it_is(
     """In the largest adapter, which is loaded alone; the base before it is not touched."""
     used = [adapters[named(adapters, "largest")]]
     config = {"sequences": sequences(None, 0), "lora_faults": [{"slot": 0, **fault}]}
-    outcome, comparison = run(short_chip, "GreedyGeneration", adapters=used, config=config)
+    done = run(short_chip, "GreedyGeneration", adapters=used, config=config)
+    outcome, comparison = done.outcome, done.comparison
     assert outcome.status == "failed"
     assert comparison is not None and comparison.first_divergence is not None
     first = comparison.first_divergence
@@ -175,7 +173,8 @@ def test_a_fault_outside_what_was_loaded_is_an_error(
 ) -> None:
     fault = {"slot": 0, "layer": 1, "linear": "v_proj", "matrix": "B", "row": 3, "col": 99, "bit": 4}
     config = {"sequences": sequences(0), "lora_faults": [fault]}
-    outcome, _ = run(short_chip, "GreedyGeneration", adapters=adapters, config=config)
+    done = run(short_chip, "GreedyGeneration", adapters=adapters, config=config)
+    outcome = done.outcome
     assert any("lora_fault" in failure.message for failure in outcome.failures), outcome.failures
 
 
@@ -191,9 +190,10 @@ class Deaf(Golden):
 
 
 def test_a_golden_that_ignores_adapters_is_caught(short_chip: Chip, adapters: list[QuantizedAdapter]) -> None:
-    outcome, comparison = run(
+    done = run(
         short_chip, "GreedyGeneration", adapters=adapters, golden=Deaf, config={"sequences": sequences(0)}
     )
+    outcome, comparison = done.outcome, done.comparison
     assert outcome.status == "failed"
     assert comparison is not None and comparison.first_divergence is not None
     assert comparison.first_divergence.tap.endswith(".lora_b")
@@ -201,9 +201,8 @@ def test_a_golden_that_ignores_adapters_is_caught(short_chip: Chip, adapters: li
 
 def test_an_adapter_that_the_golden_does_not_know(short_chip: Chip, adapters: list[QuantizedAdapter]) -> None:
     """A frame that fits the chip but none of the run's adapters: what it computes has nothing to be compared with."""
-    outcome, comparison = run(
-        short_chip, "UnknownAdapter", module="tests.chip.unknown_adapter", adapters=adapters[:1]
-    )
+    done = run(short_chip, "UnknownAdapter", module="tests.chip.unknown_adapter", adapters=adapters[:1])
+    outcome, comparison = done.outcome, done.comparison
     assert outcome.status == "failed"
     assert comparison is not None
     assert "unknown_adapter" in {failure.name for failure in comparison.failures}

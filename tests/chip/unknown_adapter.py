@@ -5,16 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pyuvm
 
-from verif.adapter_tests import AdapterTest, sealed
-from verif.reference import LoadStatus
+from verif.acts import LoadFrame, Stream
+from verif.player import Player
+from verif.stimulus import sealed
+from verif.tests import ChipTest
 
 
 @pyuvm.test()
-class UnknownAdapter(AdapterTest):
+class UnknownAdapter(ChipTest):
     """A good load of what is none of the run's adapters, which has to fail: nothing could be compared with it."""
 
     async def stimulus(self) -> None:
-        words = self.frame(0, 0)
+        player = Player(self.env, self.expect)
+        words = self.frames[0].copy()
         words[5] ^= np.uint32(1)
-        await self.send(sealed(words), LoadStatus.OK)
-        await self.stream(0, 2)
+        await player.play(LoadFrame(sealed(words)))
+        await player.play(Stream((1, 5), slot=0))

@@ -46,24 +46,23 @@ LAYERS = (
     ("simulate: the child process and what comes out of it", ("etchproof.sim",)),
     ("compare: arrays with arrays, wherever they come from", ("etchproof.compare", "etchproof.readback")),
     ("the testbench's base classes, inside the simulator", ("etchproof.uvm",)),
+    ("what a run has to do, stated beforehand", ("etchproof.expect",)),
     (
         "the record of a run, and its verdict",
-        ("etchproof.result", "etchproof.run_folder", "etchproof.verdict"),
+        ("etchproof.result", "etchproof.fed", "etchproof.run_folder", "etchproof.verdict"),
     ),
     (
-        "stages as functions, what is asked for, then all in a row",
+        "stages as functions, and what is asked for",
         (
             "etchproof.flow",
             "etchproof.slots",
             "etchproof.request",
             "etchproof.watcher",
             "etchproof.profile",
-            "etchproof.record",
-            "etchproof.cosim",
         ),
     ),
-    ("coverage: what runs have shown", ("etchproof.coverage",)),
-    ("one test of the testbench", ("etchproof.testrun",)),
+    ("one test of the testbench, and its judgement", ("etchproof.testrun",)),
+    ("co-simulation: one test with its text and its record", ("etchproof.record", "etchproof.cosim")),
     ("coverage: what runs have shown", ("etchproof.coverage",)),
     ("many of them", ("etchproof.regress", "etchproof.coverage.injection")),
     ("all evidence together, and its verdict", ("etchproof.signoff",)),
@@ -89,6 +88,11 @@ NEVER = (
     ("models.ops", "models.chip", "arithmetic knows no chip"),
     ("verif", "etchproof.cli", "the testbench runs inside the simulator, not on the command line"),
     ("verif", "etchproof.cosim", "as above"),
+    ("verif", "etchproof.verdict", "the testbench is judged, and does not judge"),
+    ("verif", "etchproof.fed", "as above"),
+    ("verif.stimulus", "verif.player", "what has to be done is known without a simulator"),
+    ("verif.script", "verif.player", "as above"),
+    ("models", "etchproof.expect", "the golden model must not know what is asked of the chip"),
 )
 
 # Packages of others that belong to one place.

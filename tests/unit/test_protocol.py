@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from models import lora
-from verif import reference
-from verif.reference import LoadStatus, Op, Status
+from verif import protocol
+from verif.protocol import LoadStatus, Op, Status
 from verif.rom_test import RomOp, RomStatus
 
 
@@ -28,6 +28,6 @@ def test_codes(repo_root: Path, codes: type[IntEnum], prefix: str) -> None:
 
 
 def test_constants() -> None:
-    assert reference.MAGIC == lora.MAGIC == int.from_bytes(b"LORA", "little")
-    assert reference.NO_SLOT == lora.NO_SLOT
-    assert reference.MAX_A_SHIFT == lora.MAX_A_SHIFT
+    assert protocol.MAGIC == lora.MAGIC == int.from_bytes(b"LORA", "little")
+    assert protocol.NO_SLOT == lora.NO_SLOT
+    assert protocol.MAX_A_SHIFT == lora.MAX_A_SHIFT

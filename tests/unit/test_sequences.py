@@ -8,7 +8,7 @@ import pytest
 
 from etchproof.sim.host_port import TokenResult
 from verif.agent import TokenBurst
-from verif.reference import Op
+from verif.protocol import Op
 from verif.sequences import BURST_REQUESTS, GreedySequence, StreamSequence, TokenSequence
 
 REFUSED = 1000

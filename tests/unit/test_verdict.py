@@ -15,20 +15,23 @@ from etchproof.compare import (
     Divergence,
     LoadRecord,
     NamedFailure,
+    RequestRecord,
+    ResetRecord,
     SequenceCount,
     TapCount,
     TapKey,
     TokenRecord,
     tap_plan,
 )
+from etchproof.expect import Expectation, Generation, Load
 from etchproof.sim.build import Build
 from etchproof.sim.fabric import Fabric, make_fabric
 from etchproof.sim.results import Failure
 from etchproof.sim.run import SimOutcome
 from etchproof.taps import LORA_TAPS
-from etchproof.verdict import Generation, Plan, check_fabric, generated, judge, read_comparison
+from etchproof.verdict import check_fabric, generated, judge, read_comparison
 
-PLANNED = Plan((Generation(prompt=(1, 5), new_tokens=3, stop_tokens=(2,)),))
+PLANNED = Expectation(texts=(Generation(prompt=(1, 5), new_tokens=3, stop_tokens=(2,)),))
 OUTCOME = SimOutcome("passed", 0, ("verif.tests.Generation",), (), 1.0, Path("results.xml"), Path("sim.log"))
 
 
@@ -49,6 +52,7 @@ def comparison(**changes: Any) -> Comparison:
     fields = {
         "taps": counts(4),
         "sequences": (sequence(0, None, len(changes.get("tokens", tokens))),),
+        "requests": requests(changes.get("tokens", tokens)),
         "loads": (),
         "first_divergence": None,
         "tokens": tokens,
@@ -59,6 +63,14 @@ def comparison(**changes: Any) -> Comparison:
         "wait_s": 0.1,
     }
     return Comparison(**{**fields, **changes})
+
+
+def requests(tokens: tuple[TokenRecord, ...]) -> tuple[RequestRecord, ...]:
+    """The tokens as the host port saw them."""
+    return tuple(
+        RequestRecord(token=token.token_in, op=int(token.position == 0), slot=15, status=token.status)
+        for token in tokens
+    )
 
 
 def sequence(number: int, adapter: int | None, tokens: int, taps: int = len(tap_plan(2))) -> SequenceCount:
@@ -76,15 +88,18 @@ def counts(vectors: int) -> tuple[TapCount, ...]:
 
 
 def names(
-    found: Comparison | None, outcome: SimOutcome = OUTCOME, planned: Plan = PLANNED, context: int = 4
+    found: Comparison | None,
+    outcome: SimOutcome = OUTCOME,
+    planned: Expectation | None = PLANNED,
+    context: int = 4,
 ) -> list[str]:
-    reasons = judge(comparison=found, outcome=outcome, planned=planned, n_layers=2, context=context)
+    reasons = judge(comparison=found, outcome=outcome, expectation=planned, n_layers=2, context=context)
     return [reason.name for reason in reasons]
 
 
 def test_clean_run_has_no_reason() -> None:
     assert names(comparison()) == []
-    assert generated(comparison(), PLANNED) == (7, 6, 9)
+    assert generated(comparison(), PLANNED.texts) == (7, 6, 9)
 
 
 def test_stop_token_ends_a_run_early() -> None:
@@ -108,6 +123,32 @@ def test_stop_token_ends_a_run_early() -> None:
 )
 def test_tokens_that_are_not_the_planned_text(tokens: tuple[TokenRecord, ...]) -> None:
     assert "tokens" in names(comparison(tokens=tokens, taps=counts(max(1, len(tokens)))))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: found[:-1],
+        lambda found: (*found, found[-1]),
+        lambda found: (found[1], found[0], *found[2:]),
+        lambda found: (*found, RequestRecord(token=0, op=2, slot=15, status=0)),  # closes what no load needs
+        lambda found: (*found[:2], found[2].model_copy(update={"token": 9}), *found[3:]),
+        lambda found: (*found[:2], found[2].model_copy(update={"status": 1}), *found[3:]),
+    ],
+)
+def test_requests_that_are_not_the_tokens(change: Callable[[Any], Any]) -> None:
+    found = comparison()
+    assert names(found.model_copy(update={"requests": change(found.requests)})) == ["tokens"]
+
+
+def test_a_reset_that_was_not_planned() -> None:
+    reset = ResetRecord(tokens=4, requests=4, position=None, cycles=0)
+    assert names(comparison(resets=(reset,))) == ["tokens"]
+
+
+@pytest.mark.parametrize("nothing", [None, Expectation(), Expectation(loads=(Load(9, 77),))])
+def test_without_an_expectation_a_run_is_no_pass(nothing: Expectation | None) -> None:
+    assert "no_expectation" in names(comparison(), planned=nothing)
 
 
 def test_more_tokens_than_the_context() -> None:
@@ -140,20 +181,28 @@ ADAPTED: frozenset[TapKey] = frozenset({(0, "v_proj"), (1, "down_proj")})
 LORA: tuple[TapKey, ...] = tuple(
     (layer, tap) for layer, linear in sorted(ADAPTED) for tap in LORA_TAPS[linear]
 )
-SWAPPED = Plan(
-    (
+SWAPPED = Expectation(
+    texts=(
         Generation((1,), 2),
         Generation((1, 5), 1, adapter=0),
         Generation((1,), 1, adapter=1),
         Generation((3,), 2, adapter=0),
     ),
-    loads=((0, 0), (1, 1)),
+    loads=(Load(9, 77, slot=0, adapter=0), Load(9, 77, slot=1, adapter=1)),
     adapted=(ADAPTED, frozenset({(0, "v_proj")})),
 )
 
 
 def load(adapter: int | None, slot: int, **changes: int) -> LoadRecord:
-    fields = {"adapter": adapter, "slot": slot, "words": 9, "status": 0, "cycles": 9, "stalled": False}
+    fields = {
+        "adapter": adapter,
+        "slot": slot,
+        "words": 9,
+        "crc32": 77,
+        "status": 0,
+        "cycles": 9,
+        "stalled": False,
+    }
     return LoadRecord.model_validate({**fields, **changes})
 
 
@@ -191,7 +240,12 @@ LORA_OF_BOTH: tuple[TapKey, ...] = tuple((0, tap) for tap in LORA_TAPS["v_proj"]
 class TestAdapters:
     def test_clean(self) -> None:
         assert names(swapped(), planned=SWAPPED) == []
-        assert [generated(swapped(), SWAPPED, number) for number in range(4)] == [(4, 6), (6,), (9,), (1, 2)]
+        assert [generated(swapped(), SWAPPED.texts, number) for number in range(4)] == [
+            (4, 6),
+            (6,),
+            (9,),
+            (1, 2),
+        ]
 
     @pytest.mark.parametrize("key", [*LORA, (0, "v_proj"), (1, "mlp_residual")])
     @pytest.mark.parametrize("by", [-1, 1])
@@ -226,7 +280,7 @@ class TestAdapters:
     def test_another_adapter_than_planned(self, number: int, adapter: int | None) -> None:
         held = list(swapped().sequences)
         held[number] = held[number].model_copy(update={"adapter": adapter})
-        assert names(swapped(sequences=tuple(held)), planned=SWAPPED) == ["tokens"]
+        assert names(swapped(sequences=tuple(held)), planned=SWAPPED)[0] == "tokens"
 
     @pytest.mark.parametrize(
         "loads",
@@ -258,7 +312,7 @@ class TestAdapters:
         reasons = judge(
             comparison=swapped(first_divergence=first),
             outcome=OUTCOME,
-            planned=SWAPPED,
+            expectation=SWAPPED,
             n_layers=2,
             context=4,
         )
@@ -283,7 +337,7 @@ def test_mismatch_and_the_testbenchs_own_verdict_are_one_reason() -> None:
     reasons = judge(
         comparison=wrong,
         outcome=replace(OUTCOME, status="failed", passed=(), failures=(other,)),
-        planned=PLANNED,
+        expectation=PLANNED,
         n_layers=2,
         context=4,
     )

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from etchproof import flow
 from etchproof.coverage.verilator import COVERAGE_FILE, read
 from etchproof.errors import InputError
+from etchproof.expect import Generation
 from etchproof.flow import Design
 from etchproof.project import PROJECT_FILE, Project, load_project
 from etchproof.regress.spec import ItemSpec
@@ -27,7 +28,6 @@ from etchproof.result import Reason
 from etchproof.sim.build import Kind
 from etchproof.slots import DRAWN, LoadedAdapter, plan_run, run_adapters
 from etchproof.testrun import Chip, prepare, run_test
-from etchproof.verdict import Generation
 
 ITEM_FILE: Final = "item.json"
 CHIPS_FOLDER: Final = "chips"

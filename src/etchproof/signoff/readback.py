@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
-
 from etchproof.images import ImageSet
-from etchproof.readback import READBACK_FILE, Readback, UnitReadback
+from etchproof.readback import Readback, UnitReadback
 from etchproof.result import Reason
 from etchproof.signoff.checks import Found
 from etchproof.testrun import Chip, run_test
@@ -36,11 +34,7 @@ def read_back(chip: Chip, test: str, folder: Path) -> ReadBack:
     """Run the test that reads every ROM of a chip back; the run's files stay in ``folder``."""
     shutil.rmtree(folder, ignore_errors=True)
     run = run_test(chip, test, folder, seed=READBACK_SEED)
-    try:
-        record = Readback.model_validate_json((folder / READBACK_FILE).read_bytes())
-    except (OSError, ValidationError):
-        record = None
-    return ReadBack(record, run.reasons)
+    return ReadBack(run.readback, run.reasons)
 
 
 def check_rom_readback(images: ImageSet, read: ReadBack) -> Found:

@@ -9,6 +9,7 @@ that the chip was given, so an early difference does not hide later ones.
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,15 @@ from typing import Final, Protocol
 
 from pyuvm import uvm_component, uvm_subscriber
 
-from etchproof.compare import Comparator, Comparison, LoadRecord, ResetRecord, TokenRecord
+from etchproof.compare import (
+    Comparator,
+    Comparison,
+    LoadRecord,
+    RequestRecord,
+    ResetRecord,
+    RomRecord,
+    TokenRecord,
+)
 from etchproof.sim.host_port import TokenResult
 from etchproof.taps import Array, TapKey, TokenArrays
 from etchproof.uvm.items import LoadResult, LoadStart, ResetSeen, TokenTaps
@@ -131,6 +140,8 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         self.tokens: list[TokenRecord] = []
         self.loads: list[LoadRecord] = []
         self.resets: list[ResetRecord] = []
+        self.requests: list[RequestRecord] = []
+        self.roms: list[RomRecord] = []  # whoever checks the ROM test port adds to it
         self.golden_s = self.compare_s = self.wait_s = 0.0
         self.dump: list[tuple[int, TapKey, list[Array], list[Array]]] | None = None
         self._worker = Worker("scoreboard")
@@ -185,6 +196,8 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
             sequences=comparator.sequences(),
             loads=tuple(self.loads),
             resets=tuple(self.resets),
+            requests=tuple(self.requests),
+            roms=tuple(self.roms),
             first_divergence=comparator.first_divergence,
             tokens=tuple(self.tokens),
             failures=tuple(comparator.failures),
@@ -206,7 +219,12 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         self._end()
         if seen is not None:
             self.resets.append(
-                ResetRecord(tokens=len(self.tokens), position=seen.position, cycles=seen.cycles)
+                ResetRecord(
+                    tokens=len(self.tokens),
+                    requests=len(self.requests),
+                    position=seen.position,
+                    cycles=seen.cycles,
+                )
             )
         self.reference.reset()
 
@@ -220,6 +238,9 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         for problem in tt.problems:
             self.comparator.fail(*problem)
         expected = self.reference.respond(result)
+        self.requests.append(
+            RequestRecord(token=result.token_in, op=result.op, slot=result.slot, status=result.status)
+        )
         self._check_answer(result, expected)
         if expected.opens is not None:
             self._flush()
@@ -301,6 +322,7 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
                 adapter=expected.adapter,
                 slot=load.slot,
                 words=len(load.words),
+                crc32=zlib.crc32(load.words.astype("<u4").tobytes()),
                 status=load.status,
                 cycles=load.cycles,
                 stalled=load.stalled,

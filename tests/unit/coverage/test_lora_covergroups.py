@@ -17,7 +17,7 @@ from models.golden import Golden
 from tests.unit.models.conftest import drawn_model
 from verif.drawn_adapters import corners, drawn, every_rank, random_adapter
 from verif.lora_covergroups import LoraSampler, lora_groups
-from verif.reference import LoadStatus
+from verif.protocol import LoadStatus
 
 MODEL = drawn_model()
 PLAN = chip.plan(MODEL.config, MODEL.recipe)

@@ -1,0 +1,320 @@
+"""What each test of the testbench has to do, and that no record of another run counts for it.
+
+A perfect chip is played from the expectation; then each record of it is dropped, repeated, moved and altered in turn.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from etchproof import flow, slots
+from etchproof.compare import (
+    Comparison,
+    LoadRecord,
+    RequestRecord,
+    ResetRecord,
+    RomRecord,
+    SequenceCount,
+    TapCount,
+    TokenRecord,
+    tap_plan,
+)
+from etchproof.expect import Beside, CutOff, Expectation, PlannedRun, Request, Reset
+from etchproof.fed import check_fed
+from etchproof.images import ImageSet
+from etchproof.project import load_object, load_project
+from etchproof.quantized import QuantizedModel
+from etchproof.readback import Readback, UnitReadback
+from etchproof.sim.run import SimOutcome
+from etchproof.slots import LoadedAdapter
+from etchproof.testplan import all_tests
+from etchproof.verdict import judge
+from tests.conftest import ROOT
+from verif.acts import LoadFrame
+from verif.protocol import LoadStatus
+from verif.stimulus import READS_BACK, TESTS, acts, expect
+
+OUTCOME = SimOutcome("passed", 0, ("verif.tests.Any",), (), 1.0, Path("results.xml"), Path("sim.log"))
+PROJECT = load_project(ROOT)
+SOME = 12  # records of each kind that are altered
+
+
+@pytest.fixture(scope="module")
+def chip(tiny_checkpoint: Path) -> tuple[flow.Design, QuantizedModel]:
+    design = flow.plan_design(PROJECT, tiny_checkpoint, flow.read_recipe(PROJECT, "w6a16"), 18)
+    return design, flow.quantize_design(design, flow.cache_folder())
+
+
+@pytest.fixture(scope="module")
+def images(chip: tuple[flow.Design, QuantizedModel], tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+    return flow.etch(*chip, tmp_path_factory.mktemp("images") / "rom")
+
+
+@pytest.fixture(scope="module")
+def adapters(chip: tuple[flow.Design, QuantizedModel]) -> tuple[LoadedAdapter, ...]:
+    design, model = chip
+    return slots.run_adapters(design, model, ["@corners"], 1, flow.cache_folder())
+
+
+def planned(chip: Any, images: ImageSet, adapters: Any, seed: int = 1) -> PlannedRun:
+    config = {"directed": [[1, 5, 9], [7]]}
+    return PlannedRun(chip[0].plan, seed, config, [adapter.frame for adapter in adapters], images)
+
+
+class Perfect:
+    """The records of a run that does what it has to do."""
+
+    def __init__(self, expectation: Expectation, beside: int = 7) -> None:
+        self.requests: list[RequestRecord] = []
+        self.tokens: list[TokenRecord] = []
+        self.resets: list[ResetRecord] = []
+        self.sequences: list[int | None] = []
+        self._held, self._beside = 0, beside
+        for step in expectation.steps:
+            self._play(step)
+        self.loads = [
+            LoadRecord(
+                adapter=load.adapter if 0 in load.statuses else None,
+                slot=load.slot if load.slot is not None else 15,
+                words=load.words,
+                crc32=load.crc32,
+                status=min(load.statuses),
+                cycles=9,
+                stalled=False,
+            )
+            for load in expectation.loads
+        ]
+        self.roms = [
+            RomRecord(op=read.op, unit=read.unit, word=read.word, words=read.words, status=min(read.statuses))
+            for read in expectation.roms
+        ]
+
+    def _play(self, step: Any) -> None:
+        match step:
+            case Request():
+                self._request(step)
+            case Reset(position=position):
+                self._reset(position)
+            case CutOff(requests=requests):
+                for request in requests[:1]:
+                    self._request(request)
+                self._reset(1)
+            case Beside(requests=endless):
+                for request in islice(endless, self._beside):
+                    self._request(request)
+
+    def _reset(self, position: int | None) -> None:
+        self._held = 0
+        self.resets.append(
+            ResetRecord(tokens=len(self.tokens), requests=len(self.requests), position=position, cycles=1)
+        )
+
+    def _request(self, request: Request) -> None:
+        status = min(request.statuses)
+        self.requests.append(
+            RequestRecord(token=request.token, op=request.op, slot=request.slot, status=status)
+        )
+        if status == 0 and request.closes:
+            self._held = 0
+            return
+        if status == 0 and request.opens is not None:
+            self._held = 0
+            self.sequences.append(min(request.opens, key=lambda adapter: -1 if adapter is None else adapter))
+        self.tokens.append(
+            TokenRecord(
+                sequence=len(self.sequences) - 1,
+                position=self._held,
+                token_in=request.token,
+                token_out=0,
+                status=status,
+                cycles=9,
+            )
+        )
+        self._held += status == 0
+
+    def comparison(self, adapted: Any, n_layers: int) -> Comparison:
+        accepted = Counter(token.sequence for token in self.tokens if token.status == 0)
+        plans = [
+            tap_plan(n_layers, adapted[one] if one is not None else frozenset()) for one in self.sequences
+        ]
+        used = frozenset().union(*(adapted[one] for one in self.sequences if one is not None))
+        vectors = Counter({key: 0 for key in tap_plan(n_layers, used)})
+        for number, plan in enumerate(plans):
+            vectors.update(dict.fromkeys(plan, accepted[number]))
+        return Comparison(
+            taps=tuple(
+                TapCount(layer=layer, tap=tap, vectors=vectors[layer, tap], elements=99_999, mismatches=0)
+                for layer, tap in tap_plan(n_layers, used)
+            ),
+            sequences=tuple(
+                SequenceCount(
+                    sequence=number,
+                    adapter=self.sequences[number],
+                    vectors=accepted[number] * len(plan),
+                    elements=9,
+                    mismatches=0,
+                )
+                for number, plan in enumerate(plans)
+            ),
+            loads=tuple(self.loads),
+            resets=tuple(self.resets),
+            requests=tuple(self.requests),
+            roms=tuple(self.roms),
+            first_divergence=None,
+            tokens=tuple(self.tokens),
+            failures=(),
+            sim_s=0.1,
+            golden_s=0.1,
+            compare_s=0.1,
+            wait_s=0.1,
+        )
+
+
+def perfect_readback(expectation: Expectation) -> Readback:
+    units = [
+        UnitReadback(
+            unit=unit.unit,
+            name=unit.image,
+            layer=unit.layer,
+            image=unit.image,
+            sha256=unit.sha256,
+            words=1,
+            slices=unit.slices,
+            read=unit.slices,
+            wrong=0,
+            bits=(),
+            signature=5,
+            expected_signature=5,
+        )
+        for unit in expectation.read_back
+    ]
+    return Readback(rom_sha256="0" * 64, units=tuple(units))
+
+
+def test_every_test_has_an_expectation() -> None:
+    """But the one that generates: the engine knows what that has to do."""
+    assert {*TESTS, PROJECT.verif.generation} == {*all_tests(PROJECT)}
+    assert PROJECT.verif.expect is not None
+    assert load_object(PROJECT, PROJECT.verif.expect) is expect
+
+
+def test_a_test_that_nobody_knows_has_none(chip: Any, images: ImageSet) -> None:
+    assert expect("Unheard", planned(chip, images, ())) is None
+
+
+@pytest.mark.parametrize("test", TESTS)
+def test_what_has_to_be_done_is_a_function_of_the_seed(
+    chip: Any, images: ImageSet, adapters: Any, test: str
+) -> None:
+    one, other = (Perfect(expect(test, planned(chip, images, adapters))) for _ in range(2))
+    assert vars(one) == vars(other)
+    assert one.requests
+    third = Perfect(expect(test, planned(chip, images, adapters, seed=2)))
+    same = test in ("DirectedTokens", "HostErrors")
+    assert (third.requests == one.requests) == same
+
+
+def drawn(records: tuple[Any, ...]) -> Iterator[int]:
+    """Where records are altered: both ends, and some between."""
+    count = len(records)
+    chosen = {0, count - 1, *np.random.default_rng(1).integers(0, max(count, 1), size=SOME).tolist()}
+    yield from sorted(at for at in chosen if 0 <= at < count)
+
+
+def doctored(comparison: Comparison) -> Iterator[tuple[str, Comparison]]:
+    """The comparison with one record dropped, repeated, moved or altered."""
+    ignored = {"cycles", "cycles_model", "token_out", "request_stall", "response_stall", "stalled"}
+    ignored |= {"held", "sequence_of_load"}
+    for kind in ("requests", "tokens", "resets", "loads", "roms", "sequences"):
+        records = getattr(comparison, kind)
+        for at in drawn(records):
+            before, record, after = records[:at], records[at], records[at + 1 :]
+            yield f"{kind} dropped", comparison.model_copy(update={kind: (*before, *after)})
+            yield f"{kind} twice", comparison.model_copy(update={kind: (*before, record, record, *after)})
+            if after and after[0] != record and kind != "sequences":
+                moved = (*before, after[0], record, *after[1:])
+                yield f"{kind} moved", comparison.model_copy(update={kind: moved})
+            for name, value in record:
+                if name in ignored or (kind == "loads" and name in ("sequence", "slot") and record.status):
+                    continue
+                if kind == "loads" and name == "sequence":
+                    continue
+                if kind == "sequences" and name in ("slot", "mismatches", "vectors", "elements"):
+                    continue  # the coverage of taps has them
+                other = 3 if value is None else value + 11
+                altered = record.model_copy(update={name: other})
+                yield f"{kind}.{name}", comparison.model_copy(update={kind: (*before, altered, *after)})
+
+
+@pytest.mark.parametrize("test", TESTS)
+def test_only_what_was_planned_counts(chip: Any, images: ImageSet, adapters: Any, test: str) -> None:
+    design, _ = chip
+    n_layers, adapted = design.checkpoint.config.n_layers, [one.quantized.linears.keys() for one in adapters]
+    found = expect(test, planned(chip, images, adapters))
+    assert found is not None
+    expectation = Expectation(
+        steps=found.steps,
+        loads=found.loads,
+        roms=found.roms,
+        read_back=found.read_back,
+        adapted=tuple(adapted),
+    )
+    good = Perfect(expectation).comparison(adapted, n_layers)
+
+    def reasons(comparison: Comparison, readback: Readback | None) -> list[str]:
+        found = judge(
+            comparison=comparison,
+            outcome=OUTCOME,
+            expectation=expectation,
+            n_layers=n_layers,
+            context=design.context,
+            readback=readback,
+        )
+        return [f"{reason.name}: {reason.message}" for reason in found]
+
+    readback = perfect_readback(expectation)
+    assert reasons(good, readback) == []
+    seen = Counter[str]()
+    for what, changed in doctored(good):
+        assert check_fed(changed, expectation, design.context), what
+        seen[what] += 1
+    assert seen["requests dropped"] and seen["tokens.token_in"] and seen["requests.status"]
+    if test == READS_BACK:
+        assert reasons(good, None)
+        for at, unit in enumerate(readback.units):
+            for update in (
+                {"read": 0},
+                {"wrong": 1},
+                {"signature": None},
+                {"sha256": "1" * 64},
+                {"unit": 999},
+            ):
+                units = (*readback.units[:at], unit.model_copy(update=update), *readback.units[at + 1 :])
+                assert reasons(good, readback.model_copy(update={"units": units})), update
+        assert reasons(good, readback.model_copy(update={"units": readback.units[:-1]}))
+
+
+def test_load_errors_gets_every_answer(chip: Any, images: ImageSet, adapters: Any) -> None:
+    wanted = {
+        act.wanted
+        for act in acts("LoadErrors", planned(chip, images, adapters))
+        if isinstance(act, LoadFrame)
+    }
+    assert wanted == set(LoadStatus)
+
+
+def test_a_run_beside_traffic_has_to_feed_something(chip: Any, images: ImageSet, adapters: Any) -> None:
+    found = expect("AdapterTraffic", planned(chip, images, adapters))
+    assert found is not None
+    for count in (1, 2, 60):
+        good = Perfect(found, count).comparison([one.quantized.linears.keys() for one in adapters], 3)
+        assert check_fed(good, found, 18) == []
+    nothing = Perfect(found, 0).comparison([one.quantized.linears.keys() for one in adapters], 3)
+    assert check_fed(nothing, found, 18)
