@@ -142,6 +142,7 @@ def _sim(simulator: Build, outcome: SimOutcome, comparison: Comparison | None) -
     sim_s, wait_s = (comparison.sim_s, comparison.wait_s) if comparison else (0.0, 0.0)
     return SimRecord(
         kind=simulator.kind,
+        rewrites=simulator.rewrites,
         cycles=cycles,
         cycles_per_token=cycles / len(tokens) if tokens else 0.0,
         wall_s=round(outcome.wall_s, 3),

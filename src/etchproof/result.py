@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from etchproof.compare import Divergence, TapCount
+from etchproof.sim.rewrites import Rewrites
 
 RESULT_FILE: Final = "run.json"
 SCHEMA_VERSION: Final = 1
@@ -115,7 +116,10 @@ class SequenceRecord(_Record):
 class SimRecord(_Record):
     """How the simulation went."""
 
-    kind: Literal["fast", "strict"] = Field(description="how the simulator was built (--build)")
+    kind: Literal["fast", "plain", "strict"] = Field(description="how the simulator was built (--build)")
+    rewrites: Rewrites | None = Field(
+        description="what Etchproof changed in the C++ that Verilator wrote, by rule; null: nothing, it is untouched"
+    )
     cycles: Count = Field(description="clock cycles from acceptance to response, all tokens together")
     cycles_per_token: float = Field(ge=0, description="cycles / tokens fed")
     wall_s: Seconds = Field(description="wall time of the simulator's process")

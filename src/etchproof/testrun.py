@@ -154,7 +154,8 @@ def prepare(
         verilator = find_verilator()
         simulator = build(fabric, kind, verilator=verilator, cache_dir=cache)
         what = "cached" if simulator.cached else "compiled"
-        say(f"{what}, {kind}, {verilator.version} ({verilator.source})")
+        rewritten = "untouched" if simulator.rewrites is None else "rewritten"
+        say(f"{what}, {kind}, {rewritten}, {verilator.version} ({verilator.source})")
     return Chip(design, model, fabric, images, simulator)
 
 

@@ -39,6 +39,7 @@ LAYERS = (
             "etchproof.sim.build",
             "etchproof.sim.bitwise",
             "etchproof.sim.merge",
+            "etchproof.sim.rewrites",
             "etchproof.sim.runner",
             "etchproof.sim.triggers",
         ),

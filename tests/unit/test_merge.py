@@ -48,7 +48,7 @@ def merge(folder: Path, *texts: str, members: str = "") -> tuple[int, str]:
     (folder / "Vtop__root.cpp").write_text(f'#include "Vtop.h"\n\n{calls("".join(texts))}', encoding="utf-8")
     instances = "".join(f"    Vtop_layer  TOP__u_layer{layer};\n" for layer in range(9))
     (folder / "Vtop.h").write_text(f"struct Vtop_layer {{\n{members}}};\n{instances}", encoding="utf-8")
-    merged = merge_equal_functions(folder)
+    merged = merge_equal_functions(folder).functions
     return merged, "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.cpp")))
 
 
@@ -253,7 +253,7 @@ def test_what_comes_out_compiles_and_computes_the_same(tmp_path: Path) -> None:
             + "};\nextern Vtop__Syms* vlSymsp;\nstruct Vtop___024root;\n#define vlSelfRef (*vlSelf)\n"
         )
         (folder / "Vtop.h").write_text(header, encoding="utf-8")
-        merged = merge_equal_functions(folder) if folder.name == "merged" else 0
+        merged = merge_equal_functions(folder).functions if folder.name == "merged" else 0
         assert merged == (2 if folder.name == "merged" else 0)
         subprocess.run([compiler, "-o", "out", *map(str, folder.glob("*.cpp"))], cwd=folder, check=True)
         return subprocess.run([folder / "out"], capture_output=True, text=True, check=True).stdout

@@ -19,6 +19,7 @@ from etchproof.watcher import StageClock
 
 SIM = SimRecord(
     kind="fast",
+    rewrites=None,
     cycles=1,
     cycles_per_token=1,
     wall_s=10,

@@ -397,6 +397,7 @@ def built(tmp_path: Path) -> tuple[Fabric, Build]:
         executable=tmp_path / "top",
         top="top",
         kind="fast",
+        rewrites=None,
         key="k",
         cached=True,
         build_s=1.0,

@@ -112,9 +112,11 @@ def cosim(
     ] = None,
     seed: options.Seed = 1,
     build: Annotated[
-        Literal["fast", "strict"],
+        Literal["fast", "plain", "strict"],
         typer.Option(
-            "--build", help="strict: assertions on, registers and unknowns start at random. Slower."
+            "--build",
+            help="fast: Etchproof rewrites Verilator's C++ for speed; plain: it does not. "
+            "strict: untouched, assertions on, registers and unknowns start at random; slower.",
         ),
     ] = "fast",
     timeout: options.Timeout = 600.0,
@@ -350,7 +352,7 @@ def test(
     ] = None,
     seed: options.Seed = 1,
     build: Annotated[
-        Literal["fast", "strict", "coverage"], typer.Option("--build", help="Of the simulator.")
+        Literal["fast", "plain", "strict", "coverage"], typer.Option("--build", help="Of the simulator.")
     ] = "fast",
     timeout: options.Timeout = 600.0,
     context: options.Context = None,

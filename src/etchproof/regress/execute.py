@@ -26,6 +26,7 @@ from etchproof.project import PROJECT_FILE, Project, load_project
 from etchproof.regress.spec import ItemSpec
 from etchproof.result import Reason
 from etchproof.sim.build import Kind
+from etchproof.sim.rewrites import Rewrites
 from etchproof.slots import DRAWN, LoadedAdapter, plan_run, run_adapters
 from etchproof.testrun import Chip, prepare, run_test
 
@@ -61,6 +62,7 @@ class ItemResult(BaseModel):
         key: hash of the item and of everything that it depends on; a result of another key is none.
         reasons: why it is no PASS; empty exactly when it is.
         adapters: of the run.
+        rewrites: what Etchproof changed in the simulator's C++; None for a simulator as Verilator wrote it.
         sequences: with them every tap can be computed again.
         statuses: how often each status was answered.
         answers: to tokens, and to loads that the host did not stall.
@@ -77,6 +79,7 @@ class ItemResult(BaseModel):
     reasons: tuple[Reason, ...]
     seed: int
     kind: Kind
+    rewrites: Rewrites | None
     model_name: str
     checkpoint_sha256: str
     recipe_name: str
@@ -298,6 +301,7 @@ def run_item(spec: ItemSpec, project: Project, out: Path, folder: Path, key: str
         reasons=tuple(reasons),
         seed=spec.seed,
         kind=spec.kind,
+        rewrites=chip.build.rewrites,
         model_name=design.checkpoint.name,
         checkpoint_sha256=design.checkpoint.sha256,
         recipe_name=design.recipe.name,

@@ -23,12 +23,14 @@ from filelock import FileLock
 
 from etchproof.errors import InputError
 from etchproof.sim.fabric import Fabric, fabric_sha256
+from etchproof.sim.rewrites import TESTED_VERILATORS, Rewrites
 from etchproof.tools import Verilator, compiler_version
 
-Kind = Literal["fast", "strict", "coverage"]
-"""``fast`` is for long runs. ``strict`` is for sign-off: assertions on, and every register that is not reset, every
-unknown value, drawn at random from the run's seed. ``coverage`` counts lines, branches and toggles, and leaves them in
-the run's folder as ``coverage.dat``; it is slow."""
+Kind = Literal["fast", "plain", "strict", "coverage"]
+"""``fast`` is for long runs: Etchproof rewrites the C++ that Verilator wrote (``etchproof.sim.rewrites``). The others
+compile it as it is. ``plain`` has the same flags as ``fast``, and shows that the two agree. ``strict`` is for sign-off:
+assertions on, and every register that is not reset, every unknown value, drawn at random from the run's seed.
+``coverage`` counts lines, branches and toggles, and leaves them in the run's folder as ``coverage.dat``; it is slow."""
 
 CACHE_ENV: Final = "ETCHPROOF_CACHE"
 """Environment variable with the folder of the cache, in place of the user's cache folder."""
@@ -36,7 +38,7 @@ CACHE_ENV: Final = "ETCHPROOF_CACHE"
 TIME_PRECISION: Final = ("1ns", "1ps")
 """Unit and precision of every simulation."""
 
-_FORMAT: Final = 4  # of the cache entries; part of the key
+_FORMAT: Final = 5  # of the cache entries; part of the key
 _COMMON: Final = (
     "--timing",
     "-CFLAGS", "-std=c++20",    # coroutines, for --timing
@@ -46,8 +48,11 @@ _COMMON: Final = (
     "--unroll-count", "1",      # loops stay loops: g++ turns them into vector instructions
     "-fno-split",               # always blocks stay whole: each condition is tested once, and there is less to schedule
 )  # fmt: skip
+_SPEED_FLAGS: Final = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert")
+_SPEED_VARIABLES: Final = ("OPT_FAST=-O3 -march=native --param max-completely-peel-times=8", "OPT_GLOBAL=-O3")
 _VERILATOR_FLAGS: Final[dict[Kind, tuple[str, ...]]] = {
-    "fast": ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert"),
+    "fast": _SPEED_FLAGS,
+    "plain": _SPEED_FLAGS,
     "strict": ("--assert", "--x-assign", "unique", "--x-initial", "unique"),
     "coverage": (
         *("--assert", "--x-assign", "fast", "--x-initial", "fast"),
@@ -60,7 +65,8 @@ _VERILATOR_FLAGS: Final[dict[Kind, tuple[str, ...]]] = {
     ),
 }
 _MAKE_VARIABLES: Final[dict[Kind, tuple[str, ...]]] = {
-    "fast": ("OPT_FAST=-O3 -march=native --param max-completely-peel-times=8", "OPT_GLOBAL=-O3"),
+    "fast": _SPEED_VARIABLES,
+    "plain": _SPEED_VARIABLES,
     "strict": ("OPT_FAST=-O1",),
     "coverage": ("OPT_FAST=-O1",),
 }
@@ -94,6 +100,7 @@ class Build:
         cached: True when it was there already.
         build_s: seconds that building it took, when it was built.
         log: the output of Verilator and make.
+        rewrites: what was changed in the C++ that Verilator wrote; None for nothing, the simulator is untouched.
     """
 
     executable: Path
@@ -103,6 +110,7 @@ class Build:
     cached: bool
     build_s: float
     log: Path
+    rewrites: Rewrites | None = None
 
 
 def build(
@@ -179,6 +187,7 @@ def _build(
             make_variables=(*_COMPILER, *_MAKE_VARIABLES[kind]),
             jobs=_jobs(),
             runtime=cache / "runtime" / _key({k: v for k, v in inputs.items() if k not in ("fabric", "top")}),
+            rewritten=inputs["rewritten"],
         )
         status = runner.run_build(
             sources=sources,
@@ -197,6 +206,7 @@ def _build(
         record = {
             "inputs": inputs,
             "build_s": round(time.monotonic() - started, 3),
+            "rewrites": None if runner.rewrites is None else runner.rewrites.model_dump(),
             "executable_bytes": (made / fabric.top).stat().st_size,
         }
         (made / "build.json").write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
@@ -230,6 +240,7 @@ def _load(entry: Path, key: str) -> Build | None:
             cached=True,
             build_s=float(record["build_s"]),
             log=entry / "build.log",
+            rewrites=None if record["rewrites"] is None else Rewrites.model_validate(record["rewrites"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -257,6 +268,7 @@ def _inputs(fabric: Fabric, kind: Kind, verilator: Verilator, cpp: tuple[Path, .
         "fabric": fabric.sha256,
         "top": fabric.top,
         "kind": kind,
+        "rewritten": kind == "fast" and verilator.version in TESTED_VERILATORS,
         "verilator_flags": [*_COMMON, *_VERILATOR_FLAGS[kind], *TIME_PRECISION],
         "make_variables": [*_COMPILER, *_MAKE_VARIABLES[kind]],
         "cpp": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in cpp},

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 # void Vtop_x___nba_sequent__TOP__u_layer3__0(Vtop_x* vlSelf) {, in the first column, up to } in the first column
 _FUNCTION: Final = re.compile(
@@ -117,8 +117,22 @@ class _Group:
     pairs: tuple[_Pair, ...]
 
 
-def merge_equal_functions(folder: Path) -> int:
-    """Rewrite the C++ in ``folder``; returns how many functions are gone."""
+class Merged(NamedTuple):
+    """What merging left out.
+
+    Attributes:
+        functions: an equal one is called in their place.
+        members: for temporary values; another's is used in their place.
+        files: compiled as a part of another, or left empty.
+    """
+
+    functions: int
+    members: int
+    files: int
+
+
+def merge_equal_functions(folder: Path) -> Merged:
+    """Rewrite the C++ in ``folder``; returns how much is gone."""
     texts = {file: _DEBUG.sub("", file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.cpp"))}
     headers = {file: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.h"))}
     types = {name: of for text in headers.values() for of, name in _INSTANCE.findall(text)}
@@ -142,7 +156,11 @@ def merge_equal_functions(folder: Path) -> int:
     for file, text in (*texts.items(), *headers.items()):
         file.write_text(text, encoding="utf-8")
     _leave_out(folder, gone)
-    return sum(len(group.pairs) for group in groups)
+    return Merged(
+        functions=sum(len(group.pairs) for group in groups),
+        members=sum(name != new for name, new in names.items()),
+        files=len(gone),
+    )
 
 
 def _functions(file: Path, text: str) -> Iterator[_Function]:

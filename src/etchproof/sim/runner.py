@@ -14,8 +14,7 @@ from typing import Final, TextIO
 from cocotb_tools.runner import PathLike
 from cocotb_tools.runner import Verilator as CocotbRunner
 
-from etchproof.sim.merge import merge_equal_functions
-from etchproof.sim.triggers import quicken_triggers
+from etchproof.sim.rewrites import Rewrites, rewrite
 from etchproof.tools import Verilator, simulation_env
 
 _NOT_INHERITED: Final = frozenset(
@@ -51,14 +50,25 @@ class VerilatorRunner(CocotbRunner):
         jobs: compilers at once.
         runtime: folder of objects that do not depend on the design (Verilator's run-time library, our own): taken from
             there when present, left there when not. Its name must stand for all that they do depend on.
+        rewritten: whether the C++ that Verilator wrote is rewritten (``etchproof.sim.rewrites``).
+
+    Attributes:
+        rewrites: what was rewritten; None while nothing was.
     """
 
     def __init__(
-        self, verilator: Verilator, *, make_variables: Sequence[str], jobs: int, runtime: Path
+        self,
+        verilator: Verilator,
+        *,
+        make_variables: Sequence[str],
+        jobs: int,
+        runtime: Path,
+        rewritten: bool,
     ) -> None:
         super().__init__()
+        self.rewrites: Rewrites | None = None
         self._verilator, self._make_variables, self._jobs = verilator, tuple(make_variables), jobs
-        self._runtime = runtime
+        self._runtime, self._rewritten = runtime, rewritten
         self._status = 0
         self.log.setLevel(logging.WARNING)  # it announces each command; the build's log has them
 
@@ -156,13 +166,9 @@ class VerilatorRunner(CocotbRunner):
             if self._status != 0:
                 return
             if command is cmds[0]:
-                merged = merge_equal_functions(self.build_dir)
-                signals, tests = quicken_triggers(self.build_dir)
+                if self._rewritten:
+                    self.rewrites = rewrite(self.build_dir)
                 if stdout is not None:
-                    print(f"{merged} functions merged with equal ones", file=stdout)
-                    print(
-                        f"{signals} signals with clocks, {tests} tests under others",
-                        file=stdout,
-                        flush=True,
-                    )
+                    did = "nothing" if self.rewrites is None else self.rewrites.model_dump_json()
+                    print(f"etchproof rewrote {did}", file=stdout, flush=True)
                 self._use_runtime()
