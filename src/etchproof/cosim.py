@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from etchproof import flow, slots
 from etchproof.compare import COMPARISON_FILE
-from etchproof.errors import InputError
+from etchproof.errors import InputError, machine_trouble
 from etchproof.profile import ChildPeak, make_profile
 from etchproof.record import make_result
 from etchproof.request import CosimRequest, Job, check, draw_model
@@ -88,6 +88,12 @@ def cosim(
     except InputError as error:
         log.error("%s", error)
         raise
+    except OSError as error:
+        trouble = machine_trouble(error, folder.path)
+        if trouble is None:
+            log.exception("no verdict")
+            raise
+        raise trouble from error
     except BaseException:
         log.exception("no verdict")
         raise

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
+import sys
 import time
 from pathlib import Path
 from typing import Final
@@ -19,6 +21,19 @@ RUNS_FOLDER: Final = "runs"
 log: Final = logging.getLogger("etchproof")
 
 
+class _Log(logging.FileHandler):
+    """A log that cannot be written ends the run: ``logging`` by itself would print a traceback and go on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        if (error := sys.exception()) is not None:
+            raise error
+
+    def close(self) -> None:
+        """Close the file; what a full disk does not take is lost, and the run has said so before."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 class RunFolder:
     """A claimed folder. Closing it closes the log.
 
@@ -28,7 +43,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._handler = logging.FileHandler(path / LOG_FILE, encoding="utf-8", errors="backslashreplace")
+        self._handler = _Log(path / LOG_FILE, encoding="utf-8", errors="backslashreplace")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
         log.addHandler(self._handler)
         log.setLevel(logging.DEBUG)
@@ -50,11 +65,15 @@ class RunFolder:
         """``run.json``, complete or not at all."""
         file = self.path / RESULT_FILE
         partial = self.path / f".{RESULT_FILE}"
-        with partial.open("w", encoding="utf-8") as stream:
-            stream.write(result.to_json())
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
+        try:
+            with partial.open("w", encoding="utf-8") as stream:
+                stream.write(result.to_json())
+                stream.flush()
+                os.fsync(stream.fileno())
+            partial.replace(file)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
         return file
 
     def close(self) -> None:

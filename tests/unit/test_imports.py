@@ -38,6 +38,8 @@ LAYERS = (
         (
             "etchproof.sim.build",
             "etchproof.sim.bitwise",
+            "etchproof.sim.environment",
+            "etchproof.sim.identity",
             "etchproof.sim.merge",
             "etchproof.sim.rewrites",
             "etchproof.sim.runner",

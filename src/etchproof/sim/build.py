@@ -14,15 +14,16 @@ import shutil
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import platformdirs
 from filelock import FileLock
 
-from etchproof.errors import InputError
+from etchproof.errors import InputError, machine_trouble, said_by_the_system
+from etchproof.sim.environment import build_env
 from etchproof.sim.fabric import Fabric, fabric_sha256
+from etchproof.sim.identity import compiler_sha256, engine_sha256, file_sha256, own_source, verilator_sha256
 from etchproof.sim.rewrites import TESTED_VERILATORS, Rewrites
 from etchproof.tools import Verilator, compiler_version
 
@@ -134,25 +135,28 @@ def build(
 
     Raises:
         BuildError: Verilator or g++ failed.
-        InputError: the fabric has changed, or the cache's path cannot be used.
+        InputError: the fabric has changed, the cache cannot be used, or a tool is missing.
     """
     if fabric_sha256(fabric.folder, fabric.sources, fabric.top) != fabric.sha256:
         raise InputError("has changed since it was hashed", source=fabric.folder, hint="render it again")
     cache = _cache_folder(cache_dir)
-    cpp = (main or _own("ep_main.cpp"), _own("ep_ports.cpp"), _own("ep_sink.cpp"))
+    cpp = (main or own_source("ep_main.cpp"), own_source("ep_ports.cpp"), own_source("ep_sink.cpp"))
     inputs = _inputs(fabric, kind, verilator, cpp)
     key = _key(inputs)
     entry = cache / "builds" / key
-    if found := _load(entry, key):
+    if found := _load(entry, key):  # without a lock: a cache that cannot be written to serves what it has
         return found
-    (cache / "locks").mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / "locks" / f"{key}.lock"):
-        return _load(entry, key) or _build(fabric, kind, verilator, cache, entry, inputs, cpp)
-
-
-def _own(name: str) -> Path:
-    """A C++ source of this package."""
-    return Path(str(files("etchproof.sim") / name))
+    try:
+        (cache / "locks").mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / "locks" / f"{key}.lock"):
+            return _load(entry, key) or _build(fabric, kind, verilator, cache, entry, inputs, cpp)
+    except OSError as error:
+        trouble = machine_trouble(error, cache)
+        if trouble is None:
+            raise
+        raise InputError(
+            trouble.problem, source=trouble.source, key="cache", hint=trouble.hint or f"set {CACHE_ENV}"
+        ) from error
 
 
 def _build(
@@ -207,7 +211,7 @@ def _build(
             "inputs": inputs,
             "build_s": round(time.monotonic() - started, 3),
             "rewrites": None if runner.rewrites is None else runner.rewrites.model_dump(),
-            "executable_bytes": (made / fabric.top).stat().st_size,
+            "executable_sha256": file_sha256(made / fabric.top),
         }
         (made / "build.json").write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
         if entry.exists():  # incomplete or damaged, or it would have been used
@@ -230,7 +234,13 @@ def _load(entry: Path, key: str) -> Build | None:
     try:
         record = json.loads((entry / "build.json").read_text(encoding="utf-8"))
         executable = entry / record["inputs"]["top"]
-        if executable.stat().st_size != record["executable_bytes"] or not os.access(executable, os.X_OK):
+        whole = file_sha256(executable) == record["executable_sha256"] and os.access(executable, os.X_OK)
+        rewrites = None if record["rewrites"] is None else Rewrites.model_validate(record["rewrites"])
+        if (
+            not whole
+            or _key(record["inputs"]) != key
+            or (rewrites is not None) != record["inputs"]["rewritten"]
+        ):
             return None
         return Build(
             executable=executable,
@@ -240,9 +250,9 @@ def _load(entry: Path, key: str) -> Build | None:
             cached=True,
             build_s=float(record["build_s"]),
             log=entry / "build.log",
-            rewrites=None if record["rewrites"] is None else Rewrites.model_validate(record["rewrites"]),
+            rewrites=rewrites,
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (InputError, OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -251,9 +261,10 @@ def _failure(cache: Path, key: str, log: Path, status: int) -> BuildError:
     kept = cache / "failed" / f"{key}.log"
     kept.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(log, kept)
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    text = log.read_text(encoding="utf-8", errors="replace")
+    lines = text.splitlines()
     complaints = [line for line in lines if "error" in line.lower() or line.startswith("%Warning")]
-    first = (complaints or lines or ["no output"])[0]
+    first = said_by_the_system(text) or (complaints or lines or ["no output"])[0]
     return BuildError(
         f"the build failed with status {status}: {first[:300]}",
         log=kept,
@@ -262,7 +273,8 @@ def _failure(cache: Path, key: str, log: Path, status: int) -> BuildError:
 
 
 def _inputs(fabric: Fabric, kind: Kind, verilator: Verilator, cpp: tuple[Path, ...]) -> dict[str, Any]:
-    """Everything that decides what comes out."""
+    """Everything that decides what comes out. Each variable of the environment is here, or decides nothing."""
+    env = build_env(verilator)
     return {
         "format": _FORMAT,
         "fabric": fabric.sha256,
@@ -271,9 +283,14 @@ def _inputs(fabric: Fabric, kind: Kind, verilator: Verilator, cpp: tuple[Path, .
         "rewritten": kind == "fast" and verilator.version in TESTED_VERILATORS,
         "verilator_flags": [*_COMMON, *_VERILATOR_FLAGS[kind], *TIME_PRECISION],
         "make_variables": [*_COMPILER, *_MAKE_VARIABLES[kind]],
-        "cpp": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in cpp},
+        "cpp": {path.name: file_sha256(path) for path in cpp},
+        "engine": engine_sha256(),
         "verilator": f"{verilator.version} ({verilator.source})",
+        "verilator_sha256": verilator_sha256(verilator, env),
         "g++": compiler_version(),
+        "compiler_sha256": compiler_sha256(env),
+        "libraries": env.get("LD_LIBRARY_PATH", ""),
+        "libc": " ".join(platform.libc_ver()),
         "cocotb": version("cocotb"),
         "python": platform.python_version(),
         "machine": platform.machine(),

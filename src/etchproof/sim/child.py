@@ -1,10 +1,14 @@
-"""What the testbench, inside the simulator, knows of its run."""
+"""How Python starts inside the simulator, and what the testbench there knows of its run."""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
+from importlib.abc import PathEntryFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 from etchproof.errors import InputError
@@ -12,7 +16,32 @@ from etchproof.errors import InputError
 RUN_ENV: Final = "ETCHPROOF_RUN"
 """Environment variable of the child: the run's folder."""
 
+PYTHON_PATH_ENV: Final = "ETCHPROOF_PYTHON_PATH"
+"""Environment variable of the child: folders to import from before all others, a list in JSON, so that a path may hold
+any sign."""
+
 CONFIG_FILE: Final = "run_config.json"
+
+
+def start() -> None:
+    """What cocotb calls first: says where to import from, and goes on as cocotb does by itself."""
+    from pygpi.entry import load_entry
+
+    sys.path[:0] = json.loads(os.environ[PYTHON_PATH_ENV])
+    # cocotb puts the working folder, which is the run's, first of all. What lies in it is data.
+    sys.path_importer_cache[os.getcwd()] = _Nothing()
+    del os.environ["PYGPI_USERS"]
+    load_entry()
+
+
+class _Nothing(PathEntryFinder):
+    """Finds no module in a folder."""
+
+    def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
+        return None
+
+    def invalidate_caches(self) -> None:
+        """Stays."""
 
 
 def run_dir() -> Path:

@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from etchproof.errors import EtchproofError, InputError
+from etchproof.errors import EtchproofError, InputError, machine_trouble
 from etchproof.taps import TapKey, TokenArrays
 
 GOLDEN_ENV: Final = "ETCHPROOF_GOLDEN"
@@ -66,9 +66,14 @@ class GoldenSource:
 
 
 class GoldenServer:
-    """Answers one simulator, in a thread that ends with it; ``end`` has to be called."""
+    """Answers one simulator, in a thread that ends with it; ``end`` has to be called.
+
+    Attributes:
+        trouble: what the system refused to the golden model, a full disk or a limit; None while nothing.
+    """
 
     def __init__(self, source: GoldenSource) -> None:
+        self.trouble: InputError | None = None
         self._source = source
         self._here, self._there = Pipe()
         self._memory = os.memfd_create("golden")
@@ -101,14 +106,29 @@ class GoldenServer:
                     _leave_a_core()
                     connection.send(None)  # ready
                     while True:
-                        tokens, first, adapter = connection.recv()
-                        connection.send(_write(memory, session.predict(tokens, first, adapter)))
-                except (EOFError, OSError):
+                        request = _next(connection)
+                        if request is None:
+                            return
+                        connection.send(_write(memory, session.predict(*request)))
+                except BrokenPipeError:
                     raise
-                except Exception:
+                except Exception as error:
+                    if isinstance(error, OSError):
+                        self.trouble = machine_trouble(
+                            error, "the golden model's memory, shared with the simulator"
+                        )
                     connection.send(traceback.format_exc())
-        except (EOFError, OSError):  # the simulator has ended
+        except (BrokenPipeError, ConnectionResetError):  # the simulator has ended
             pass
+
+
+def _next(connection: Connection) -> tuple[Sequence[int], bool, int | None] | None:
+    """What is asked for next; None when the simulator has ended."""
+    try:
+        request: tuple[Sequence[int], bool, int | None] = connection.recv()
+    except (EOFError, ConnectionResetError):
+        return None
+    return request
 
 
 def _leave_a_core() -> None:
@@ -126,7 +146,9 @@ def _write(memory: FileIO, taps: Mapping[TapKey, TokenArrays]) -> list[_Placed]:
         whole = isinstance(arrays, np.ndarray)
         for array in [arrays] if isinstance(arrays, np.ndarray) else arrays:
             contiguous = np.ascontiguousarray(array)
-            memory.write(contiguous.data)
+            rest = contiguous.data.cast("B") if contiguous.nbytes else memoryview(b"")
+            while rest:  # one call writes 2 GiB at most, and up to a limit without a word
+                rest = rest[memory.write(rest) :]
             placed.append((key, whole, contiguous.dtype.str, contiguous.shape, at))
             at += contiguous.nbytes
     return placed

@@ -5,11 +5,13 @@ Anything but a test that ran and passed in a process that ended well is a failur
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +20,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from etchproof.errors import InputError
+from etchproof.errors import InputError, said_by_the_system
+from etchproof.sim import child
 from etchproof.sim.build import Build
-from etchproof.sim.child import CONFIG_FILE, RUN_ENV
+from etchproof.sim.environment import simulator_env
 from etchproof.sim.golden import GOLDEN_ENV, GoldenServer, GoldenSource
 from etchproof.sim.progress import PROGRESS_FILE, ProgressReader
 from etchproof.sim.results import Failure, ResultsError, read_results
@@ -98,7 +101,8 @@ def simulate(
         log_level: of cocotb's own log.
 
     Raises:
-        InputError: an argument is unusable. How the run ended is never an exception.
+        InputError: an argument is unusable, or the system refused what the run needs: a full disk, a limit. How else
+            the run ended is never an exception.
     """
     _check_arguments(seed, timeout_s, plusargs, images_index)
     run_dir = run_dir.absolute()
@@ -106,19 +110,22 @@ def simulate(
     results, log = run_dir / "results.xml", run_dir / "sim.log"
     for stale in (results, run_dir / PROGRESS_FILE):
         stale.unlink(missing_ok=True)
-    (run_dir / CONFIG_FILE).write_text(json.dumps(config, indent=1), encoding="utf-8")
+    (run_dir / child.CONFIG_FILE).write_text(json.dumps(config, indent=1), encoding="utf-8")
 
     command = [str(build.executable), *plusargs]
     if build.kind == "strict":
         command += ["+verilator+rand+reset+2", f"+verilator+seed+{seed}"]
-    env = {
-        **_cocotb_env(build.top, test_modules, test_case, seed, results, log_level),
-        "LD_LIBRARY_PATH": _joined([_cocotb_libs()], "LD_LIBRARY_PATH"),
-        "PYTHONPATH": _joined([*map(Path.absolute, python_path), *_engine_path()], "PYTHONPATH"),
-        RUN_ENV: str(run_dir),
-        "ETCHPROOF_PARENT": str(os.getpid()),
-        **_KEPT_MEMORY,
-    }
+    env = simulator_env(
+        {
+            **_cocotb_env(build.top, test_modules, test_case, seed, results, log_level),
+            "LD_LIBRARY_PATH": _joined([_cocotb_libs()], "LD_LIBRARY_PATH"),
+            "PYTHONPATH": _joined(_engine_path(), "PYTHONPATH"),
+            child.PYTHON_PATH_ENV: json.dumps([str(folder.absolute()) for folder in python_path]),
+            child.RUN_ENV: str(run_dir),
+            "ETCHPROOF_PARENT": str(os.getpid()),
+            **_KEPT_MEMORY,
+        }
+    )
     if images_index is not None:
         env["ETCHPROOF_IMAGES"] = str(images_index.absolute())
     if tap_bytes is not None:
@@ -135,7 +142,7 @@ def simulate(
             process = subprocess.Popen(
                 command,
                 cwd=run_dir,
-                env={**_inherited_env(), **env},
+                env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -151,7 +158,13 @@ def simulate(
         if server is not None:
             server.end()
     wall_s = time.monotonic() - started
-    return _outcome(process.returncode, timed_out, timeout_s, test_case, results, log, wall_s)
+    if server is not None and server.trouble is not None:
+        raise server.trouble
+    outcome = _outcome(process.returncode, timed_out, timeout_s, test_case, results, log, wall_s)
+    for failure in outcome.failures:
+        if refused := said_by_the_system(failure.message):
+            raise InputError(f"the simulation could not go on: {refused}", source=run_dir)
+    return outcome
 
 
 def _check_arguments(seed: int, timeout_s: float, plusargs: Sequence[str], images_index: Path | None) -> None:
@@ -210,7 +223,8 @@ def _outcome(
     elif exit_code < 0:
         number = -exit_code
         status = "interrupted" if number in _INTERRUPTS else "crashed"
-        message = f"the simulator was ended by {_signal_name(number)}: {_complaint(log)}"
+        why = os.strerror(errno.EFBIG) if number == signal.SIGXFSZ else _complaint(log)
+        message = f"the simulator was ended by {_signal_name(number)}: {why}"
         failures = (Failure("simulator_killed", "", message), *failures)
     elif exit_code > 0:
         message = f"the simulator ended with status {exit_code}: {_complaint(log)}"
@@ -238,6 +252,7 @@ def _cocotb_env(
     return {
         "GPI_USERS": f"{libpython};{entry_point}",
         "PYGPI_PYTHON_BIN": sys.executable,
+        "PYGPI_USERS": f"{child.__name__}:{child.start.__name__}",
         "TOPLEVEL_LANG": "verilog",
         "COCOTB_TOPLEVEL": top,
         "COCOTB_TEST_MODULES": ",".join(test_modules),
@@ -251,12 +266,6 @@ def _cocotb_env(
         "GPI_LOG_LEVEL": log_level,
         "COCOTB_ANSI_OUTPUT": "0",
     }
-
-
-def _inherited_env() -> dict[str, str]:
-    """This process's environment without settings of another cocotb run."""
-    dropped = ("COCOTB_", "GPI_", "PYGPI_", "ETCHPROOF_TAP_BYTES", "ETCHPROOF_IMAGES", GOLDEN_ENV)
-    return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
 
 
 @cache
@@ -282,9 +291,29 @@ def _cocotb_libs() -> Path:
 
 
 def _engine_path() -> list[Path]:
-    """The folder that this package was imported from, unless every Python of this environment looks there anyway."""
+    """The folder that this package was imported from, unless every Python of this environment looks there anyway.
+
+    Raises:
+        InputError: it cannot stand in a list of paths.
+    """
     root = Path(str(files("etchproof"))).parent
-    return [] if root.name in ("site-packages", "dist-packages") else [root]
+    if root.name in ("site-packages", "dist-packages"):
+        return []
+    if os.pathsep in str(root):
+        if str(root) in _always_on_path():
+            return []
+        raise InputError(
+            f"a path with {os.pathsep!r} cannot be one of PYTHONPATH", source=root, key="PYTHONPATH"
+        )
+    return [root]
+
+
+def _always_on_path() -> set[str]:
+    """Folders that the ``.pth`` files of this environment name, those of editable installations among them."""
+    folders = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
+    return {
+        line for folder in folders for file in folder.glob("*.pth") for line in file.read_text().splitlines()
+    }
 
 
 def _joined(first: Sequence[Path], variable: str) -> str:

@@ -7,38 +7,33 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TextIO
 
 from cocotb_tools.runner import PathLike
 from cocotb_tools.runner import Verilator as CocotbRunner
 
+from etchproof.sim.environment import build_env
+from etchproof.sim.identity import file_sha256
 from etchproof.sim.rewrites import Rewrites, rewrite
-from etchproof.tools import Verilator, simulation_env
+from etchproof.tools import Verilator
 
-_NOT_INHERITED: Final = frozenset(
-    {
-        # What make would put into its commands beside the flags that the cache knows.
-        *("CFLAGS", "CPPFLAGS", "CXXFLAGS", "LDFLAGS", "LDLIBS", "OPT", "OPT_FAST", "OPT_GLOBAL", "OPT_SLOW"),
-        *(
-            "USER_CPPFLAGS",
-            "USER_LDFLAGS",
-            "USER_LDLIBS",
-            "VM_USER_CFLAGS",
-            "VM_USER_LDFLAGS",
-            "VM_USER_LDLIBS",
-        ),
-        # This process may be run by make: its options and job slots are not for the make below.
-        *("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"),
-    }
-)
-_MALLOC: Final = "glibc.malloc.hugetlb=1:glibc.malloc.tcache_count=60000:glibc.malloc.tcache_max=1032"
-"""Verilator allocates and frees millions of small nodes; with large pages and long lists of free ones it takes an
-eighth less time. Means nothing to another C library."""
 _ALL_PUBLIC: Final = "--public-flat-rw"
 _OWN_OBJECTS: Final = ("ep_ports.o", "ep_sink.o")
 _COCOTB_MAIN: Final = "/verilator.cpp"  # ep_main.cpp is in its place
+
+
+@contextmanager
+def _without(variable: str) -> Iterator[None]:
+    """A variable of this process is not there for a while."""
+    value = os.environ.pop(variable, None)
+    try:
+        yield
+    finally:
+        if value is not None:
+            os.environ[variable] = value
 
 
 class VerilatorRunner(CocotbRunner):
@@ -96,29 +91,35 @@ class VerilatorRunner(CocotbRunner):
             folder: where to build.
             log: gets the commands and their output.
         """
-        self.build(
-            sources=[sources / name for name in names],
-            build_args=["-I.", *flags, *map(str, cpp)],
-            hdl_toplevel=top,
-            build_dir=folder,
-            cwd=sources,
-            timescale=timescale,
-            log_file=log,
-        )
+        with _without("WAVES"):  # cocotb's runner heeds it before any argument; it stands in no key
+            self.build(
+                sources=[sources / name for name in names],
+                build_args=["-I.", *flags, *map(str, cpp)],
+                hdl_toplevel=top,
+                build_dir=folder,
+                cwd=sources,
+                timescale=timescale,
+                log_file=log,
+            )
         if self._status == 0:
             self._keep_runtime()
         return self._status
 
     def _use_runtime(self) -> None:
-        """Copies the kept objects; being newer than the makefile, make takes them as they are."""
+        """Copies the kept objects; being newer than the makefile, make takes them as they are.
+
+        Each has the hash of its content in its name: one that is damaged is not used.
+        """
         for kept in self._runtime.glob("*.o"):
-            shutil.copyfile(kept, self.build_dir / kept.name)
+            digest, _, name = kept.name.partition("-")
+            if file_sha256(kept) == digest:
+                shutil.copyfile(kept, self.build_dir / name)
 
     def _keep_runtime(self) -> None:
         self._runtime.mkdir(parents=True, exist_ok=True)
         for made in (*self.build_dir.glob("verilated*.o"), *map(self.build_dir.joinpath, _OWN_OBJECTS)):
-            kept = self._runtime / made.name
-            if not kept.exists():
+            kept = self._runtime / f"{file_sha256(made)}-{made.name}"
+            if not kept.exists() or file_sha256(kept) != file_sha256(made):
                 partial = self._runtime / f".{made.name}-{os.getpid()}"
                 shutil.copyfile(made, partial)
                 os.replace(partial, kept)
@@ -128,12 +129,9 @@ class VerilatorRunner(CocotbRunner):
 
     def _set_env_build(self) -> None:
         # cocotb's own needs libpython, which a build does not.
-        self.env = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
-        self.env.update(simulation_env(self._verilator))
-        self.env.setdefault("GLIBC_TUNABLES", _MALLOC)
+        self.env = build_env(self._verilator)
 
     def _build_command(self) -> list[list[str]]:
-        self.waves = False  # cocotb would heed $WAVES, of which the cache knows nothing
         verilate, make = super()._build_command()
         # Every signal readable from Python costs a quarter of the speed; the fabric's .vlt file names the few needed.
         verilate = [word for word in verilate if word != _ALL_PUBLIC and not word.endswith(_COCOTB_MAIN)]
