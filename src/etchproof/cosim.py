@@ -88,12 +88,12 @@ def cosim(
     except InputError as error:
         log.error("%s", error)
         raise
-    except OSError as error:
+    except Exception as error:
         trouble = machine_trouble(error, folder.path)
-        if trouble is None:
-            log.exception("no verdict")
-            raise
-        raise trouble from error
+        if trouble is not None:
+            raise trouble from error
+        log.exception("no verdict")
+        raise
     except BaseException:
         log.exception("no verdict")
         raise

@@ -61,24 +61,28 @@ class InputError(EtchproofError):
         super().__init__(" ".join(line.split()))
 
 
-def machine_trouble(error: OSError, place: str | Path | None = None) -> InputError | None:
+def machine_trouble(error: Exception, place: str | Path | None = None) -> InputError | None:
     """What to say of an error that lies in the machine, not in the program: a full disk, a limit, no permission.
 
     Args:
-        error: of a call to the operating system.
+        error: of a call to the operating system, or of a library that tells of one in its own words.
         place: the file or folder that was worked on, for an error that names none.
 
     Returns:
         None for an error of another kind, which is a bug of ours.
     """
-    unwritten = error.errno is None and "written" in str(error)  # NumPy's, of a write that was cut short
-    if error.errno not in _OF_THE_MACHINE and not unwritten:
+    number, named = (error.errno, error.filename) if isinstance(error, OSError) else (None, None)
+    source = os.fsdecode(named) if isinstance(named, str | bytes) else place
+    if number in _OF_THE_MACHINE:
+        said, hint = os.strerror(number or 0), _LIMITS.get(number or 0)
+    elif isinstance(error, OSError) and number is None and "written" in str(error):
+        said, hint = f"{error}; the disk may be full", None  # NumPy's, of a write that was cut short
+    elif not isinstance(error, OSError) and (found := said_by_the_system(str(error))):
+        said, hint = found, None
+    else:
         return None
-    said = os.strerror(error.errno) if error.errno else f"{error}; the disk may be full"
     return InputError(
-        f"cannot be used: {said}" if error.filename or place else f"the system refuses: {said}",
-        source=os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else place,
-        hint=_LIMITS.get(error.errno or 0),
+        f"cannot be used: {said}" if source else f"the system refuses: {said}", source=source, hint=hint
     )
 
 

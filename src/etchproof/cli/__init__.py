@@ -49,21 +49,17 @@ def run(arguments: Sequence[str]) -> int:
             traceback.print_exc()
         _complain(str(error))
         return EXIT_INPUT
-    except OSError as error:
-        trouble = machine_trouble(error)
-        if debug or trouble is None:
-            traceback.print_exc()
-        _complain(str(trouble or "internal error: please report the lines above"))
-        return EXIT_INTERNAL if trouble is None else EXIT_INPUT
     except EtchproofError as error:
         if debug:
             traceback.print_exc()
         _complain(f"internal error: {error}")
         return EXIT_INTERNAL
-    except Exception:
-        traceback.print_exc()
-        _complain("internal error: please report the lines above")
-        return EXIT_INTERNAL
+    except Exception as error:
+        trouble = machine_trouble(error)
+        if debug or trouble is None:
+            traceback.print_exc()
+        _complain(str(trouble or "internal error: please report the lines above"))
+        return EXIT_INTERNAL if trouble is None else EXIT_INPUT
 
 
 def _complain(line: str) -> None:

@@ -124,14 +124,14 @@ def quantize_adapter_cached(
     key = (checkpoint.sha256, model.recipe.sha256, f"{lora.slots} {lora.max_rank}", adapter.sha256)
     digest = hashlib.sha256("\n".join(key).encode()).hexdigest()
     entry = cache_dir / f"adapter-{digest[:32]}-v{ADAPTER_QUANTIZER_VERSION}.safetensors"
+    # Without a lock: an entry is complete or not there, and a cache that cannot be written to serves what it has.
+    if (found := _cached(entry, adapter.name)) is not None:
+        return found
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(entry.with_suffix(".lock")):
-            if entry.is_file():
-                try:
-                    return load_quantized_adapter(entry, adapter.name)
-                except InputError:
-                    pass  # made again below
+            if (found := _cached(entry, adapter.name)) is not None:
+                return found
             # Slow to import, with PyTorch.
             from etchproof.quantize.adapter import quantize_adapter
 
@@ -141,8 +141,17 @@ def quantize_adapter_cached(
                 save_adapter(made, fresh)
                 os.replace(fresh, entry)
             return made
-    except OSError as error:
-        raise InputError(f"cannot be used: {error.strerror or error}", source=cache_dir) from error
+    except (OSError, SafetensorError) as error:  # the latter of a disk that is full while it writes
+        said = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot be used: {said}", source=cache_dir) from error
+
+
+def _cached(entry: Path, name: str) -> QuantizedAdapter | None:
+    """The entry, None where there is none that is whole."""
+    try:
+        return load_quantized_adapter(entry, name)
+    except InputError:
+        return None
 
 
 def _hash(header: _Header, arrays: Arrays) -> str:

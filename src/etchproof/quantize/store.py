@@ -126,6 +126,9 @@ def quantize_cached(
         InputError: as ``quantize_model``, or the cache cannot be written.
     """
     entry = _entry(checkpoint, recipe, cache_dir)
+    # Without a lock: an entry is complete or not there, and a cache that cannot be written to serves what it has.
+    if (found := _cached(entry, checkpoint, recipe)) is not None:
+        return found
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(cache_dir / f"{entry.name}.lock"):
@@ -137,8 +140,9 @@ def quantize_cached(
                 model = quantize_model(checkpoint, recipe, progress=progress)
                 _publish(model, entry)
             return model
-    except OSError as error:
-        raise InputError(f"cannot be used: {error.strerror or error}", source=cache_dir) from error
+    except (OSError, SafetensorError) as error:  # the latter of a disk that is full while it writes
+        said = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot be used: {said}", source=cache_dir) from error
 
 
 def is_cached(checkpoint: Checkpoint, recipe: Recipe, cache_dir: Path) -> bool:
