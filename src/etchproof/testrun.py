@@ -30,7 +30,7 @@ from etchproof.sim.images import IndexedImage, write_images_index
 from etchproof.sim.run import SimOutcome, simulate
 from etchproof.slots import ADAPTERS_FOLDER, LoadedAdapter, expect_texts, write_frames
 from etchproof.tools import find_verilator
-from etchproof.verdict import check_fabric, judge, read_comparison
+from etchproof.verdict import check_fabric, check_rom, judge, read_comparison
 from etchproof.watcher import Silent, Watcher
 
 IMAGES_INDEX: Final = "images.index"
@@ -39,22 +39,20 @@ _OWN_FILES: Final = (COMPARISON_FILE, READBACK_FILE, "coverage.dat")
 
 
 @dataclass(frozen=True)
-class Chip:
-    """A design that is ready to simulate.
+class Etched:
+    """A design as SystemVerilog and ROM images on disk.
 
     Attributes:
         design: the checkpoint under its recipe.
         model: its integers.
         fabric: the rendered SystemVerilog.
-        images: the ROM images on disk.
-        build: the simulator.
+        images: the ROM images.
     """
 
     design: Design
     model: QuantizedModel
     fabric: Fabric
     images: ImageSet
-    build: Build
 
     @property
     def plan(self) -> Any:
@@ -65,6 +63,17 @@ class Chip:
     def folder(self) -> Path:
         """Where ``fabric/`` and ``rom/`` are."""
         return self.fabric.folder.parent
+
+
+@dataclass(frozen=True)
+class Chip(Etched):
+    """A design that is ready to simulate.
+
+    Attributes:
+        build: the simulator.
+    """
+
+    build: Build
 
 
 @dataclass(frozen=True)
@@ -124,13 +133,26 @@ def prepare(
     corners: int | None = None,
     asked: Recipe | None = None,
 ) -> Chip:
-    """Quantize, render, etch and build.
+    """Quantize, render, etch and build; arguments and errors as of ``etch`` and ``with_simulator``."""
+    watcher = watcher or Silent()
+    return with_simulator(etch(design, folder, cache, watcher, corners, asked), kind, cache, watcher)
+
+
+def etch(
+    design: Design,
+    folder: Path,
+    cache: Path,
+    watcher: Watcher | None = None,
+    corners: int | None = None,
+    asked: Recipe | None = None,
+) -> Etched:
+    """Quantize, render and etch.
 
     Args:
         folder: gets ``fabric/`` and ``rom/``.
         watcher: is told of each stage.
-        asked: the recipe as it was named, where random weights changed it.
         corners: seed of the project's weights that are etched in place of the checkpoint's (``flow.corner_weights``).
+        asked: the recipe as it was named, where random weights changed it.
 
     Raises:
         InputError: bad input or a missing tool.
@@ -149,14 +171,23 @@ def prepare(
         images = flow.etch(design, model, folder / "rom")
         size_bytes = sum(image.size_bytes for image in images.images)
         say(f"{len(images.images)} images, {size_bytes:,} bytes, rom {images.sha256[:12]}")
+    return Etched(design, model, fabric, images)
+
+
+def with_simulator(etched: Etched, kind: Kind, cache: Path, watcher: Watcher | None = None) -> Chip:
+    """A chip with its simulator, from the cache or built now.
+
+    Raises:
+        InputError: a tool is missing, or the build failed.
+    """
+    watcher = watcher or Silent()
     with watcher.stage("build") as say:
         watcher.busy("compiling the simulator, once for each fabric")
         verilator = find_verilator()
-        simulator = build(fabric, kind, verilator=verilator, cache_dir=cache)
+        simulator = build(etched.fabric, kind, verilator=verilator, cache_dir=cache)
         what = "cached" if simulator.cached else "compiled"
-        rewritten = "untouched" if simulator.rewrites is None else "rewritten"
-        say(f"{what}, {kind}, {rewritten}, {verilator.version} ({verilator.source})")
-    return Chip(design, model, fabric, images, simulator)
+        say(f"{what}, {kind}, {verilator.version} ({verilator.source})")
+    return Chip(etched.design, etched.model, etched.fabric, etched.images, simulator)
 
 
 def run_test(
@@ -223,7 +254,7 @@ def run_test(
         tap_bytes=varied.tap_bytes,
     )
     comparison, reasons = read_comparison(folder)
-    readback = _readback(folder)
+    readback = read_readback(folder)
     reasons += judge(
         comparison=comparison,
         outcome=outcome,
@@ -233,11 +264,12 @@ def run_test(
         readback=readback,
     )
     reasons += check_fabric(chip.fabric, chip.build)
+    reasons += check_rom(chip.images)
     return TestRun(outcome, comparison, readback, tuple(reasons), folder)
 
 
 def expected(
-    chip: Chip, test: str, config: Mapping[str, Any], adapters: Sequence[LoadedAdapter], seed: int
+    chip: Etched, test: str, config: Mapping[str, Any], adapters: Sequence[LoadedAdapter], seed: int
 ) -> Expectation | None:
     """What a run has to do; None where nobody says it.
 
@@ -273,7 +305,8 @@ def _clear(folder: Path) -> None:
     shutil.rmtree(folder / ADAPTERS_FOLDER, ignore_errors=True)
 
 
-def _readback(folder: Path) -> Readback | None:
+def read_readback(folder: Path) -> Readback | None:
+    """What a run read back from the chip's ROMs; None where it left no such record that counts."""
     try:
         return Readback.model_validate_json((folder / READBACK_FILE).read_bytes(), strict=True)
     except (OSError, ValidationError):

@@ -17,10 +17,12 @@ from etchproof.compare import COMPARISON_FILE, Comparison, tap_plan
 from etchproof.errors import InputError
 from etchproof.expect import Expectation, Generation
 from etchproof.fed import check_fed, tokens_of
+from etchproof.images import ImageSet
 from etchproof.readback import READBACK_FILE, Readback
 from etchproof.result import Reason
 from etchproof.sim.build import Build
 from etchproof.sim.fabric import Fabric, fabric_sha256
+from etchproof.sim.identity import file_sha256
 from etchproof.sim.run import SimOutcome
 from etchproof.taps import TapKey
 
@@ -117,6 +119,19 @@ def check_fabric(fabric: Fabric, build: Build) -> list[Reason]:
         return [
             Reason(name="fabric_changed", message=f"rendered {fabric.sha256}, now the folder holds {now}")
         ]
+    return []
+
+
+def check_rom(images: ImageSet) -> list[Reason]:
+    """Whether every ROM file that the simulator read still has the content of its name."""
+    for image in images.images:
+        try:
+            now = file_sha256(images.path(image))
+        except InputError as error:
+            return [Reason(name="rom_changed", message=str(error))]
+        if now != image.sha256:
+            message = f"layer {image.layer} {image.name} was {image.sha256}, now the file holds {now}"
+            return [Reason(name="rom_changed", message=message)]
     return []
 
 

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
@@ -17,7 +17,11 @@ from rich.text import Text
 from etchproof.cli.console import make_console, visible
 from etchproof.cli.source import check_source
 from etchproof.errors import InputError
+from etchproof.lock import hold
 from etchproof.project import find_project, load_project
+
+if TYPE_CHECKING:
+    from etchproof.regress.plan import RegressionPlan
 
 
 def run_regress(
@@ -34,8 +38,7 @@ def run_regress(
 ) -> int:
     """0 when everything passed, 1 when something failed or nothing ran."""
     from etchproof.regress import plan as planning
-    from etchproof.regress.execute import sources_sha256
-    from etchproof.regress.run import check_folder, run_regression
+    from etchproof.regress.key import sources_sha256
     from etchproof.regress.spec import expand, load_list
     from etchproof.testplan import all_tests
 
@@ -60,13 +63,19 @@ def run_regress(
         items=planning.only(items, only),
     )
     folder = out or Path("runs") / f"regress-{content.name}"
+    with hold(folder):
+        return _run_plan(plan, folder, jobs or len(os.sched_getaffinity(0)))
+
+
+def _run_plan(plan: RegressionPlan, folder: Path, jobs: int) -> int:
+    from etchproof.regress.run import check_folder, run_regression
+
     resumed = check_folder(folder, plan)
     console = make_console()
     show = ItemLines(console, len(plan.items))
-    jobs = jobs or len(os.sched_getaffinity(0))
     what = "resumed in" if resumed else "in"
     console.print(
-        Text(f"{content.name}: {len(plan.items)} items, {jobs} at once, {what} {folder}"), soft_wrap=True
+        Text(f"{plan.name}: {len(plan.items)} items, {jobs} at once, {what} {folder}"), soft_wrap=True
     )
     started = time.monotonic()
     outcome = run_regression(plan, folder, jobs, show)
@@ -84,7 +93,7 @@ def run_regress(
         soft_wrap=True,
     )
     verdict = "PASS" if outcome.passed else "FAIL"
-    console.print(Text(f"{verdict}     {content.name}", style="bold green" if outcome.passed else "bold red"))
+    console.print(Text(f"{verdict}     {plan.name}", style="bold green" if outcome.passed else "bold red"))
     return 0 if outcome.passed else 1
 
 
@@ -104,6 +113,8 @@ class ItemLines:
         line.append(word, style="green" if event["passed"] else "bold red").append(f"  {event['name']}  ")
         line.append(took, style="dim")
         self._console.print(line, soft_wrap=True)
+        if why := event.get("again"):
+            self._console.print(Text(f"    ran again: {visible(why)}", style="dim"), soft_wrap=True)
         for text in str(event["message"]).splitlines():
             self._console.print(Text(f"    {visible(text)}"), soft_wrap=True)
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from etchproof.cli.console import Progress, make_console, visible
 from etchproof.cli.regress import ItemLines
 from etchproof.errors import InputError
+from etchproof.lock import hold
 from etchproof.project import find_project, load_project
 from etchproof.testplan import Stage
 
@@ -46,7 +47,6 @@ def run_signoff(
         say(f"project {found.name}, stage {stage}")
     if out.exists() and not out.is_dir():
         raise InputError("is not a folder", source=out, key="--out")
-    out.mkdir(parents=True, exist_ok=True)
     request = SignoffRequest(
         project=found,
         model_dir=model,
@@ -57,8 +57,9 @@ def run_signoff(
         today=day,
         adapters=adapters,
     )
-    result = signoff(request, StageClock(progress), lambda runs: ItemLines(console, runs))
-    write_reports(result, request.out)
+    with hold(request.out):
+        result = signoff(request, StageClock(progress), lambda runs: ItemLines(console, runs))
+        write_reports(result, request.out)
     return _print(console, result, out)
 
 

@@ -9,157 +9,37 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Literal
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import Any, Final
 
 from etchproof import flow
 from etchproof.coverage.verilator import COVERAGE_FILE, read
 from etchproof.errors import InputError
 from etchproof.expect import Generation
 from etchproof.flow import Design
-from etchproof.project import PROJECT_FILE, Project, load_project
+from etchproof.project import Project, load_project
+from etchproof.regress.item import (
+    CODE_COVERAGE_FILE,
+    DIRECTED_FILE,
+    ITEM_FILE,
+    ItemAdapter,
+    ItemResult,
+    derived,
+    files_sha256,
+    read_item,
+)
 from etchproof.regress.spec import ItemSpec
 from etchproof.result import Reason
-from etchproof.sim.build import Kind
-from etchproof.sim.rewrites import Rewrites
-from etchproof.slots import DRAWN, LoadedAdapter, plan_run, run_adapters
-from etchproof.testrun import Chip, prepare, run_test
+from etchproof.sim.run import SimOutcome
+from etchproof.slots import LoadedAdapter, plan_run, run_adapters
+from etchproof.testrun import Chip, Etched, etch, expected, read_readback, run_test, with_simulator
+from etchproof.verdict import judge, read_comparison
 
-ITEM_FILE: Final = "item.json"
 CHIPS_FOLDER: Final = "chips"
 ITEMS_FOLDER: Final = "items"
-CODE_COVERAGE_FILE: Final = "coverage.npz"
-_SOURCES: Final = (".py", ".cpp", ".sv", ".svh", ".j2", ".toml", ".yaml", ".vlt", ".rules")
-
-
-class ItemAdapter(BaseModel):
-    """An adapter of a run."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    sha256: str
-
-
-class ItemSequence(BaseModel):
-    """The accepted tokens of a sequence; ``adapter`` is an index of the run's, None for the base alone."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    adapter: int | None
-    tokens: tuple[int, ...]
-
-
-class ItemResult(BaseModel):
-    """``item.json``, written last and in one step: no file, no result.
-
-    Attributes:
-        key: hash of the item and of everything that it depends on; a result of another key is none.
-        reasons: why it is no PASS; empty exactly when it is.
-        adapters: of the run.
-        rewrites: what Etchproof changed in the simulator's C++; None for a simulator as Verilator wrote it.
-        sequences: with them every tap can be computed again.
-        statuses: how often each status was answered.
-        answers: to tokens, and to loads that the host did not stall.
-        in_cycles: of them, those that took exactly the cycles that the cycle model says.
-        rerun: the command that repeats the run.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    test: str
-    key: str
-    verdict: Literal["PASS", "FAIL"]
-    reasons: tuple[Reason, ...]
-    seed: int
-    kind: Kind
-    rewrites: Rewrites | None
-    model_name: str
-    checkpoint_sha256: str
-    recipe_name: str
-    recipe_sha256: str
-    context: int
-    fabric_sha256: str
-    rom_sha256: str
-    adapters: tuple[ItemAdapter, ...]
-    sequences: tuple[ItemSequence, ...]
-    statuses: dict[int, int]
-    vectors: int
-    elements: int
-    answers: int
-    in_cycles: int
-    cycles: int
-    wall_s: float
-    rerun: str
-
-    @property
-    def base_sequences(self) -> tuple[tuple[int, ...], ...]:
-        """The tokens of those without an adapter."""
-        return tuple(sequence.tokens for sequence in self.sequences if sequence.adapter is None)
-
-
-def sources_sha256(project: Project) -> str:
-    """Hash of the project's and the engine's sources: when one changes, results of before are no results."""
-    engine = Path(__file__).resolve().parents[1]
-    digest = hashlib.sha256()
-    for root in (project.root, engine):
-        for path in sorted(_sources(root, project)):
-            content = path.read_bytes()
-            digest.update(f"{path.relative_to(root)} {len(content)}\n".encode())
-            digest.update(content)
-    return digest.hexdigest()
-
-
-def _sources(root: Path, project: Project) -> Iterator[Path]:
-    if root != project.root:
-        yield from (
-            path for path in root.rglob("*") if path.suffix in _SOURCES and "_reference" not in path.parts
-        )
-        return
-    yield root / PROJECT_FILE
-    packages = {
-        name.partition(":")[0].partition(".")[0] for name in (project.golden.factory, *project.verif.tests)
-    }
-    folders = {project.chip.hw, project.chip.templates, project.recipes.path, project.shapes.path, *packages}
-    signoff = project.signoff  # judges results, and changes none
-    judges = {root / name for name in (signoff.testplan, signoff.gates, signoff.waivers, signoff.exclusions)}
-    seen = {path for folder in folders for path in (root / folder).rglob("*") if path.suffix in _SOURCES}
-    yield from seen - judges
-
-
-def item_key(spec: ItemSpec, sources: str) -> str:
-    """What a stored result must carry to count as this item's."""
-    text = spec.model_dump_json() + sources + (_folder_sha256(spec.model) if spec.model else "")
-    text += "".join(_folder_sha256(name) for name in spec.adapters if not name.startswith(DRAWN))
-    if spec.recipe.endswith((".yaml", ".yml")) and Path(spec.recipe).is_file():
-        text += hashlib.sha256(Path(spec.recipe).read_bytes()).hexdigest()
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-@lru_cache(maxsize=16)
-def _folder_sha256(folder: str) -> str:
-    """Hash of the files of a checkpoint's or an adapter's folder."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(folder).glob("*")):
-        if path.suffix in (".json", ".safetensors"):
-            with path.open("rb") as file:
-                digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
-
-
-def read_item(folder: Path, key: str) -> ItemResult | None:
-    """The stored result of an item, None where there is none, or it is another's."""
-    try:
-        result = ItemResult.model_validate_json((folder / ITEM_FILE).read_bytes())
-    except (OSError, ValidationError):
-        return None
-    return result if result.key == key else None
 
 
 def rerun_command(spec: ItemSpec, project: Project, folder: Path) -> str:
@@ -188,9 +68,6 @@ def rerun_command(spec: ItemSpec, project: Project, folder: Path) -> str:
     return shlex.join(words)
 
 
-DIRECTED_FILE: Final = "directed.json"
-
-
 def make_design(spec: ItemSpec, project: Project) -> Design:
     """The checkpoint or shape of an item under its recipe.
 
@@ -207,19 +84,19 @@ def make_design(spec: ItemSpec, project: Project) -> Design:
     return flow.plan_design(project, folder, recipe.for_random_weights(), spec.context)
 
 
-@lru_cache(maxsize=2)
-def _chip(project_root: Path, chip_spec: ItemSpec, out: Path) -> Chip:
-    """A chip that this process made ready; kept for the items that follow on it."""
+@lru_cache(maxsize=4)
+def _etched(project_root: Path, chip_spec: ItemSpec, out: Path) -> Etched:
+    """A chip that this process rendered and etched; kept for the items that follow on it."""
     project = load_project(project_root)
     label = hashlib.sha256(chip_spec.model_dump_json().encode()).hexdigest()[:12]
     folder = out / CHIPS_FOLDER / f"{label}-{os.getpid()}"
     shutil.rmtree(folder, ignore_errors=True)
     design = make_design(chip_spec, project)
-    return prepare(design, folder, chip_spec.kind, flow.cache_folder(), corners=chip_spec.corners)
+    return etch(design, folder, flow.cache_folder(), corners=chip_spec.corners)
 
 
-def chip_of(spec: ItemSpec, project: Project, out: Path) -> Chip:
-    """The chip of an item, made ready at most once in this process."""
+def _blank(spec: ItemSpec) -> ItemSpec:
+    """What decides an item's chip."""
     blank: dict[str, Any] = {
         "name": "",
         "test": "",
@@ -230,7 +107,21 @@ def chip_of(spec: ItemSpec, project: Project, out: Path) -> Chip:
         "adapters": (),
         "timeout_s": 1.0,
     }
-    return _chip(project.root, spec.model_copy(update=blank), out)
+    return spec.model_copy(update={**blank, "kind": "fast"})
+
+
+def etched_of(spec: ItemSpec, project: Project, out: Path) -> Etched:
+    """The chip of an item without its simulator, made at most once in this process.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    return _etched(project.root, _blank(spec), out)
+
+
+def chip_of(spec: ItemSpec, project: Project, out: Path) -> Chip:
+    """The chip of an item; errors as of ``etched_of``, and those of a build."""
+    return with_simulator(etched_of(spec, project, out), spec.kind, flow.cache_folder())
 
 
 def test_config(spec: ItemSpec, design: Design, adapters: Sequence[LoadedAdapter]) -> dict[str, Any]:
@@ -256,6 +147,42 @@ def test_config(spec: ItemSpec, design: Design, adapters: Sequence[LoadedAdapter
     return config
 
 
+def stored_item(spec: ItemSpec, project: Project, out: Path, folder: Path, key: str) -> ItemResult | str:
+    """A stored result that counts for a resumed regression, or why the item has to run.
+
+    Beside what ``read_item`` asks, a result that passed must be of the chip as it is rendered and etched now, and the
+    judge must find no reason in its comparison.
+
+    Raises:
+        InputError: its chip cannot be made.
+    """
+    found = read_item(folder, spec, key)
+    if isinstance(found, str) or found.verdict != "PASS":
+        return found
+    chip = etched_of(spec, project, out)
+    if found.fabric_sha256 != chip.fabric.sha256:
+        return "it ran another fabric"
+    if found.rom_sha256 != chip.images.sha256:
+        return "it ran other ROM contents"
+    comparison, reasons = read_comparison(folder)
+    adapters = _adapters(spec, chip)
+    passed = SimOutcome("passed", 0, (spec.test,), (), 0.0, folder, folder)  # as its item says
+    reasons += judge(
+        comparison=comparison,
+        outcome=passed,
+        expectation=expected(chip, spec.test, test_config(spec, chip.design, adapters), adapters, spec.seed),
+        n_layers=chip.design.checkpoint.config.n_layers,
+        context=chip.design.context,
+        readback=read_readback(folder),
+    )
+    return f"{reasons[0].name}: {reasons[0].message}" if reasons else found
+
+
+def _adapters(spec: ItemSpec, chip: Etched) -> tuple[LoadedAdapter, ...]:
+    cache = flow.quantized_folder(flow.cache_folder())
+    return run_adapters(chip.design, chip.model, spec.adapters, spec.seed, cache)
+
+
 def run_item(spec: ItemSpec, project: Project, out: Path, folder: Path, key: str) -> ItemResult:
     """Run an item and leave its result in ``folder``, which is emptied first.
 
@@ -269,9 +196,7 @@ def run_item(spec: ItemSpec, project: Project, out: Path, folder: Path, key: str
     rerun = rerun_command(spec, project, folder)
     (folder / "rerun.sh").write_text(f'#!/bin/sh\nexec {rerun} "$@"\n', encoding="utf-8")
     chip = chip_of(spec, project, out)
-    adapters = run_adapters(
-        chip.design, chip.model, spec.adapters, spec.seed, flow.quantized_folder(flow.cache_folder())
-    )
+    adapters = _adapters(spec, chip)
     run = run_test(
         chip,
         spec.test,
@@ -281,16 +206,6 @@ def run_item(spec: ItemSpec, project: Project, out: Path, folder: Path, key: str
         adapters=adapters,
         timeout_s=spec.timeout_s,
     )
-    tokens = run.comparison.tokens if run.comparison else ()
-    timed = run.comparison.timed if run.comparison else ()
-    counts = run.comparison.sequences if run.comparison else ()
-    opened = {count.sequence: count.adapter for count in counts}
-    sequences: dict[int, list[int]] = {}
-    statuses: dict[int, int] = {}
-    for token in tokens:
-        statuses[token.status] = statuses.get(token.status, 0) + 1
-        if token.status == 0:
-            sequences.setdefault(token.sequence, []).append(token.token_in)
     reasons = [*run.reasons, *_keep_coverage(spec, folder)]
     design = chip.design
     result = ItemResult(
@@ -312,18 +227,10 @@ def run_item(spec: ItemSpec, project: Project, out: Path, folder: Path, key: str
         adapters=tuple(
             ItemAdapter(name=adapter.quantized.name, sha256=adapter.quantized.sha256) for adapter in adapters
         ),
-        sequences=tuple(
-            ItemSequence(adapter=opened.get(number), tokens=tuple(found))
-            for number, found in sorted(sequences.items())
-        ),
-        statuses=statuses,
-        vectors=run.comparison.vectors if run.comparison else 0,
-        elements=run.comparison.elements if run.comparison else 0,
-        answers=len(timed),
-        in_cycles=sum(answer.cycles == answer.cycles_model for answer in timed),
-        cycles=sum(token.cycles for token in tokens),
         wall_s=round(time.monotonic() - started, 3),
+        files=files_sha256(folder),
         rerun=rerun,
+        **derived(run.comparison),
     )
     partial = folder / f".{ITEM_FILE}"
     partial.write_text(result.model_dump_json(indent=1), encoding="utf-8")

@@ -9,10 +9,12 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from etchproof.errors import InputError
-from etchproof.regress.execute import item_key
+from etchproof.regress.key import item_key
 from etchproof.regress.spec import ItemSpec
 
 PLAN_FILE: Final = "regression.json"
+PARENT_ENV: Final = "ETCHPROOF_REGRESSION"
+"""Environment variable of pytest and its workers: the process that started the regression."""
 
 
 class RegressionPlan(BaseModel):
@@ -37,8 +39,10 @@ class RegressionPlan(BaseModel):
         return item_key(spec, self.sources_sha256)
 
     def write(self, out: Path) -> None:
-        """Put it in the regression's folder."""
-        (out / PLAN_FILE).write_text(self.model_dump_json(indent=1), encoding="utf-8")
+        """Put it in the regression's folder, in one step."""
+        partial = out / f".{PLAN_FILE}"
+        partial.write_text(self.model_dump_json(indent=1), encoding="utf-8")
+        partial.replace(out / PLAN_FILE)
 
     @classmethod
     def read(cls, out: Path) -> RegressionPlan:

@@ -6,6 +6,9 @@ controller writes what happens to ``progress.jsonl``.
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -14,12 +17,14 @@ import pytest
 
 from etchproof.errors import InputError
 from etchproof.project import load_project
-from etchproof.regress.execute import ITEMS_FOLDER, ItemResult, read_item, run_item
-from etchproof.regress.plan import PLAN_FILE, RegressionPlan
+from etchproof.regress.execute import ITEMS_FOLDER, run_item, stored_item
+from etchproof.regress.item import NOT_RUN, ItemResult
+from etchproof.regress.plan import PARENT_ENV, PLAN_FILE, RegressionPlan
 from etchproof.regress.spec import ItemSpec
 from etchproof.sim.progress import ProgressWriter
 
 _MESSAGE_LINES: Final = 3
+_PR_SET_PDEATHSIG: Final = 1
 
 
 class ItemFailedError(Exception):
@@ -53,10 +58,15 @@ class RegressionItem(pytest.Item):
     def runtest(self) -> None:
         out, spec = self.path.parent, self._spec
         folder, key = out / ITEMS_FOLDER / spec.name, self._plan.key(spec)
-        result = read_item(folder, key)
-        resumed = result is not None and result.verdict == "PASS"
-        if result is None or not resumed:
-            result = run_item(spec, load_project(Path(self._plan.project)), out, folder, key)
+        project = load_project(Path(self._plan.project))
+        stored = stored_item(spec, project, out, folder, key)
+        resumed = not isinstance(stored, str) and stored.verdict == "PASS"
+        if isinstance(stored, str) or not resumed:
+            if isinstance(stored, str) and stored != NOT_RUN:
+                self.user_properties.append(("again", stored))
+            result = run_item(spec, project, out, folder, key)
+        else:
+            result = stored
         self.user_properties += [
             ("resumed", resumed),
             ("seed", spec.seed),
@@ -83,9 +93,22 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Regression
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """pytest's hook: the controller tells how it goes, workers do not."""
+    """pytest's hook: the controller tells how it goes, workers do not; neither outlives who started it."""
+    _die_with_parent(None if hasattr(config, "workerinput") else os.environ.get(PARENT_ENV))
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Teller(Path(config.args[0]).parent), "etchproof-regress")
+
+
+def _die_with_parent(parent: str | None) -> None:
+    """Linux kills this process when the one that started it dies, however that was; simulators follow it.
+
+    Args:
+        parent: its process id; None where any parent but the one that adopts orphans will do.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    gone = os.getppid() == 1 if parent is None else os.getppid() != int(parent)
+    if gone:  # before the line above
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _Teller:
@@ -101,6 +124,7 @@ class _Teller:
                     "name": report.nodeid.rpartition("::")[2],
                     "passed": report.passed,
                     "resumed": properties.get("resumed", False),
+                    "again": properties.get("again", ""),
                     "wall_s": round(report.duration, 2),
                     "message": _plain(report.longreprtext) if report.failed else "",
                 }

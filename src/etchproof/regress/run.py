@@ -14,8 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from etchproof.errors import InputError
-from etchproof.regress.execute import ITEMS_FOLDER, ItemResult, read_item
-from etchproof.regress.plan import PLAN_FILE, RegressionPlan
+from etchproof.lock import LOCK_FILES
+from etchproof.project import load_project
+from etchproof.regress.execute import ITEMS_FOLDER
+from etchproof.regress.item import ItemResult, read_item
+from etchproof.regress.key import sources_sha256
+from etchproof.regress.plan import PARENT_ENV, PLAN_FILE, RegressionPlan
 from etchproof.regress.spec import ItemSpec
 from etchproof.sim.progress import PROGRESS_FILE, ProgressReader
 
@@ -62,7 +66,7 @@ def check_folder(out: Path, plan: RegressionPlan) -> bool:
     Raises:
         InputError: it holds something else.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not out.exists() or (out.is_dir() and not {path.name for path in out.iterdir()} - LOCK_FILES):
         return False
     if not (out / PLAN_FILE).is_file():
         raise InputError("is not empty and holds no regression", source=out, key="--out")
@@ -99,7 +103,13 @@ def run_regression(
             broken.append(f"pytest left no {JUNIT_FILE}")
     else:
         broken.append("the list is empty: nothing ran")
-    results = {spec.name: read_item(out / ITEMS_FOLDER / spec.name, plan.key(spec)) for spec in plan.items}
+    project = load_project(Path(plan.project))
+    if sources_sha256(project) != plan.sources_sha256:
+        broken.append("the project, the engine or a tool changed while it ran: run it again")
+    results: dict[str, ItemResult | None] = {}
+    for spec in plan.items:
+        found = read_item(out / ITEMS_FOLDER / spec.name, spec, plan.key(spec))
+        results[spec.name] = None if isinstance(found, str) else found
     return RegressionOutcome(plan, results, tuple(broken))
 
 
@@ -121,6 +131,7 @@ def _pytest(out: Path, jobs: int, on_item: OnItem | None) -> int:
         name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
     }
     env |= {
+        PARENT_ENV: str(os.getpid()),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # what else is installed must not change a regression
         "PYTHONPATH": os.pathsep.join(dict.fromkeys([engine, *map(os.path.abspath, inherited)])),
     }

@@ -16,7 +16,8 @@ from etchproof.coverage.verilator import KINDS, holes, lcov, merge_all, read
 from etchproof.flow import Design
 from etchproof.project import Project, load_object
 from etchproof.quantized import QuantizedModel
-from etchproof.regress.execute import CODE_COVERAGE_FILE, ITEMS_FOLDER, ItemResult
+from etchproof.regress.execute import ITEMS_FOLDER
+from etchproof.regress.item import CODE_COVERAGE_FILE, ItemResult
 from etchproof.regress.run import RegressionOutcome
 from etchproof.regress.spec import ItemSpec
 from etchproof.signoff.evidence import AccumulatorEvidence, CodeEvidence, CovergroupEvidence

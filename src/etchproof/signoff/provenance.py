@@ -10,7 +10,7 @@ from etchproof.checkpoint.folder import content_hash
 from etchproof.errors import InputError
 from etchproof.images import ImageSet, read_images
 from etchproof.quantize import content_sha256, tensor_sha256
-from etchproof.regress.execute import ItemResult
+from etchproof.regress.item import ItemResult
 from etchproof.signoff.evidence import CheckEvidence, ImageEvidence, ProvenanceEvidence, ProvenanceLink
 from etchproof.signoff.readback import ReadBack
 from etchproof.testrun import Chip

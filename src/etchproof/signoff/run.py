@@ -22,7 +22,8 @@ from etchproof.coverage.words import words_read
 from etchproof.errors import InputError
 from etchproof.flow import Design
 from etchproof.project import Project, load_object
-from etchproof.regress.execute import ItemResult, sources_sha256
+from etchproof.regress.item import ItemResult
+from etchproof.regress.key import sources_sha256
 from etchproof.regress.plan import RegressionPlan
 from etchproof.regress.run import OnItem, RegressionOutcome, check_folder, run_regression
 from etchproof.regress.spec import ItemSpec, expand, item_seed, load_list

@@ -100,7 +100,7 @@ def file_sha256(path: Path) -> str:
         raise InputError(f"cannot be read: {error.strerror}", source=path) from error
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def _file_sha256(path: str, *_stat: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

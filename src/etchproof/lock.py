@@ -1,0 +1,61 @@
+"""A folder that one command at a time works in: a regression, a sign-off."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
+
+from etchproof.errors import InputError
+
+LOCK_FILES: Final = frozenset({".lock", ".lock.json"})
+"""What a lock leaves in its folder; neither counts as content."""
+
+
+@contextlib.contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Hold a folder, which is made when it is missing, for as long as the context lasts or this process lives.
+
+    Raises:
+        InputError: another process holds it, which is named, or the folder cannot be made.
+    """
+    holder = folder / ".lock.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise InputError(
+            f"is in use by {_told(holder)}",
+            source=folder,
+            key="--out",
+            hint="wait for it, or name another folder",
+        ) from None
+    except OSError as error:
+        raise InputError(f"cannot be used: {error.strerror}", source=folder, key="--out") from error
+    try:
+        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        holder.write_text(
+            json.dumps({"pid": os.getpid(), "command": command, "since": since}), encoding="utf-8"
+        )
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _told(holder: Path) -> str:
+    try:
+        found = json.loads(holder.read_text(encoding="utf-8"))
+        return f"process {found['pid']} since {found['since']}: {found['command']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
