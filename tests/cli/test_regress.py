@@ -173,7 +173,10 @@ def test_bad_input(project: Path, cli_env: dict[str, str], tmp_path: Path) -> No
         assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
-def test_interrupted(project: Path, cli_env: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_interrupted(
+    project: Path, cli_env: dict[str, str], tmp_path: Path, number: signal.Signals, status: int
+) -> None:
     """Ctrl-C leaves no process behind, and what passed is not repeated."""
     (project / "ci" / "long.yaml").write_text(LIST + "    seeds: 12\n")
     with subprocess.Popen(
@@ -187,8 +190,11 @@ def test_interrupted(project: Path, cli_env: dict[str, str], tmp_path: Path) -> 
         for line in process.stdout:
             if "PASS" in line:
                 break
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        other = regress(project, cli_env, "good", "--out", tmp_path)  # beside it, in the same folder
+        assert other.returncode == 2
+        assert f"is in use by process {process.pid} since" in other.stderr
+        process.send_signal(number)
+        assert process.wait(30) == status
     time.sleep(1)
     assert not [pid for pid in _running() if str(tmp_path) in _environment(pid)]
     passed = len(list(tmp_path.glob("items/*/item.json")))
