@@ -4,10 +4,12 @@ they say what it has to do (``verif.script``); both take them from ``verif.stimu
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from etchproof.compare import frame_sha256
 from etchproof.sim.rom_port import RomRange
 from verif.protocol import NO_SLOT, LoadStatus, Op, Status, Words
 from verif.rom_test import RomStatus
@@ -34,6 +36,16 @@ class Stream:
     def answers(self) -> tuple[Status, ...]:
         """The answer to each token."""
         return self.wanted or (Status.OK,) * len(self.tokens)
+
+    @property
+    def stalls(self) -> tuple[tuple[int, int], ...]:
+        """Cycles for which each token is held back, and its answer off: mostly none, some a few, seldom many."""
+        if not self.stall_seed:
+            return ((0, 0),) * len(self.tokens)
+        draws = np.random.default_rng(self.stall_seed).choice(
+            [0, 0, 0, 1, 2, 3, 7, 40], size=(len(self.tokens), 2)
+        )
+        return tuple((int(before), int(after)) for before, after in draws)
 
     @property
     def requests(self) -> tuple[tuple[int, int, int], ...]:
@@ -68,9 +80,9 @@ class LoadFrame:
     response_stall: int = 0
 
     @property
-    def crc32(self) -> int:
-        """Of the words, little endian."""
-        return zlib.crc32(self.words.astype("<u4").tobytes())
+    def sha256(self) -> str:
+        """Of the words."""
+        return frame_sha256(self.words)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import cocotb
-import numpy as np
 from cocotb.triggers import Timer
 
 from verif.acts import (
@@ -29,7 +28,7 @@ from verif.agent import CLOCK_NS
 from verif.env import ChipEnv
 from verif.protocol import LoadStatus
 from verif.rom_agent import RomSequence
-from verif.sequences import RawSequence, StreamSequence, random_stalls
+from verif.sequences import RawSequence, StreamSequence
 
 _PATIENCE_CYCLES: Final = 50  # between two looks at how far a sequence is
 
@@ -165,8 +164,8 @@ class Player:
 
 
 def _sequence(act: Stream) -> StreamSequence:
-    stalls = random_stalls(np.random.default_rng(act.stall_seed)) if act.stall_seed else None
-    return StreamSequence(act.tokens, stalls, act.slot)
+    draws = (stall for stalls in act.stalls for stall in stalls)
+    return StreamSequence(act.tokens, lambda: next(draws), act.slot)
 
 
 async def _send(act: LoadFrame) -> int | None:

@@ -76,28 +76,25 @@ class _Script:
             case Stream(sure=False):
                 self.steps += self.unsure(act)
             case Stream():
-                self.steps += self._asked(act.requests, act.answers)
+                self.steps += self._asked(act.requests, act.answers, act.stalls)
             case Ask():
                 self.steps += self._asked(act.requests, act.wanted)
             case LoadFrame():
-                self._load(act, any_of(act.wanted))
+                self._beside((act,))
             case ReadRom():
                 self._rom(act.asked, act.wanted)
             case ReadWhole():
                 for asked in act.ranges:
                     self._rom(asked, RomStatus.OK)
             case Beside():
-                self.play(act.first)
-                for other in act.then:
-                    self.play(other)
+                self._beside((act.first, *act.then))
             case LoadsDuring():
-                self.play(act.stream)
-                for load in (*((act.busy,) if act.busy is not None else ()), *act.loads):
-                    self.play(load)
+                busy = (act.busy,) if act.busy is not None else ()
+                self._beside((act.stream, *busy, *act.loads))
             case ResetToken():
                 before = act.stream.requests[: act.position]
                 self.steps += self._asked(before, (Status.OK,) * len(before))
-                self._reset(expect.Reset(act.position))
+                self._reset(expect.Reset(act.position, act.cycles))
             case ResetLoad(stream=None) | ResetRom() | ResetIdle():
                 self._reset(expect.Reset())
             case ResetLoad(stream=Stream() as stream):
@@ -106,15 +103,33 @@ class _Script:
             case Traffic():
                 self._traffic(act)
 
-    def _asked(self, requests: Sequence[tuple[int, int, int]], answers: Sequence[int]) -> Iterator[Request]:
-        for (token, op, slot), status in zip(requests, answers, strict=True):
-            yield self._request(token, op, slot, any_of(status))
+    def _beside(self, acts: Sequence[Act]) -> None:
+        """Loads, alone or beside other acts: they stand after what came before and before what comes then."""
+        self.steps.append(expect.Loaded(len(self.loads)))
+        for act in acts:
+            if isinstance(act, LoadFrame):
+                self._load(act, any_of(act.wanted))
+            else:
+                self.play(act)
+        self.steps.append(expect.Loaded(len(self.loads)))
 
-    def _request(self, token: int, op: int, slot: int, statuses: frozenset[int]) -> Request:
+    def _asked(
+        self,
+        requests: Sequence[tuple[int, int, int]],
+        answers: Sequence[int],
+        stalls: Sequence[tuple[int, int]] = (),
+    ) -> Iterator[Request]:
+        held = stalls or [(0, 0)] * len(requests)
+        for (token, op, slot), status, stall in zip(requests, answers, held, strict=True):
+            yield self._request(token, op, slot, any_of(status), stall)
+
+    def _request(
+        self, token: int, op: int, slot: int, statuses: frozenset[int], stalls: tuple[int, int] = (0, 0)
+    ) -> Request:
         opens = None
         if op == Op.FIRST:
             opens = BASE if slot == NO_SLOT else self._slots.get(slot, frozenset())
-        return Request(token, op, slot, statuses, opens, closes=op == Op.CLOSE)
+        return Request(token, op, slot, statuses, opens, closes=op == Op.CLOSE, stalls=stalls)
 
     def _load(self, load: LoadFrame, statuses: frozenset[int]) -> None:
         slot = frame_status(self._plan, load.words)[1]
@@ -126,7 +141,12 @@ class _Script:
         fits = adapter is not None
         self.loads.append(
             expect.Load(
-                len(load.words), load.crc32, statuses, slot if fits else None, adapter if fits else None
+                len(load.words),
+                load.sha256,
+                statuses,
+                slot if fits else None,
+                adapter if fits else None,
+                load.stall_seed != 0,
             )
         )
 
@@ -138,20 +158,22 @@ class _Script:
         self._slots = {}
 
     def _traffic(self, act: Traffic) -> None:
+        self.steps.append(expect.Loaded(len(self.loads)))
         for load, _ in act.loads:
             status, slot = frame_status(self._plan, load.words)
             self._load(load, any_of(status, LoadStatus.SLOT_BUSY) if slot != NO_SLOT else any_of(status))
         anything = frozenset(self._known.values())
         self._slots = dict.fromkeys(range(self._plan.lora_slots), anything)
-        self.steps.append(expect.Beside(_Unsure(self, act.tokens)))
+        self.steps += [expect.Beside(_Unsure(self, act.tokens)), expect.Loaded(len(self.loads))]
 
     def unsure(self, act: Stream | Ask) -> Iterator[Request]:
         """Requests whose answers depend on what the slots hold at that moment."""
-        for token, op, slot in act.requests:
+        held = act.stalls if isinstance(act, Stream) else [(0, 0)] * len(act.requests)
+        for (token, op, slot), stall in zip(act.requests, held, strict=True):
             statuses = UNSURE[op]
             if op == Op.FIRST and slot == NO_SLOT:
                 statuses = any_of(Status.OK)
-            yield self._request(token, op, slot, statuses)
+            yield self._request(token, op, slot, statuses, stall)
 
 
 class _Unsure:

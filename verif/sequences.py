@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final
 
-import numpy as np
 from pyuvm import ConfigDB, uvm_sequence
 
 from etchproof.sim.host_port import HostRequest, TokenResult
@@ -149,8 +148,3 @@ class RawSequence(TokenSequence):
 def _sequence(tokens: Sequence[int | None], slot: int) -> Iterator[tuple[int | None, int, int]]:
     """Requests of one sequence."""
     return ((token, Op.NEXT if index else Op.FIRST, slot) for index, token in enumerate(tokens))
-
-
-def random_stalls(rng: np.random.Generator) -> Callable[[], int]:
-    """Mostly none, sometimes a few cycles, seldom many."""
-    return lambda: int(rng.choice([0, 0, 0, 1, 2, 3, 7, 40]))

@@ -5,11 +5,13 @@ Integers against integers, with no tolerance. Nothing compared is a failure, lik
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from etchproof.taps import ADAPTED_LAYER_TAPS, HEAD_TAPS, LORA_TAPS, TAIL_TAPS, Array, TapKey, TokenArrays
@@ -73,7 +75,7 @@ class ResetRecord(_Record):
     tokens: int  # recorded before it
     requests: int = 0  # answered before it
     position: int | None  # of the token that was in the chip; None for none
-    cycles: int  # since that token was accepted
+    cycles: int  # since that token was accepted; 0 for none
 
 
 class SequenceCount(_Record):
@@ -93,12 +95,13 @@ class LoadRecord(_Record):
     adapter: int | None  # index of the run's adapters; None where it was not loaded
     slot: int  # as answered
     words: int
-    crc32: int  # of the words that the host sent, little endian
+    sha256: str  # of the words that the host sent; their CRC would be the same of every frame with a right checksum
     status: int
     cycles: int  # from the first word taken to the answer
     stalled: bool  # the host kept the chip waiting, so cycles are not held against the cycle model
     sequence: int = -1  # opened last before the answer; -1 for none
     held: int | None = None  # tokens that it held when the slot was checked; None where none was open
+    requests: int = 0  # on the host port, answered before
     cycles_model: int | None = None  # what the cycle model says; None without one
 
 
@@ -152,6 +155,11 @@ class Comparison(_Record):
     @property
     def mismatches(self) -> int:
         return sum(count.mismatches for count in self.taps)
+
+
+def frame_sha256(words: NDArray[np.uint32]) -> str:
+    """Hash of the words of a frame, little endian: what ``LoadRecord`` names them by."""
+    return hashlib.sha256(words.astype("<u4").tobytes()).hexdigest()
 
 
 def tap_plan(n_layers: int, adapted: AbstractSet[TapKey] = frozenset()) -> tuple[TapKey, ...]:

@@ -46,6 +46,7 @@ class Request:
         opens: where it opens a sequence when it is accepted: the adapters that this may run under, indices of the
             run's, None for the base alone. None where it opens none.
         closes: whether it closes the open sequence when it is accepted; no token passes the chip then.
+        stalls: cycles for which the host holds it back, and then its answer off.
     """
 
     token: int
@@ -54,6 +55,7 @@ class Request:
     statuses: AbstractSet[int] = OK
     opens: AbstractSet[int | None] | None = None
     closes: bool = False
+    stalls: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,21 @@ class Reset:
 
     Attributes:
         position: of the token that it cuts off; None for none.
+        cycles: since that token was accepted.
     """
 
     position: int | None = None
+    cycles: int = 0
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """How many loads are answered by now; those that follow are answered later, or now.
+
+    One before and one after a load, or after what runs beside loads, say where among the requests these stand.
+    """
+
+    loads: int
 
 
 @dataclass(frozen=True)
@@ -89,7 +103,7 @@ class Beside:
     least: int = 1
 
 
-Step = Request | Reset | CutOff | Beside
+Step = Request | Reset | CutOff | Beside | Loaded
 
 
 @dataclass(frozen=True)
@@ -98,17 +112,19 @@ class Load:
 
     Attributes:
         words: 32-bit words that the host sends.
-        crc32: of them, little endian.
+        sha256: of them (``etchproof.compare.frame_sha256``).
         statuses: the answers that it may get.
         slot: that an answer of status 0 names.
         adapter: that the slot then holds, an index of the run's adapters.
+        stalled: whether the host keeps the chip waiting, so that a cycle model does not hold.
     """
 
     words: int
-    crc32: int
+    sha256: str
     statuses: AbstractSet[int] = OK
     slot: int | None = None
     adapter: int | None = None
+    stalled: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etchproof.checkpoint import ModelConfig
+from etchproof.compare import frame_sha256
 from etchproof.errors import InputError
 from etchproof.expect import Expectation, Generation, Load
 from etchproof.flow import Design
@@ -259,7 +259,7 @@ def expect_texts(
     loads = [
         Load(
             len(adapters[index].frame),
-            zlib.crc32(adapters[index].frame.astype(np.dtype("<u4")).tobytes()),
+            frame_sha256(adapters[index].frame),
             slot=slot,
             adapter=index,
         )

@@ -209,6 +209,11 @@ def _coverage(comparison: Comparison, adapted: Sequence[AbstractSet[TapKey]], n_
                 f"{vectors} of {accepted[number] * len(taps)} vectors of sequence {number} were compared"
             )
             return missing(message)
+    for total in ("vectors", "elements", "mismatches"):
+        by_tap = sum(getattr(count, total) for count in comparison.taps)
+        by_sequence = sum(getattr(count, total) for count in comparison.sequences)
+        if by_tap != by_sequence:
+            return missing(f"{by_tap} {total} by taps, {by_sequence} by sequences")
     short = [
         count
         for key, count in counts.items()

@@ -68,7 +68,7 @@ class TestSchedule:
 
     def test_the_base_alone_has_no_swaps(self) -> None:
         plan = plan_run(GENERATION, (), 4)
-        assert (plan.sequences, plan.loads, plan.adapted) == ((GENERATION,), (), ())
+        assert (plan.sequences, plan.loads) == ((GENERATION,), ())
 
     def test_base_then_each_adapter_then_swaps(self, adapters: tuple[Adapter, ...]) -> None:
         plan = plan_run(GENERATION, adapters, 4)
@@ -76,7 +76,6 @@ class TestSchedule:
         assert [sequence.new_tokens for sequence in plan.sequences] == [20] * 3 + [8] * 6
         assert {(sequence.prompt, sequence.stop_tokens) for sequence in plan.sequences} == {((1, 5), (2,))}
         assert plan.loads == ((0, 0), (1, 1))
-        assert plan.adapted == ({(layer, "v_proj") for layer in range(3)}, {(2, "down_proj")})
 
     def test_short_runs_have_short_swaps(self, adapters: tuple[Adapter, ...]) -> None:
         plan = plan_run(replace(GENERATION, new_tokens=3), adapters, 4)

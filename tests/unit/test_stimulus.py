@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from etchproof import flow, slots
 from etchproof.compare import (
@@ -26,7 +27,7 @@ from etchproof.compare import (
     TokenRecord,
     tap_plan,
 )
-from etchproof.expect import Beside, CutOff, Expectation, PlannedRun, Request, Reset
+from etchproof.expect import Beside, CutOff, Expectation, Loaded, PlannedRun, Request, Reset
 from etchproof.fed import check_fed
 from etchproof.images import ImageSet
 from etchproof.project import load_object, load_project
@@ -73,23 +74,31 @@ class Perfect:
 
     def __init__(self, expectation: Expectation, beside: int = 7) -> None:
         self.requests: list[RequestRecord] = []
+        self.slots: list[int | None] = []  # of sequences
+        self.places: list[tuple[int, int, int]] = []  # of loads: requests before, sequence, tokens held
         self.tokens: list[TokenRecord] = []
         self.resets: list[ResetRecord] = []
         self.sequences: list[int | None] = []
         self._held, self._beside = 0, beside
         for step in expectation.steps:
             self._play(step)
+        while len(self.places) < len(expectation.loads):
+            self.places.append((len(self.requests), len(self.sequences) - 1, self._held))
         self.loads = [
             LoadRecord(
                 adapter=load.adapter if 0 in load.statuses else None,
                 slot=load.slot if load.slot is not None else 15,
                 words=load.words,
-                crc32=load.crc32,
+                sha256=load.sha256,
                 status=min(load.statuses),
-                cycles=9,
-                stalled=False,
+                cycles=load.words + 3 * load.stalled,
+                cycles_model=load.words,
+                stalled=load.stalled,
+                requests=place[0],
+                sequence=place[1],
+                held=place[2] or None,
             )
-            for load in expectation.loads
+            for load, place in zip(expectation.loads, self.places, strict=True)
         ]
         self.roms = [
             RomRecord(op=read.op, unit=read.unit, word=read.word, words=read.words, status=min(read.statuses))
@@ -100,20 +109,25 @@ class Perfect:
         match step:
             case Request():
                 self._request(step)
-            case Reset(position=position):
-                self._reset(position)
+            case Loaded(loads=loads):
+                while len(self.places) < loads:
+                    self.places.append((len(self.requests), len(self.sequences) - 1, self._held))
+            case Reset(position=position, cycles=cycles):
+                self._reset(position, cycles)
             case CutOff(requests=requests):
                 for request in requests[:1]:
                     self._request(request)
-                self._reset(1)
+                self._reset(1, 1)
             case Beside(requests=endless):
                 for request in islice(endless, self._beside):
                     self._request(request)
 
-    def _reset(self, position: int | None) -> None:
+    def _reset(self, position: int | None, cycles: int) -> None:
         self._held = 0
         self.resets.append(
-            ResetRecord(tokens=len(self.tokens), requests=len(self.requests), position=position, cycles=1)
+            ResetRecord(
+                tokens=len(self.tokens), requests=len(self.requests), position=position, cycles=cycles
+            )
         )
 
     def _request(self, request: Request) -> None:
@@ -127,6 +141,7 @@ class Perfect:
         if status == 0 and request.opens is not None:
             self._held = 0
             self.sequences.append(min(request.opens, key=lambda adapter: -1 if adapter is None else adapter))
+            self.slots.append(None if self.sequences[-1] is None else request.slot)
         self.tokens.append(
             TokenRecord(
                 sequence=len(self.sequences) - 1,
@@ -135,6 +150,9 @@ class Perfect:
                 token_out=0,
                 status=status,
                 cycles=9,
+                cycles_model=9,
+                request_stall=request.stalls[0],
+                response_stall=request.stalls[1],
             )
         )
         self._held += status == 0
@@ -150,15 +168,22 @@ class Perfect:
             vectors.update(dict.fromkeys(plan, accepted[number]))
         return Comparison(
             taps=tuple(
-                TapCount(layer=layer, tap=tap, vectors=vectors[layer, tap], elements=99_999, mismatches=0)
+                TapCount(
+                    layer=layer,
+                    tap=tap,
+                    vectors=vectors[layer, tap],
+                    elements=8 * vectors[layer, tap],
+                    mismatches=0,
+                )
                 for layer, tap in tap_plan(n_layers, used)
             ),
             sequences=tuple(
                 SequenceCount(
                     sequence=number,
                     adapter=self.sequences[number],
+                    slot=self.slots[number],
                     vectors=accepted[number] * len(plan),
-                    elements=9,
+                    elements=8 * accepted[number] * len(plan),
                     mismatches=0,
                 )
                 for number, plan in enumerate(plans)
@@ -228,29 +253,72 @@ def drawn(records: tuple[Any, ...]) -> Iterator[int]:
     yield from sorted(at for at in chosen if 0 <= at < count)
 
 
-def doctored(comparison: Comparison) -> Iterator[tuple[str, Comparison]]:
-    """The comparison with one record dropped, repeated, moved or altered."""
-    ignored = {"cycles", "cycles_model", "token_out", "request_stall", "response_stall", "stalled"}
-    ignored |= {"held", "sequence_of_load"}
-    for kind in ("requests", "tokens", "resets", "loads", "roms", "sequences"):
+def altered(value: Any) -> Iterator[Any]:
+    """Other values of a field."""
+    match value:
+        case bool():
+            yield not value
+        case int():
+            yield from (value + 1, value - 1, value + 11, None)
+        case str():
+            yield f"{value}x"
+        case None:
+            yield 3
+
+
+def unseen(kind: str, record: Any, name: str, beside: bool) -> bool:
+    """What the process that judges cannot tell: it is the chip's own, or timing's.
+
+    A token's answer is held against the golden model inside the simulator, and again here where it is fed back. Cycles
+    of a load that the host stalled are the stalls'. What runs beside loads decides where among the requests they stand.
+    """
+    match kind, name:
+        case "tokens", "token_out":
+            return True
+        case "loads", "cycles" | "cycles_model":
+            return bool(record.stalled)
+        case "loads", "slot":
+            return bool(record.status)
+        case "loads", "requests" | "held":
+            return beside
+        case "resets", "cycles" | "position":
+            return beside  # a reset amid a load
+    return False
+
+
+def doctored(
+    comparison: Comparison, expectation: Expectation, beside: bool
+) -> Iterator[tuple[str, Comparison]]:
+    """The comparison with one record dropped, repeated, moved or altered.
+
+    Args:
+        expectation: of the run; one of several answers that timing may give is as good as another.
+        beside: whether loads run beside requests in this test.
+    """
+    for kind in ("requests", "tokens", "resets", "loads", "roms", "sequences", "taps"):
         records = getattr(comparison, kind)
         for at in drawn(records):
             before, record, after = records[:at], records[at], records[at + 1 :]
             yield f"{kind} dropped", comparison.model_copy(update={kind: (*before, *after)})
             yield f"{kind} twice", comparison.model_copy(update={kind: (*before, record, record, *after)})
-            if after and after[0] != record and kind != "sequences":
+            if after and after[0] != record:
                 moved = (*before, after[0], record, *after[1:])
                 yield f"{kind} moved", comparison.model_copy(update={kind: moved})
             for name, value in record:
-                if name in ignored or (kind == "loads" and name in ("sequence", "slot") and record.status):
+                if unseen(kind, record, name, beside):
                     continue
-                if kind == "loads" and name == "sequence":
-                    continue
-                if kind == "sequences" and name in ("slot", "mismatches", "vectors", "elements"):
-                    continue  # the coverage of taps has them
-                other = 3 if value is None else value + 11
-                altered = record.model_copy(update={name: other})
-                yield f"{kind}.{name}", comparison.model_copy(update={kind: (*before, altered, *after)})
+                for other in altered(value):
+                    if (kind, name) == ("loads", "status") and other in expectation.loads[at].statuses:
+                        continue
+                    try:
+                        changed = type(record).model_validate({**dict(record), name: other})
+                    except ValidationError:
+                        continue  # such a file is refused as a whole
+                    yield f"{kind}.{name}", comparison.model_copy(update={kind: (*before, changed, *after)})
+
+
+BESIDE = ("AdapterTraffic", "LoadWhileGenerating", "ResetDuringLoad", "AdapterStatus")
+"""Tests in which loads and requests run beside each other."""
 
 
 @pytest.mark.parametrize("test", TESTS)
@@ -282,9 +350,11 @@ def test_only_what_was_planned_counts(chip: Any, images: ImageSet, adapters: Any
     readback = perfect_readback(expectation)
     assert reasons(good, readback) == []
     seen = Counter[str]()
-    for what, changed in doctored(good):
-        assert check_fed(changed, expectation, design.context), what
+    unnoticed = Counter[str]()
+    for what, changed in doctored(good, expectation, test in BESIDE):
         seen[what] += 1
+        unnoticed[what] += not reasons(changed, readback)
+    assert not +unnoticed
     assert seen["requests dropped"] and seen["tokens.token_in"] and seen["requests.status"]
     if test == READS_BACK:
         assert reasons(good, None)

@@ -76,7 +76,12 @@ def requests(tokens: tuple[TokenRecord, ...]) -> tuple[RequestRecord, ...]:
 def sequence(number: int, adapter: int | None, tokens: int, taps: int = len(tap_plan(2))) -> SequenceCount:
     vectors = tokens * taps
     return SequenceCount(
-        sequence=number, adapter=adapter, vectors=vectors, elements=8 * vectors, mismatches=0
+        sequence=number,
+        adapter=adapter,
+        slot=adapter,
+        vectors=vectors,
+        elements=8 * vectors,
+        mismatches=0,
     )
 
 
@@ -146,7 +151,7 @@ def test_a_reset_that_was_not_planned() -> None:
     assert names(comparison(resets=(reset,))) == ["tokens"]
 
 
-@pytest.mark.parametrize("nothing", [None, Expectation(), Expectation(loads=(Load(9, 77),))])
+@pytest.mark.parametrize("nothing", [None, Expectation(), Expectation(loads=(Load(9, "77"),))])
 def test_without_an_expectation_a_run_is_no_pass(nothing: Expectation | None) -> None:
     assert "no_expectation" in names(comparison(), planned=nothing)
 
@@ -188,17 +193,19 @@ SWAPPED = Expectation(
         Generation((1,), 1, adapter=1),
         Generation((3,), 2, adapter=0),
     ),
-    loads=(Load(9, 77, slot=0, adapter=0), Load(9, 77, slot=1, adapter=1)),
+    loads=(Load(9, "77", slot=0, adapter=0), Load(9, "77", slot=1, adapter=1)),
     adapted=(ADAPTED, frozenset({(0, "v_proj")})),
 )
 
 
 def load(adapter: int | None, slot: int, **changes: int) -> LoadRecord:
+    """Before the sequence whose number is one more than the slot's."""
     fields = {
+        "sequence": slot,
         "adapter": adapter,
         "slot": slot,
         "words": 9,
-        "crc32": 77,
+        "sha256": "77",
         "status": 0,
         "cycles": 9,
         "stalled": False,
@@ -219,7 +226,13 @@ def swapped(**changes: Any) -> Comparison:
         **{
             "tokens": tuple(tokens),
             "taps": tuple(
-                TapCount(layer=layer, tap=tap, vectors=vectors[layer, tap], elements=99, mismatches=0)
+                TapCount(
+                    layer=layer,
+                    tap=tap,
+                    vectors=vectors[layer, tap],
+                    elements=8 * vectors[layer, tap],
+                    mismatches=0,
+                )
                 for layer, tap in tap_plan(2, ADAPTED)
             ),
             "sequences": (
@@ -325,7 +338,9 @@ def test_mismatch_and_the_testbenchs_own_verdict_are_one_reason() -> None:
     taps = counts(4)
     first = Divergence(sequence=0, token=1, layer=1, tap="k_proj", element=3, expected=5, got=4)
     wrong = comparison(
-        taps=(*taps[:9], taps[9].model_copy(update={"mismatches": 2}), *taps[10:]), first_divergence=first
+        taps=(*taps[:9], taps[9].model_copy(update={"mismatches": 2}), *taps[10:]),
+        sequences=(sequence(0, None, 4).model_copy(update={"mismatches": 2}),),
+        first_divergence=first,
     )
     own = Failure(
         "test_failed", "verif.tests.Generation", "mismatch: layer 1 k_proj\nTraceback (most recent call last)"

@@ -30,7 +30,7 @@ class InjectedBit(BaseModel):
         prompt: the tokens that were fed; the last one proves the bit.
         expected: where the first difference had to be: layer, tap, position.
         found: where it was; None when the run passed.
-        caught: whether the run failed by a difference.
+        caught: whether the run failed by a difference, and by nothing else.
         located: whether that was the expected one.
     """
 
@@ -116,7 +116,7 @@ def inject_all(
         first = outcome.comparison.first_divergence if outcome.comparison else None
         found = (first.layer, first.tap, first.token) if first else None
         expected = (*bit.rom.result, len(bit.prompt) - 1)
-        caught = first is not None and not outcome.passed
+        caught = first is not None and {reason.name for reason in outcome.reasons} == {"mismatch"}
         if caught:
             shutil.rmtree(where)
         nonlocal done

@@ -9,7 +9,6 @@ that the chip was given, so an early difference does not hide later ones.
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from etchproof.compare import (
     ResetRecord,
     RomRecord,
     TokenRecord,
+    frame_sha256,
 )
 from etchproof.sim.host_port import TokenResult
 from etchproof.taps import Array, TapKey, TokenArrays
@@ -322,12 +322,13 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
                 adapter=expected.adapter,
                 slot=load.slot,
                 words=len(load.words),
-                crc32=zlib.crc32(load.words.astype("<u4").tobytes()),
+                sha256=frame_sha256(load.words),
                 status=load.status,
                 cycles=load.cycles,
                 stalled=load.stalled,
                 sequence=self._sequence,
                 held=expected.held,
+                requests=len(self.requests),
                 cycles_model=expected.cycles,
             )
         )

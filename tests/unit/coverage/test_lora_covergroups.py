@@ -28,7 +28,7 @@ OTHER = random_adapter(MODEL, PLAN, "other", {(1, "down_proj"): 1, (0, "q_proj")
 def load(
     adapter: int | None, slot: int, sequence: int = -1, held: int | None = None, **more: int
 ) -> LoadRecord:
-    fields = {"words": 9, "crc32": 7, "status": 0, "cycles": 9, "stalled": False, **more}
+    fields = {"words": 9, "sha256": "7", "status": 0, "cycles": 9, "stalled": False, **more}
     return LoadRecord.model_validate(
         {"adapter": adapter, "slot": slot, "sequence": sequence, "held": held, **fields}
     )
