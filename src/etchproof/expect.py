@@ -189,6 +189,19 @@ class Expectation:
         """Whether it asks for nothing: by such an expectation any run would pass."""
         return not self.texts and not self.steps
 
+    def feeds(self, sequences: Sequence[Sequence[int]]) -> bool:
+        """Whether the host port is fed these sequences, each token accepted, and nothing else."""
+        found: list[list[int]] = []
+        for step in self.steps:
+            if not isinstance(step, Request) or step.closes or step.statuses != OK:
+                return False
+            if step.opens is not None:
+                found.append([])
+            if not found:
+                return False
+            found[-1].append(step.token)
+        return found == [list(tokens) for tokens in sequences]
+
 
 @dataclass(frozen=True)
 class PlannedRun:

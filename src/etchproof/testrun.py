@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from etchproof import flow
 from etchproof.compare import COMPARISON_FILE, Comparison
+from etchproof.errors import EtchproofError
 from etchproof.expect import Expectation, Generation, PlannedRun
 from etchproof.flow import Design, Injection
 from etchproof.images import ImageSet
@@ -229,7 +230,7 @@ def run_test(
         "adapters": write_frames(folder / ADAPTERS_FOLDER, adapters) if adapters else [],
         **(config or {}),
     }
-    expectation = expected(chip, varied.stands_for or test, told, adapters, seed)
+    expectation, reasons = state(chip, varied.stands_for or test, told, adapters, seed)
     quantized = [adapter.quantized for adapter in adapters]
 
     def session() -> GoldenSession:
@@ -253,7 +254,8 @@ def run_test(
         plusargs=varied.plusargs,
         tap_bytes=varied.tap_bytes,
     )
-    comparison, reasons = read_comparison(folder)
+    comparison, unreadable = read_comparison(folder)
+    reasons += unreadable
     readback = read_readback(folder)
     reasons += judge(
         comparison=comparison,
@@ -266,6 +268,23 @@ def run_test(
     reasons += check_fabric(chip.fabric, chip.build)
     reasons += check_rom(chip.images)
     return TestRun(outcome, comparison, readback, tuple(reasons), folder)
+
+
+def state(
+    chip: Etched, test: str, config: Mapping[str, Any], adapters: Sequence[LoadedAdapter], seed: int
+) -> tuple[Expectation | None, list[Reason]]:
+    """What a run has to do, and what is wrong with how the project says it; never an exception."""
+    try:
+        found = expected(chip, test, config, adapters, seed)
+    except Exception as error:  # a project's code may fail in any way
+        what = str(error) if isinstance(error, EtchproofError) else f"{type(error).__name__}: {error}"
+        return None, [Reason(name="expectation_broken", message=f"{test}: {what}")]
+    directed = test == chip.design.project.signoff.directed
+    if directed and found is not None and not found.feeds(config.get("directed", ())):
+        # What is to be fed is the engine's own word, which no project may forget.
+        message = f"{test}: what the project expects is not the sequences that were asked for"
+        return found, [Reason(name="expectation_broken", message=message)]
+    return found, []
 
 
 def expected(

@@ -35,7 +35,7 @@ from etchproof.regress.spec import ItemSpec
 from etchproof.result import Reason
 from etchproof.sim.run import SimOutcome
 from etchproof.slots import LoadedAdapter, plan_run, run_adapters
-from etchproof.testrun import Chip, Etched, etch, expected, read_readback, run_test, with_simulator
+from etchproof.testrun import Chip, Etched, etch, read_readback, run_test, state, with_simulator
 from etchproof.verdict import judge, read_comparison
 
 CHIPS_FOLDER: Final = "chips"
@@ -164,13 +164,16 @@ def stored_item(spec: ItemSpec, project: Project, out: Path, folder: Path, key: 
         return "it ran another fabric"
     if found.rom_sha256 != chip.images.sha256:
         return "it ran other ROM contents"
-    comparison, reasons = read_comparison(folder)
     adapters = _adapters(spec, chip)
+    config = test_config(spec, chip.design, adapters)
+    expectation, reasons = state(chip, spec.test, config, adapters, spec.seed)
+    comparison, unreadable = read_comparison(folder)
+    reasons += unreadable
     passed = SimOutcome("passed", 0, (spec.test,), (), 0.0, folder, folder)  # as its item says
     reasons += judge(
         comparison=comparison,
         outcome=passed,
-        expectation=expected(chip, spec.test, test_config(spec, chip.design, adapters), adapters, spec.seed),
+        expectation=expectation,
         n_layers=chip.design.checkpoint.config.n_layers,
         context=chip.design.context,
         readback=read_readback(folder),
