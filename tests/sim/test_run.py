@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,6 +46,195 @@ def test_a_run_does_not_inherit_the_settings_of_another(
     monkeypatch.setenv("COCOTB_RESULTS_FILE", "elsewhere.xml")
     monkeypatch.setenv("ETCHPROOF_TAP_BYTES", "1")
     assert run_mini("disabled").status == "passed"
+
+
+# Beside what the installed cocotb reads, which the test below finds by itself.
+READ_IN_A_SIMULATOR = (
+    *(
+        "MODULE",
+        "TESTCASE",
+        "TOPLEVEL",
+        "TOPLEVEL_LANG",
+        "RANDOM_SEED",
+        "PLUSARGS",
+        "WAVES",
+        "SIM",
+        "SIM_ARGS",
+        "EXTRA_ARGS",
+    ),
+    *(
+        "GPI_EXTRA",
+        "GPI_USERS",
+        "GPI_LOG_LEVEL",
+        "PYGPI_USERS",
+        "PYGPI_PYTHON_BIN",
+        "LIBPYTHON_LOC",
+        "VERILATOR_ROOT",
+    ),
+    *(
+        "PYTHONOPTIMIZE",
+        "PYTHONSTARTUP",
+        "PYTHONWARNINGS",
+        "PYTHONINSPECT",
+        "PYTHONVERBOSE",
+        "PYTHONBREAKPOINT",
+    ),
+    *(
+        "PYTHONUTF8",
+        "PYTHONIOENCODING",
+        "PYTHONCASEOK",
+        "PYTHONPROFILEIMPORTTIME",
+        "PYTHONFAULTHANDLER",
+        "PYTHONMALLOC",
+    ),
+    *(
+        "COVERAGE",
+        "COVERAGE_RCFILE",
+        "COVERAGE_PROCESS_START",
+        "PYTEST_ADDOPTS",
+        "PYTEST_PLUGINS",
+        "NO_COLOR",
+        "FORCE_COLOR",
+    ),
+    *(
+        "LC_CTYPE",
+        "LC_NUMERIC",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "MALLOC_PERTURB_",
+        "LD_BIND_NOW",
+        "ETCHPROOF_TAP_BYTES",
+    ),
+    *(
+        "ETCHPROOF_IMAGES",
+        "ETCHPROOF_GOLDEN",
+        "ETCHPROOF_PYTHON_PATH",
+        "ETCHPROOF_PARENT",
+        "NPY_DISABLE_CPU_FEATURES",
+    ),
+)
+REACH_A_RUN = {
+    *(
+        "HOME",
+        "PATH",
+        "TMPDIR",
+        "LD_LIBRARY_PATH",
+        "LC_ALL",
+        "MALLOC_MMAP_THRESHOLD_",
+        "MALLOC_TRIM_THRESHOLD_",
+    ),
+    *(
+        "PYTHONHOME",
+        "PYTHONPATH",
+        "PYTHONPYCACHEPREFIX",
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONUTF8",
+        "PYTHONHASHSEED",
+    ),
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
+    *("ETCHPROOF_RUN", "ETCHPROOF_IMAGES", "ETCHPROOF_PARENT", "ETCHPROOF_PYTHON_PATH"),
+    *(
+        "COCOTB_TOPLEVEL",
+        "COCOTB_TEST_MODULES",
+        "COCOTB_TEST_FILTER",
+        "COCOTB_RANDOM_SEED",
+        "COCOTB_RESULTS_FILE",
+    ),
+    *(
+        "COCOTB_TRUST_INERTIAL_WRITES",
+        "COCOTB_REWRITE_ASSERTION_FILES",
+        "COCOTB_LOG_LEVEL",
+        "COCOTB_ANSI_OUTPUT",
+    ),
+    *("GPI_USERS", "GPI_LOG_LEVEL", "PYGPI_PYTHON_BIN", "TOPLEVEL_LANG"),
+}
+"""The rule: nothing else is in a simulator's environment, PYGPI_USERS while Python starts excepted."""
+
+
+def read_by_cocotb() -> set[str]:
+    """The variables whose names stand in the sources of the installed cocotb and pyuvm."""
+    pattern = re.compile(r"""(?:_env\.\w+|getenv|environ\.get|environ)[\[(]\s*["']([A-Z][A-Z0-9_]+)["']""")
+    names: set[str] = set()
+    for package in ("cocotb", "cocotb_tools", "pygpi", "pyuvm"):
+        spec = importlib.util.find_spec(package)
+        assert spec is not None
+        assert spec.origin is not None
+        for file in Path(spec.origin).parent.rglob("*.py"):
+            names.update(pattern.findall(file.read_text(encoding="utf-8")))
+    return names
+
+
+@pytest.mark.parametrize("value", ["1", "wrong"])
+def test_no_variable_of_the_user_changes_a_run(
+    run_mini: RunMini, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str
+) -> None:
+    found = read_by_cocotb()
+    assert {"COVERAGE", "RANDOM_SEED", "COCOTB_RANDOM_SEED", "COCOTB_USER_COVERAGE"} <= found
+    ours = {name: os.environ[name] for name in ("HOME", "PATH", "PYTHONPATH") if name in os.environ}
+    for name in (found | set(READ_IN_A_SIMULATOR)) - {
+        "PATH",
+        "HOME",
+        "PYTHONPATH",
+        "PYTHONHOME",
+        "LD_LIBRARY_PATH",
+    }:
+        monkeypatch.setenv(name, value)
+    outcome = run_mini("surroundings", config={"import": "colorsys"})
+    assert (outcome.status, outcome.failures) == ("passed", ())
+    there = json.loads((tmp_path / "run" / "surroundings").read_text())["environment"]
+    assert there.keys() <= REACH_A_RUN
+    assert {name: there[name] for name in ours if name != "PYTHONPATH"} == {
+        name: ours[name] for name in ours if name != "PYTHONPATH"
+    }
+    assert "wrong" not in there.values()
+    assert there["COCOTB_RANDOM_SEED"] == "7"
+    assert there["GPI_LOG_LEVEL"] == "WARNING"
+
+
+def test_nothing_is_imported_from_a_runs_folder(run_mini: RunMini, tmp_path: Path) -> None:
+    """A folder that a stranger filled is data, though cocotb puts it first on Python's path."""
+    run = tmp_path / "run"
+    run.mkdir()
+    hostile = f"from pathlib import Path; Path({str(tmp_path / 'ran')!r}).touch()\n"
+    for name in (
+        "colorsys",
+        "json",
+        "pytest",
+        "numpy",
+        "mini_bench",
+        "etchproof",
+        "sitecustomize",
+        "usercustomize",
+    ):
+        (run / f"{name}.py").write_text(hostile)
+    outcome = run_mini("surroundings", config={"import": "colorsys"})
+    assert (outcome.status, outcome.failures) == ("passed", ())
+    assert not (tmp_path / "ran").exists()
+    found = json.loads((run / "surroundings").read_text())
+    assert found["folder"] == str(run)
+    assert not any(str(tmp_path) in file for file in found["imported"])
+
+
+@pytest.mark.parametrize("name", ["a:b", "a;b,c", "with space", "tab\tand é", "$HOME", "per%cent"])
+def test_any_path_will_do(run_mini: RunMini, tmp_path: Path, name: str) -> None:
+    """Of a project, of a run, of a model's images: a list of paths in one variable would split some of these."""
+    bench = tmp_path / name / "project"
+    shutil.copytree(BENCHES, bench)
+    run = tmp_path / name / "run"
+    outcome = run_mini("surroundings", config={"import": "colorsys"}, run_dir=run, python_path=[bench])
+    assert (outcome.status, outcome.failures) == ("passed", ())
+    assert json.loads((run / "surroundings").read_text())["bench"] == str(bench / "mini_bench.py")
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX", "xx_YY.ISO-8859-1"])
+def test_text_is_utf_8_in_every_locale(
+    run_mini: RunMini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locale: str
+) -> None:
+    monkeypatch.setenv("LC_ALL", locale)
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    assert run_mini("surroundings", config={"import": "colorsys"}).status == "passed"
+    assert json.loads((tmp_path / "run" / "surroundings").read_text())["utf8"] == 1
 
 
 def test_progress_arrives_in_order(run_mini: RunMini) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import os
 import signal
 import sys
 import traceback
@@ -21,6 +23,7 @@ __all__ = ["EXIT_FAIL", "EXIT_INPUT", "EXIT_INTERNAL", "EXIT_INTERRUPTED", "main
 
 def main() -> NoReturn:
     """The console script."""
+    _in_utf8()
     _prepare_process()
     sys.exit(run(sys.argv[1:]))
 
@@ -66,6 +69,14 @@ def _complain(line: str) -> None:
     """One line, whatever it holds."""
     shown = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in line)
     print(f"etchproof: {shown}", file=sys.stderr)
+
+
+def _in_utf8() -> None:
+    """Begin again in UTF-8 where the locale is of another encoding, in which arguments would be read wrongly."""
+    if codecs.lookup(sys.getfilesystemencoding()).name == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
+        return
+    os.environ["PYTHONUTF8"] = "1"  # for the processes that this one starts
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _prepare_process() -> None:

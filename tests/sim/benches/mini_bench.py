@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -660,3 +663,20 @@ async def environment(dut: Any) -> None:
     assert os.environ["COCOTB_RANDOM_SEED"] == "7"
     assert run_config() == {"text": "é", "numbers": [1, 2.5]}
     assert cocotb.plusargs["mini"] == "yes"
+
+
+@cocotb.test()
+async def surroundings(dut: Any) -> None:
+    """What the simulator finds, and where it imports from, left in the run's folder for the test outside."""
+    module = importlib.import_module(run_config()["import"])
+    importlib.invalidate_caches()
+    sys.modules.pop(module.__name__)
+    again = importlib.import_module(module.__name__)
+    found = {
+        "environment": dict(os.environ),
+        "folder": os.getcwd(),
+        "utf8": sys.flags.utf8_mode,
+        "imported": [module.__file__, again.__file__],
+        "bench": __file__,
+    }
+    (run_dir() / "surroundings").write_text(json.dumps(found), encoding="utf-8")
