@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import pytest
 
-from etchproof.errors import InputError
+from etchproof.errors import InputError, machine_trouble
 from etchproof.project import load_project
 from etchproof.regress.execute import ITEMS_FOLDER, run_item, stored_item
 from etchproof.regress.item import NOT_RUN, ItemResult
@@ -81,6 +81,8 @@ class RegressionItem(pytest.Item):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         if isinstance(excinfo.value, (ItemFailedError, InputError)):
             return str(excinfo.value)
+        if isinstance(excinfo.value, Exception) and (trouble := machine_trouble(excinfo.value)):
+            return str(trouble)
         return super().repr_failure(excinfo)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
