@@ -38,6 +38,9 @@ def test_pass(passed: tuple[Done, Path], tiny_checkpoint: Path) -> None:
     assert Path(result.model.path) == tiny_checkpoint
     assert result.recipe.name == "w6a16"
     assert result.sim.cycles > 0
+    assert (result.sim.kind, done.stdout.count("fast, rewritten, ")) == ("fast", 1)
+    assert result.sim.rewrites is not None
+    assert result.sim.rewrites.merged_functions > 0
 
 
 def test_screen(passed: tuple[Done, Path]) -> None:

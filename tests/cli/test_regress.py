@@ -136,6 +136,7 @@ def test_adapters(project: Path, cli_env: dict[str, str], tmp_path: Path) -> Non
     }
     record = json.loads((names["GreedyGeneration-tiny-w6a16-boy-c18-s1"] / "item.json").read_text())
     assert [adapter["name"] for adapter in record["adapters"]] == ["boy"]
+    assert (record["kind"], record["rewrites"]["merged_functions"] > 0) == ("fast", True)
     assert [sequence["adapter"] for sequence in record["sequences"]] == [None, 0, None, 0]
     assert f"--adapter={boy}" in record["rerun"]
     record = json.loads((names["AdapterTwice-tiny-w6a16-corners-boy-c18-s1"] / "item.json").read_text())
@@ -237,6 +238,8 @@ def test_code_coverage(project: Path, cli_env: dict[str, str], tmp_path: Path) -
     assert done.returncode == 0, done.stdout + done.stderr
     parts = [read(path) for path in sorted(tmp_path.glob("items/*/coverage.npz"))]
     assert len(parts) == 2 and parts[0].keys == parts[1].keys
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("items/*/item.json")]
+    assert [(record["kind"], record["rewrites"]) for record in records] == [("coverage", None)] * 2
     assert not list(tmp_path.glob("items/*/coverage.dat"))
     merged = parts[0].merge(parts[1])
     one, both = summary(parts[0].modules), summary(merged.modules)

@@ -44,6 +44,9 @@ if [ -e "$FAKE_DIR/broken" ]; then echo "%Error: mini.sv:3:1: syntax error"; exi
   echo "	@echo 'environment <\\$(CXXFLAGS)\\$(MAKEFLAGS)>'"
   echo "	touch verilated.o ep_ports.o ep_sink.o"
   if [ -e "$FAKE_DIR/refused" ]; then echo "	echo mini.cpp: error: no; false"; fi
+  if [ -e "$FAKE_DIR/full" ]; then
+    echo "	echo mini.cpp: warning: errors ahead; echo cc1plus: fatal error: x.s: No space left on device; false"
+  fi
   if [ ! -e "$FAKE_DIR/empty" ]; then echo "	echo '#!/bin/sh' > $name; chmod +x $name"; fi
 } > "$dir/Vtop.mk"
 """
@@ -354,7 +357,12 @@ def test_a_damaged_entry_is_built_again(
 
 @pytest.mark.parametrize(
     ("told", "said"),
-    [("broken", "syntax error"), ("refused", "mini.cpp: error: no"), ("empty", "failed with status 0")],
+    [
+        ("broken", "syntax error"),
+        ("refused", "mini.cpp: error: no"),
+        ("full", "failed with status 2: No space left on device"),
+        ("empty", "failed with status 0"),
+    ],
 )
 def test_a_failed_build_is_named_and_leaves_its_log(
     fake: Path, tool: Verilator, cache: Path, fabric: Fabric, told: str, said: str
@@ -428,6 +436,21 @@ def test_a_killed_build_leaves_nothing_that_counts(
 def test_a_fabric_that_changed_is_refused(fake: Path, tool: Verilator, cache: Path, fabric: Fabric) -> None:
     (fabric.folder / "mini.sv").write_text("module mini; endmodule // later\n")
     with pytest.raises(InputError, match="has changed since"):
+        build(fabric, "fast", verilator=tool, cache_dir=cache)
+
+
+def test_a_cache_that_cannot_be_made_is_named(fake: Path, tool: Verilator, fabric: Fabric) -> None:
+    with pytest.raises(InputError, match=r"Not a directory \(set ETCHPROOF_CACHE\)") as caught:
+        build(fabric, "fast", verilator=tool, cache_dir=fake / "g++" / "cache")
+    assert caught.value.key == "cache"
+    assert str(fake / "g++") in str(caught.value)
+
+
+def test_a_verilator_without_its_headers_is_refused(
+    fake: Path, tool: Verilator, cache: Path, fabric: Fabric
+) -> None:
+    shutil.rmtree(fake / "include")
+    with pytest.raises(InputError, match="has no include folder"):
         build(fabric, "fast", verilator=tool, cache_dir=cache)
 
 
