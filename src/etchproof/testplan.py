@@ -106,6 +106,11 @@ class _File(_Entry):
     covergroups: tuple[CovergroupPlan, ...] = ()
 
 
+def is_check(test: str) -> bool:
+    """Whether a testpoint's test is one of sign-off's own checks, and none of the testbench."""
+    return test in CHECKS
+
+
 def uvm_tests(module: ModuleType) -> tuple[str, ...]:
     """The names of a testbench module's tests: its classes under ``@pyuvm.test()``, in the order of the file.
 

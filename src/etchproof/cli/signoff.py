@@ -91,10 +91,14 @@ def _print(console: Console, result: SignoffResult, folder: Path) -> int:
     console.print()
     for item in result.open_items:
         console.print(Text(f"open     {visible(item)}", style="red"), soft_wrap=True)
+    for one in result.not_measured:
+        console.print(Text(f"without  {visible(f'{one.what}: {one.why}')}", style="dim"), soft_wrap=True)
     evidence = result.evidence
     passed = result.verdict == "PASS"
     line = Text(result.verdict, style="bold green" if passed else "bold red")
     what = f"{evidence.model.name} under {evidence.recipe.name}, stage {evidence.stage}"
+    absent = ", ".join(one.what for one in result.not_measured)
+    what += f"; not measured: {absent}" if absent else ""
     line.append(f"     {visible(what)}", style="not bold default")
     console.print(line, soft_wrap=True)
     console.print(Text(f"report   {folder / 'report.html'}"), soft_wrap=True)

@@ -30,20 +30,20 @@ _LISTED: Final = 100  # holes that the record names
 Run = tuple[ItemSpec, ItemResult]
 
 
-def passed_on(chip: Chip, outcome: RegressionOutcome) -> list[Run]:
-    """Runs that passed on this chip: with its ROM, or on its fabric with weights for the corners."""
+def passed_on(chip: Chip, outcome: RegressionOutcome, counted: Mapping[str, str]) -> list[Run]:
+    """Runs that passed and count, on this fabric: with its ROM, or with weights for the corners.
 
-    def counts(spec: ItemSpec, result: ItemResult) -> bool:
-        if spec.corners is None:
-            return result.rom_sha256 == chip.images.sha256
-        return result.fabric_sha256 == chip.fabric.sha256
-
+    Args:
+        counted: by item, why it does not count (``etchproof.signoff.counting``).
+    """
     return [
         (spec, result)
         for spec in outcome.plan.items
         if (result := outcome.results[spec.name]) is not None
         and result.verdict == "PASS"
-        and counts(spec, result)
+        and not counted[spec.name]
+        and result.fabric_sha256 == chip.fabric.sha256
+        and (spec.corners is not None or result.rom_sha256 == chip.images.sha256)
     ]
 
 

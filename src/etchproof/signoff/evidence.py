@@ -38,6 +38,14 @@ class ItemEvidence(Record):
     reasons: tuple[Reason, ...]
     seed: int
     kind: str
+    counts: bool = Field(
+        description="whether it is of the chip under sign-off, by the rules of docs/signoff.md"
+    )
+    why_not: str = Field("", description="why it does not count")
+    untouched: bool = Field(description="whether its simulator is what Verilator wrote")
+    fabric_sha256: Sha256 | None = Field(description="that it simulated; None without a result")
+    rom_sha256: Sha256 | None = Field(description="that it read; None without a result")
+    sha256: Sha256 | None = Field(description="of its item.json; None without one")
     elements: Count
     answers: Count = Field(0, description="to tokens and to loads that the host did not stall")
     in_cycles: Count = Field(
@@ -59,6 +67,9 @@ class TestpointEvidence(Record):
     passed: tuple[str, ...] = Field(description="tests of which something ran, and all of it passed")
     failed: tuple[str, ...]
     not_run: tuple[str, ...]
+    untouched: tuple[str, ...] = Field(
+        description="of the passed tests of the testbench, those that also ran on a simulator as Verilator wrote it"
+    )
 
     @property
     def shown(self) -> bool:
@@ -75,7 +86,10 @@ class CheckEvidence(Record):
     wall_s: float
 
 
-LINKS: Final = ("checkpoint", "quantized", "images", "files", "simulated", "read back", "signatures")
+LINKS: Final = (
+    *("checkpoint", "quantized", "images", "files"),
+    *("fabric", "simulated", "read back", "signatures"),
+)
 """The chain from the checkpoint to the words of the chip, in order."""
 
 

@@ -9,7 +9,7 @@ from etchproof.signoff.result import SignoffResult
 
 
 def junit(result: SignoffResult) -> ET.Element:
-    """A suite of gates and waivers, a suite of runs; a failure carries figures or reproduction."""
+    """Suites of gates, waivers, what else is open, runs and what was not measured; a failure carries figures."""
     suites = ET.Element("testsuites", name="etchproof signoff")
     gates = [
         (gate.name, "" if gate.passed or gate.name in result.waived else gate.message)
@@ -26,13 +26,21 @@ def junit(result: SignoffResult) -> ET.Element:
     for item in result.evidence.items:
         reasons = "; ".join(f"{reason.name}: {reason.message}" for reason in item.reasons) or item.verdict
         runs.append((item.name, "" if item.verdict == "PASS" else f"{reasons}\nreproduce: {item.rerun}"))
-    for name, cases in (("gates", gates), ("waivers", waivers), ("runs", runs)):
+    judged = (*(f"gate {gate.name}: " for gate in result.gates), "waiver of ")
+    standing = [(item.partition(":")[0], item) for item in result.open_items if not item.startswith(judged)]
+    suites_of = (("gates", gates), ("waivers", waivers), ("standing", standing), ("runs", runs))
+    for name, cases in suites_of:
         failures = sum(bool(message) for _, message in cases)
         suite = ET.SubElement(suites, "testsuite", name=name, tests=str(len(cases)), failures=str(failures))
         for case, message in cases:
             element = ET.SubElement(suite, "testcase", classname=name, name=case)
             if message:
                 ET.SubElement(element, "failure", message=message.splitlines()[0]).text = message
+    count = str(len(result.not_measured))
+    suite = ET.SubElement(suites, "testsuite", name="not measured", tests=count, failures="0", skipped=count)
+    for one in result.not_measured:
+        element = ET.SubElement(suite, "testcase", classname="not measured", name=one.what)
+        ET.SubElement(element, "skipped", message=one.why)
     return suites
 
 

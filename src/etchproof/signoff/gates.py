@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from etchproof.errors import InputError
 from etchproof.signoff.evidence import LINKS, Record, SignoffEvidence
-from etchproof.testplan import Stage
+from etchproof.testplan import Stage, is_check
 from etchproof.yaml_file import read_yaml_record
 
 Limit = float | dict[str, float]
@@ -44,6 +44,7 @@ class StageGates(BaseModel):
         regression: the list that is run.
         injected_faults: proven bits to be inverted in simulation.
         gates: limit of each gate; of gate "covergroup" one for each covergroup.
+        not_measured: what this stage does without, and why; a gate of ``GATES``, or "covergroup" for all of them.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -51,6 +52,7 @@ class StageGates(BaseModel):
     regression: str
     injected_faults: Annotated[int, Field(ge=0)] = 0
     gates: dict[str, Limit]
+    not_measured: dict[str, Annotated[str, Field(min_length=20)]] = {}
 
     def without(self, covergroups: Collection[str]) -> StageGates:
         """These gates, for a chip that does not have some covergroups."""
@@ -110,8 +112,8 @@ def tests_passed(evidence: SignoffEvidence, required: float) -> GateResult:
 
 
 def elements_compared(evidence: SignoffEvidence, required: float) -> GateResult:
-    """Elements of taps compared bit for bit, in all runs that passed."""
-    count = sum(item.elements for item in evidence.items if item.verdict == "PASS")
+    """Elements of taps compared bit for bit, in all runs that passed and count."""
+    count = sum(item.elements for item in evidence.items if item.verdict == "PASS" and item.counts)
     return _least("elements_compared", count or None, required, f"{count:,} elements of taps compared")
 
 
@@ -124,10 +126,20 @@ def testpoints_passed(evidence: SignoffEvidence, required: float) -> GateResult:
     return _least("testpoints_passed", _percent(len(shown), len(evidence.testpoints)), required, message)
 
 
+def testpoints_untouched(evidence: SignoffEvidence, required: float) -> GateResult:
+    """Per cent of the testpoints with tests of the testbench that a run on an untouched simulator shows, too."""
+    points = [point for point in evidence.testpoints if any(not is_check(test) for test in point.tests)]
+    missing = [point.name for point in points if not point.untouched]
+    message = f"{len(points) - len(missing)} of {len(points)} testpoints on a simulator as Verilator wrote it"
+    message += f"; not {', '.join(missing[:5])}" if missing else ""
+    measured = _percent(len(points) - len(missing), len(points))
+    return _least("testpoints_untouched", measured, required, message)
+
+
 def cycle_model(evidence: SignoffEvidence, required: float) -> GateResult:
     """Per cent of all answers that came in exactly the cycles of the cycle model."""
-    answers = sum(item.answers for item in evidence.items)
-    exact = sum(item.in_cycles for item in evidence.items)
+    answers = sum(item.answers for item in evidence.items if item.counts)
+    exact = sum(item.in_cycles for item in evidence.items if item.counts)
     message = f"{exact:,} of {answers:,} answers in exactly the cycles of the model"
     return _least("cycle_model", _percent(exact, answers), required, message)
 
@@ -224,12 +236,14 @@ def quality_top1(evidence: SignoffEvidence, required: float) -> GateResult:
     return _least("quality_top1", 100 * quality.same_top1 if quality else None, required, message)
 
 
-_COVERGROUP: Final = "covergroup"
+COVERGROUP: Final = "covergroup"
+"""Stands for one gate for each covergroup."""
 
 GATES: Final[Mapping[str, _Gate]] = {
     "tests_passed": tests_passed,
     "elements_compared": elements_compared,
     "testpoints_passed": testpoints_passed,
+    "testpoints_untouched": testpoints_untouched,
     "cycle_model": cycle_model,
     "provenance": provenance,
     "rom_observability": rom_observability,
@@ -259,12 +273,12 @@ def apply_gates(stage: StageGates, evidence: SignoffEvidence) -> tuple[GateResul
 def apply_gate(name: str, evidence: SignoffEvidence, required: float) -> GateResult:
     """One gate, by the name that its result carries."""
     kind, _, group = name.partition(".")
-    return _covergroup(group, evidence, required) if kind == _COVERGROUP else GATES[name](evidence, required)
+    return _covergroup(group, evidence, required) if kind == COVERGROUP else GATES[name](evidence, required)
 
 
 def is_gate(name: str) -> bool:
     """Whether ``apply_gate`` knows it."""
-    return name in GATES or name.startswith(f"{_COVERGROUP}.")
+    return name in GATES or name.startswith(f"{COVERGROUP}.")
 
 
 def _named(gates: Mapping[str, Limit]) -> Iterator[tuple[str, float]]:
@@ -282,7 +296,7 @@ def _covergroup(name: str, evidence: SignoffEvidence, required: float) -> GateRe
     if found and found.holes:
         message += f"; not {', '.join(found.holes[:5])}"
     measured = _percent(found.hit, found.bins) if found else None
-    return _least(f"{_COVERGROUP}.{name}", measured, required, message)
+    return _least(f"{COVERGROUP}.{name}", measured, required, message)
 
 
 def load_gates(path: Path, stage: Stage, covergroups: tuple[str, ...]) -> StageGates:
@@ -299,22 +313,31 @@ def load_gates(path: Path, stage: Stage, covergroups: tuple[str, ...]) -> StageG
     if not found.gates:
         raise InputError("is empty: everything would pass", source=path, key=key)
     for name, limit in found.gates.items():
-        if isinstance(limit, dict) != (name == _COVERGROUP) or (name != _COVERGROUP and name not in GATES):
+        if isinstance(limit, dict) != (name == COVERGROUP) or (name != COVERGROUP and name not in GATES):
             raise InputError(
                 f"{name!r} is no gate, or has no such limit",
                 source=path,
                 key=key,
-                hint=f"known are {_COVERGROUP}, {', '.join(GATES)}",
+                hint=f"known are {COVERGROUP}, {', '.join(GATES)}",
             )
-    limits = found.gates.get(_COVERGROUP, {})
+    for name in found.not_measured:
+        if name not in (*GATES, COVERGROUP):
+            raise InputError(f"{name!r} is no gate", source=path, key=f"stages.{stage}.not_measured")
+        if name in found.gates:
+            raise InputError(
+                f"{name!r} is a gate of this stage, and so measured",
+                source=path,
+                key=f"stages.{stage}.not_measured",
+            )
+    limits = found.gates.get(COVERGROUP, {})
     assert isinstance(limits, dict)
     for group in limits:
         if group not in covergroups:
             raise InputError(
-                f"{group!r} is not in the coverage model", source=path, key=f"{key}.{_COVERGROUP}"
+                f"{group!r} is not in the coverage model", source=path, key=f"{key}.{COVERGROUP}"
             )
     if limits:
         for group in covergroups:
             if group not in limits:
-                raise InputError(f"covergroup {group!r} has no gate", source=path, key=f"{key}.{_COVERGROUP}")
+                raise InputError(f"covergroup {group!r} has no gate", source=path, key=f"{key}.{COVERGROUP}")
     return found

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from etchproof import flow
 from etchproof.checkpoint.folder import content_hash
 from etchproof.errors import InputError
 from etchproof.images import ImageSet, read_images
@@ -14,10 +17,15 @@ from etchproof.regress.item import ItemResult
 from etchproof.signoff.evidence import CheckEvidence, ImageEvidence, ProvenanceEvidence, ProvenanceLink
 from etchproof.signoff.readback import ReadBack
 from etchproof.testrun import Chip
+from etchproof.verdict import check_fabric
 
 
 def chain(
-    chip: Chip, read: ReadBack, examined: Sequence[CheckEvidence], runs: Sequence[ItemResult]
+    chip: Chip,
+    read: ReadBack,
+    examined: Sequence[CheckEvidence],
+    runs: Sequence[ItemResult],
+    counted: Mapping[str, str],
 ) -> ProvenanceEvidence:
     """Every link of ``LINKS``, in its order; the hash of each tensor and image; the chip's ROMs under their image.
 
@@ -26,6 +34,7 @@ def chain(
         examined: of it, ``signoff.rom_files`` says whether the files are the quantized checkpoint, ``rom_readback`` and
             ``rom_signature`` whether the chip answers what is in them.
         runs: of the regression.
+        counted: by run, why it does not count; empty where it does.
     """
     found = {check.name: check for check in examined}
     units = read.record.units if read.record else ()
@@ -35,6 +44,7 @@ def chain(
             _quantized(chip),
             _images(chip),
             _files(chip, found.get("signoff.rom_files")),
+            _fabric(chip, runs, counted),
             _simulated(chip, runs),
             _answered("read back", read, found.get("signoff.rom_readback")),
             _answered("signatures", read, found.get("signoff.rom_signature")),
@@ -101,6 +111,29 @@ def _files(chip: Chip, compared: CheckEvidence | None) -> ProvenanceLink:
     holds = sha256 == images.sha256 and compared is not None and compared.passed
     message = compared.message if compared else "not compared with the quantized checkpoint"
     return ProvenanceLink(name="files", sha256=sha256, holds=holds, message=message)
+
+
+def _fabric(chip: Chip, runs: Sequence[ItemResult], counted: Mapping[str, str]) -> ProvenanceLink:
+    """Rendered anew = in ``chip/`` = built = simulated by each run that counts.
+
+    A run on the chip with another context simulated that chip's fabric, which counting it has rendered anew.
+    """
+    sha256, context = chip.fabric.sha256, chip.design.context
+    with tempfile.TemporaryDirectory(prefix="etchproof-") as folder:
+        rendered = flow.render_fabric(chip.design, Path(folder)).sha256
+    problems = [f"rendered anew it is {rendered[:12]}"] if rendered != sha256 else []
+    problems += [reason.message for reason in check_fabric(chip.fabric, chip.build)]
+    mine = [run for run in runs if not counted[run.name]]
+    problems += [
+        f"{run.name} simulated {run.fabric_sha256[:12]}"
+        for run in mine
+        if run.context == context and run.fabric_sha256 != sha256
+    ]
+    same = sum(run.fabric_sha256 == sha256 for run in mine)
+    message = f"{sha256[:12]}: rendered anew, in chip/, built, and simulated by {same} of {len(mine)} runs that count"
+    message += f"; the others are of another context; {len(runs) - len(mine)} runs do not count"
+    message = "; ".join(problems) or message
+    return ProvenanceLink(name="fabric", sha256=sha256, holds=not problems and same > 0, message=message)
 
 
 def _simulated(chip: Chip, runs: Sequence[ItemResult]) -> ProvenanceLink:

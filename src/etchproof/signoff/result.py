@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from etchproof.errors import InputError
 from etchproof.signoff.evidence import Record, SignoffEvidence
-from etchproof.signoff.gates import GateResult, apply_gate, is_gate
-from etchproof.signoff.waivers import WaiverResult, apply_waivers, open_items
+from etchproof.signoff.gates import GateResult, StageGates
+from etchproof.signoff.verdict import NotMeasured, draw
+from etchproof.signoff.waivers import WaiverResult
 
 SIGNOFF_FILE: Final = "signoff.json"
 
@@ -22,6 +23,8 @@ class SignoffResult(Record):
 
     Attributes:
         open_items: what stands between this and a signature; empty exactly when the verdict is PASS.
+        not_measured: what the verdict says nothing of, and why.
+        rules: the stage's own, of the project's gates file.
         today: the day that waivers were held against.
     """
 
@@ -30,6 +33,8 @@ class SignoffResult(Record):
     open_items: tuple[str, ...]
     gates: tuple[GateResult, ...]
     waivers: tuple[WaiverResult, ...]
+    not_measured: tuple[NotMeasured, ...]
+    rules: StageGates
     today: datetime.date
     wall_s: dict[str, float]
     evidence: SignoffEvidence
@@ -54,14 +59,10 @@ def read_result(path: Path) -> SignoffResult:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise InputError(f"is no sign-off: {first['msg']}", source=path, key=key) from None
-    if unknown := [gate.name for gate in result.gates if not is_gate(gate.name)]:
-        raise InputError(f"{unknown[0]!r} is no gate", source=path, key="gates")
-    gates = tuple(apply_gate(gate.name, result.evidence, gate.required) for gate in result.gates)
-    fabric = result.evidence.fabric_sha256
-    waivers = apply_waivers([found.waiver for found in result.waivers], gates, fabric, result.today)
-    left = open_items(gates, waivers)
-    stored = (result.gates, result.waivers, result.open_items, result.verdict)
-    if stored != (gates, waivers, left, "FAIL" if left else "PASS"):
+    waivers = [found.waiver for found in result.waivers]
+    drawn = draw(result.rules, result.evidence, waivers, result.today)
+    stored = (result.verdict, result.open_items, result.gates, result.waivers, result.not_measured)
+    if stored != (drawn.verdict, drawn.open_items, drawn.gates, drawn.waivers, drawn.not_measured):
         raise InputError("says what does not follow from its own evidence", source=path, key="verdict")
     return result
 

@@ -100,8 +100,8 @@ def apply_waivers(
     return tuple(results)
 
 
-def open_items(gates: Sequence[GateResult], waivers: Sequence[WaiverResult]) -> tuple[str, ...]:
-    """Everything that stands between this evidence and a signature; empty exactly when the verdict is PASS."""
+def open_gates(gates: Sequence[GateResult], waivers: Sequence[WaiverResult]) -> tuple[str, ...]:
+    """The gates that fail without a waiver, and the waivers that are not true today."""
     waived = {result.waiver.what for result in waivers if result.state == "used"}
     items = [
         f"gate {gate.name}: {gate.message}" for gate in gates if not gate.passed and gate.name not in waived

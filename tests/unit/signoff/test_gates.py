@@ -31,7 +31,8 @@ from etchproof.signoff.evidence import (
     TestpointEvidence,
 )
 from etchproof.signoff.gates import GATES, GateResult, StageGates, apply_gates, load_gates
-from etchproof.signoff.waivers import Waiver, apply_waivers, load_waivers, open_items
+from etchproof.signoff.verdict import NO_REASON, draw, standing
+from etchproof.signoff.waivers import Waiver, apply_waivers, load_waivers, open_gates
 from etchproof.testplan import CHECKS, all_tests, load_testplan
 from tests.conftest import ROOT
 
@@ -55,6 +56,11 @@ def item(name: str = "a", **changes: Any) -> ItemEvidence:
         "reasons": (),
         "seed": 1,
         "kind": "fast",
+        "counts": True,
+        "untouched": True,
+        "fabric_sha256": FABRIC,
+        "rom_sha256": "a" * 64,
+        "sha256": "c" * 64,
         "elements": 600,
         "answers": 10,
         "in_cycles": 10,
@@ -101,6 +107,7 @@ def point(**changes: Any) -> TestpointEvidence:
         "passed": ("Alpha",),
         "failed": (),
         "not_run": (),
+        "untouched": ("Alpha",),
     }
     return TestpointEvidence.model_validate(fields | changes)
 
@@ -199,15 +206,27 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "nothing ran": ("tests_passed elements_compared cycle_model", {"items": ()}),
     "a testpoint's test failed": (
-        "testpoints_passed",
-        {"testpoints": (point(), point(name="second", passed=(), failed=("Alpha",)))},
+        "testpoints_passed testpoints_untouched",
+        {"testpoints": (point(), point(name="second", passed=(), failed=("Alpha",), untouched=()))},
     ),
+    "a testpoint on rewritten simulators alone": (
+        "testpoints_untouched",
+        {"testpoints": (point(), point(name="second", untouched=()))},
+    ),
+    "only checks": (
+        "testpoints_untouched",
+        {"testpoints": (point(tests=("signoff.lint",), passed=("signoff.lint",)),)},
+    ),
+    "a run of another chip": ("elements_compared", {"items": (item("a"), item("b", counts=False))}),
     "a testpoint's test did not run": (
         "testpoints_passed",
         {"testpoints": (point(tests=("Alpha", "Beta"), not_run=("Beta",)),)},
     ),
-    "a testpoint without tests": ("testpoints_passed", {"testpoints": (point(tests=(), passed=()),)}),
-    "no testpoint": ("testpoints_passed", {"testpoints": ()}),
+    "a testpoint without tests": (
+        "testpoints_passed testpoints_untouched",
+        {"testpoints": (point(tests=(), passed=()),)},
+    ),
+    "no testpoint": ("testpoints_passed testpoints_untouched", {"testpoints": ()}),
     "an answer in other cycles": ("cycle_model", {"items": (item("a"), item("b", in_cycles=9))}),
     "no cycle model": ("cycle_model", {"items": (item("a", in_cycles=0), item("b", in_cycles=0))}),
     "nothing answered": (
@@ -315,7 +334,7 @@ def judged(
     waivers: tuple[Waiver, ...], *gates: GateResult, today: datetime.date = TODAY
 ) -> tuple[list[str], int]:
     results = apply_waivers(waivers, gates, FABRIC, today)
-    return [result.state for result in results], len(open_items(gates, results))
+    return [result.state for result in results], len(open_gates(gates, results))
 
 
 Change = Callable[[Waiver], Waiver]
@@ -348,6 +367,67 @@ def test_open_items() -> None:
     assert judged((), gate("code_line", False)) == ([], 1)
     assert judged((WAIVER, WAIVER), gate("code_line", False)) == (["used", "unused"], 1)
     assert judged(()) == ([], 1)  # no gate at all
+
+
+def drawn(stage: StageGates, **changes: Any) -> tuple[str, tuple[str, ...], list[tuple[str, str]]]:
+    found = draw(stage, good(**changes), (), TODAY)
+    return found.verdict, found.open_items, [(one.what, one.why) for one in found.not_measured]
+
+
+def test_a_verdict_in_which_all_is_measured() -> None:
+    assert drawn(STAGE) == ("PASS", (), [])
+
+
+@pytest.mark.parametrize("name", [*GATES, "covergroup"])
+def test_what_is_not_measured_is_said(name: str) -> None:
+    """With a reason it is part of the verdict; without one it stands in its way."""
+    why = "the team of the package measures this one"
+    limits = {gate: limit for gate, limit in LIMITS.items() if gate != name}
+    stage = StageGates(regression="smoke", gates=limits)
+    assert drawn(stage) == ("FAIL", (f"{name} is not measured: {NO_REASON}",), [(name, NO_REASON)])
+    told = stage.model_copy(update={"not_measured": {name: why}})
+    assert drawn(told) == ("PASS", (), [(name, why)])
+
+
+STANDING: dict[str, dict[str, Any]] = {
+    **{f"link {name} does not hold": {"provenance": links(**{name: {"holds": False}})} for name in LINKS},
+    **{f"link {name} is missing": {"provenance": links(name)} for name in LINKS},
+    "no chain": {"provenance": None},
+    **{
+        f"{name} failed": {
+            "checks": tuple(
+                found.model_copy(update={"passed": found.name != name}) for found in good().checks
+            )
+        }
+        for name in CHECKS
+    },
+    "no run": {"items": ()},
+    "no run of this chip": {"items": (item(counts=False),)},
+    "no run that passed": {"items": (item(verdict="FAIL"),)},
+    "no testpoint": {"testpoints": ()},
+    "the regression broke": {"broken": ("pytest ended with status 3",)},
+    "an empty coverage model": {"rom": rom()},
+    "no coverage model": {"rom": None},
+    "nothing proven": {"rom": rom(part(proven=0))},
+    "a covergroup without bins": {
+        "covergroups": (CovergroupEvidence(name="kv_cache", bins=0, hit=0, holes=()),)
+    },
+}
+
+
+@pytest.mark.parametrize("case", STANDING)
+def test_what_no_gates_file_lets_pass(case: str) -> None:
+    """Gates that ask for next to nothing, with reasons for all the rest, and waivers for what fails."""
+    why = "this team has its reasons for each of them"
+    hollow = StageGates(
+        regression="smoke",
+        gates={"quality_kl": 1000.0},
+        not_measured=dict.fromkeys([*(set(GATES) - {"quality_kl"}), "covergroup"], why),
+    )
+    assert drawn(hollow)[0] == "PASS"
+    assert standing(good()) == ()
+    verdict, left, _ = drawn(hollow, **STANDING[case])
+    assert verdict == "FAIL" and left
 
 
 GOOD_GATES = "stages: {V1: {regression: smoke, gates: {tests_passed: 100, covergroup: {kv: 100}}}}"

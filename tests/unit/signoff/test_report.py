@@ -23,26 +23,27 @@ from etchproof.signoff.evidence import (
     SignoffEvidence,
 )
 from etchproof.signoff.formats import dvsim, junit
-from etchproof.signoff.gates import apply_gates
+from etchproof.signoff.gates import StageGates
 from etchproof.signoff.maps import accumulator_map, bias_map, noise_map, observability_map, range_map
 from etchproof.signoff.plots import noise_plot, proof_plot, range_plot
 from etchproof.signoff.report import html as render
 from etchproof.signoff.result import SignoffResult, json_schema, read_result
-from etchproof.signoff.waivers import Waiver, apply_waivers, open_items
+from etchproof.signoff.verdict import draw
+from etchproof.signoff.waivers import Waiver
 from tests.unit.signoff.test_gates import FABRIC, STAGE, good, item, part, rom
 
 TODAY = datetime.date(2026, 11, 21)
 
 
-def result(evidence: SignoffEvidence, *waivers: Waiver) -> SignoffResult:
-    gates = apply_gates(STAGE, evidence)
-    applied = apply_waivers(waivers, gates, FABRIC, TODAY)
-    left = open_items(gates, applied)
+def result(evidence: SignoffEvidence, *waivers: Waiver, stage: StageGates = STAGE) -> SignoffResult:
+    drawn = draw(stage, evidence, waivers, TODAY)
     return SignoffResult(
-        verdict="FAIL" if left else "PASS",
-        open_items=left,
-        gates=gates,
-        waivers=applied,
+        verdict=drawn.verdict,
+        open_items=drawn.open_items,
+        gates=drawn.gates,
+        waivers=drawn.waivers,
+        not_measured=drawn.not_measured,
+        rules=stage,
         today=TODAY,
         wall_s={"plan": 1.0},
         evidence=evidence,
@@ -114,6 +115,27 @@ def test_a_fail_says_why_first() -> None:
     suite = junit(failed).find("testsuite[@name='gates']")
     assert suite is not None
     assert int(suite.get("failures", "0")) == sum(not gate.passed for gate in failed.gates) - 1
+
+
+def test_what_is_not_measured_stands_in_every_form() -> None:
+    why = "the foundry <measures> code coverage itself"
+    limits = {name: limit for name, limit in STAGE.gates.items() if name != "code_line"}
+    stage = StageGates(regression="smoke", gates=limits, not_measured={"code_line": why})
+    passed = result(good(), stage=stage)
+    assert passed.verdict == "PASS"
+    text = render(passed)
+    assert "Not measured: code_line." in text and str(escape(why)) in text
+    suite = junit(passed).find("testsuite[@name='not measured']")
+    assert suite is not None and suite.get("skipped") == "1"
+    skipped = suite.find("testcase[@name='code_line']/skipped")
+    assert skipped is not None and skipped.get("message") == why
+    assert json.loads(passed.model_dump_json())["not_measured"] == [{"what": "code_line", "why": why}]
+
+
+def test_what_stands_whatever_the_gates_say_is_a_failure_in_junit() -> None:
+    failed = result(good(broken=("pytest ended with status 3",)))
+    case = junit(failed).find("testsuite[@name='standing']/testcase/failure")
+    assert case is not None and "pytest ended with status 3" in (case.text or "")
 
 
 def test_every_piece_of_evidence_is_shown() -> None:
@@ -270,7 +292,7 @@ def changed(name: str, value: Any) -> str:
         (changed("gates.0.required", 101.0), "does not follow"),
         (changed("gates.0.measured", 99.0), "does not follow"),
         (changed("evidence.items.0.verdict", "FAIL"), "does not follow"),
-        (changed("gates.0.name", "tests_ran"), "is no gate"),
+        (changed("gates.0.name", "tests_ran"), "does not follow"),
         (changed("gates", []), "does not follow"),
         (changed("verdict", "MAYBE"), "is no sign-off"),
         ("{", "is no sign-off"),
