@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -83,7 +83,12 @@ def render(renderings: Sequence[Rendering], *, templates: Path, hw: Path, out: P
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
     format_files([out / name for name in rendered if name.endswith(".sv")])
-    return sorted(texts, key=lambda name: (name.endswith(".vlt"), not name.endswith("_pkg.sv"), name))
+    return compile_order(texts)
+
+
+def compile_order(names: Iterable[str]) -> list[str]:
+    """Packages first, Verilator control files last."""
+    return sorted(names, key=lambda name: (name.endswith(".vlt"), not name.endswith("_pkg.sv"), name))
 
 
 def _render(environment: jinja2.Environment, item: Rendering, templates: Path) -> str:

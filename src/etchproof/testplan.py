@@ -139,6 +139,15 @@ def all_tests(project: Project) -> tuple[str, ...]:
     return tuple(names)
 
 
+def read_testplan(path: Path) -> Testplan:
+    """A testplan as its file says it, imports included; what it promises is not held against anything.
+
+    Raises:
+        InputError: the file is bad.
+    """
+    return _merged(path, ())
+
+
 def load_testplan(
     path: Path, tests: Collection[str], covergroups: Collection[str] | None = None, *, lora: bool = True
 ) -> Testplan:
@@ -153,7 +162,7 @@ def load_testplan(
     Raises:
         InputError: the file is bad, or promises what nobody keeps; every finding is named.
     """
-    plan = _merged(path, ())
+    plan = read_testplan(path)
     known = {*tests, *CHECKS}
     problems = []
     claimed: set[str] = set()

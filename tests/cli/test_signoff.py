@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from etchproof.adapter import AdapterConfig, write_synthetic_adapter
 from etchproof.checkpoint import load_checkpoint
+from etchproof.errors import InputError
+from etchproof.project import load_project
 from etchproof.signoff.evidence import LINKS
-from etchproof.signoff.result import SignoffResult
+from etchproof.signoff.result import SignoffResult, evidence_sha256, read_result
+from etchproof.signoff.verdict import draw
+from etchproof.signoff.verify import verify
 from tests.cli.conftest import LIMIT_S, command
 
 pytestmark = pytest.mark.sim
@@ -37,14 +46,21 @@ stages:
       injected_faults_drawn: 4
       injected_faults_caught: 100
       covergroup:
-        {kv_cache: 40, control: 25, handshake: 25, reset: 0, rounding: 30, tables: 30, softmax: 50, argmax: 50,
+        {kv_cache: 40, control: 25, handshake: 25, reset: 5, rounding: 30, tables: 30, softmax: 50, argmax: 50,
          embedding_rows: 100, lora_ranks: 5, lora_sram: 20, lora_adapters: 90, lora_swaps: 10, lora_status: 10,
          lora_rounding: 60}
+    not_measured:
+      {testpoints_untouched: this test signs off in a minute, fabric_invariance: this test signs off in a minute,
+       lint: this test signs off in a minute, rom_words: this test signs off in a minute,
+       accumulators: this test signs off in a minute, code_line: this test signs off in a minute,
+       code_branch: this test signs off in a minute, code_toggle: this test signs off in a minute,
+       quality_kl: this test signs off in a minute, quality_top1: this test signs off in a minute}
 """
 LIST = """
 entries:
   - {tests: [GreedyGeneration], models: ["@model"], adapters: [["@adapters"]], prompts: ["Once"], tokens: 12}
   - {tests: [RandomTokens, VocabularySweep, RomReadback], models: ["@model"]}
+  - {tests: [ResetMidSequence], models: ["@model"]}
   - {tests: [ContextLimit], models: ["@model"], contexts: [18]}
   - {tests: [AdapterTwice], models: ["@model"], adapters: [["@corners", "@adapters"]]}
 """
@@ -106,8 +122,8 @@ def passed(signoff: Signoff, out: Path, tmp_path_factory: pytest.TempPathFactory
     done = signoff()
     assert done.returncode == 0, done.stdout + done.stderr
     kept = tmp_path_factory.mktemp("passed")
-    for name in ("signoff.json", "report.html", "functional.json", "junit.xml"):
-        shutil.copy(out / name, kept / name)
+    shutil.rmtree(kept)
+    shutil.copytree(out, kept, ignore=shutil.ignore_patterns(".lock*", "chips", "injected"))
     return Passed(done.stdout, read(kept), kept)
 
 
@@ -137,17 +153,278 @@ def test_pass(passed: Passed) -> None:
 
 
 def test_report(passed: Passed, project: Path, cli_env: dict[str, str], tmp_path: Path) -> None:
-    """A stored verdict is drawn again, and one that somebody touched up is refused."""
-    stored = (passed.folder / "signoff.json").read_text()
-    (tmp_path / "signoff.json").write_text(stored)
-    done = etchproof(project, cli_env, "report", tmp_path)
+    """A stored verdict is drawn again: the same bytes, and never through a link."""
+    folder = shutil.copytree(passed.folder, tmp_path / "copy")
+    victim = tmp_path / "victim"
+    victim.write_text("not yours")
+    for name in ("report.html", "junit.xml", "dvsim.json"):
+        (folder / name).unlink()
+        (folder / name).symlink_to(victim)
+    done = etchproof(project, cli_env, "report", folder, "--project", project)
     assert done.returncode == 0, done.stderr
-    assert "PASS     tiny under w6a16, stage V1" in done.stdout
-    assert (tmp_path / "report.html").read_bytes() == (passed.folder / "report.html").read_bytes()
-    (tmp_path / "signoff.json").write_text(stored.replace('"verdict": "PASS"', '"verdict": "FAIL"'))
-    done = etchproof(project, cli_env, "report", tmp_path)
-    assert done.returncode == 2
-    assert "does not follow" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert "PASS     tiny under w6a16, stage V1; not measured: " in done.stdout
+    assert victim.read_text() == "not yours"
+    assert (folder / "report.html").read_bytes() == (passed.folder / "report.html").read_bytes()
+
+
+Record = dict[str, Any]
+
+
+def _link(name: str) -> Callable[[Record], Record]:
+    return lambda e: next(link for link in e["provenance"]["links"] if link["name"] == name)
+
+
+def _check(name: str) -> Callable[[Record], Record]:
+    return lambda e: next(check for check in e["checks"] if check["name"] == f"signoff.{name}")
+
+
+def _all_of(test: str) -> Callable[[Record], None]:
+    def change(e: Record) -> None:
+        e["items"] = [item for item in e["items"] if item["test"] != test]
+
+    return change
+
+
+def _shortened(points: list[Record]) -> None:
+    point = next(point for point in points if len(point["tests"]) > 1)
+    dropped = point["tests"].pop()
+    for name in ("passed", "untouched"):
+        point[name] = [test for test in point[name] if test != dropped]
+
+
+DOCTORED: dict[str, Callable[[Record], object]] = {
+    "a run removed": lambda e: e["items"].pop(0),
+    "all runs of a test removed": _all_of("VocabularySweep"),
+    "a run twice": lambda e: e["items"].append(e["items"][0]),
+    "a run renamed": lambda e: e["items"][0].update(name="another"),
+    "a run of another test": lambda e: e["items"][0].update(test="BackToBack"),
+    "another seed": lambda e: e["items"][0].update(seed=5),
+    "another kind": lambda e: e["items"][0].update(kind="strict"),
+    "a PASS with reasons": lambda e: e["items"][0].update(reasons=[{"name": "mismatch", "message": "3"}]),
+    "a PASS of nothing": lambda e: e["items"][0].update(elements=0),
+    "more elements": lambda e: e["items"][0].update(elements=10**9),
+    "more answers": lambda e: e["items"][0].update(answers=10**6, in_cycles=10**6),
+    "an untouched run": lambda e: e["items"][0].update(untouched=True),
+    "another item.json": lambda e: e["items"][0].update(sha256="0" * 64),
+    "another fabric of a run": lambda e: e["items"][0].update(fabric_sha256="0" * 64),
+    "another ROM of a run": lambda e: e["items"][0].update(rom_sha256="0" * 64),
+    "another rerun": lambda e: e["items"][0].update(rerun="true"),
+    "the stage renamed": lambda e: e.update(stage="V2"),
+    "another project": lambda e: e.update(project="other"),
+    "another list": lambda e: e.update(list_name="other"),
+    "another checkpoint": lambda e: e["model"].update(sha256="0" * 64),
+    "another model's name": lambda e: e["model"].update(name="other"),
+    "another model's path": lambda e: e["model"].update(path="/other/tiny"),
+    "another recipe": lambda e: e["recipe"].update(sha256="0" * 64),
+    "another recipe's name": lambda e: e["recipe"].update(name="w8a16"),
+    "another method": lambda e: e["recipe"].update(method="gptq"),
+    "another context": lambda e: e["recipe"].update(context=9),
+    "another ROM": lambda e: e.update(rom_sha256="0" * 64),
+    "another fabric": lambda e: e.update(fabric_sha256="0" * 64),
+    "a testpoint removed": lambda e: e["testpoints"].pop(0),
+    "a testpoint reworded": lambda e: e["testpoints"][0].update(desc="something else is shown"),
+    "a testpoint of fewer tests": lambda e: _shortened(e["testpoints"]),
+    "a testpoint passed and failed": lambda e: e["testpoints"][0].update(
+        failed=e["testpoints"][0]["tests"], passed=e["testpoints"][0]["tests"]
+    ),
+    "a testpoint shown untouched": lambda e: e["testpoints"][0].update(untouched=e["testpoints"][0]["tests"]),
+    "a link removed": lambda e: e["provenance"]["links"].pop(3),
+    "links in another order": lambda e: e["provenance"]["links"].reverse(),
+    "a link of another hash": lambda e: _link("images")(e).update(sha256="0" * 64),
+    "the fabric's link of another hash": lambda e: _link("fabric")(e).update(sha256="0" * 64),
+    "the checkpoint's link of another hash": lambda e: _link("checkpoint")(e).update(sha256="0" * 64),
+    "a link that holds without its check": lambda e: e["checks"].remove(_check("rom_files")(e)),
+    "wrong words that were read back": lambda e: e["provenance"]["images"][3]["units"][0].update(wrong=2),
+    "words that were not read back": lambda e: e["provenance"]["images"][3]["units"][0].update(read=0),
+    "another signature": lambda e: e["provenance"]["images"][3]["units"][0].update(signature=1),
+    "a ROM that was not read back": lambda e: e["provenance"]["images"][3].update(units=[]),
+    "an image removed": lambda e: e["provenance"]["images"].pop(2),
+    "another image": lambda e: e["provenance"]["images"][2].update(sha256="0" * 64),
+    "hits above bins": lambda e: e["covergroups"][0].update(hit=e["covergroups"][0]["bins"] + 1),
+    "holes that were filled": lambda e: e["covergroups"][0].update(hit=e["covergroups"][0]["bins"]),
+    "a covergroup removed": lambda e: e["covergroups"].pop(0),
+    "more bits proven": lambda e: e["rom"]["parts"][0].update(proven=10**9),
+    "fewer bits": lambda e: e["rom"]["parts"].pop(0),
+    "more words read": lambda e: e["rom"]["parts"][0].update(words_read=10**9),
+    "a bit caught elsewhere": lambda e: e["injection"]["bits"][0].update(found=[0, "q_proj", 99]),
+    "a bit caught nowhere": lambda e: e["injection"]["bits"][0].update(found=None),
+    "a bit that was not caught": lambda e: e["injection"]["bits"][0].update(caught=False),
+    "a check that failed": lambda e: _check("rom_readback")(e).update(passed=False),
+    "nothing applies": lambda e: e.update(not_applicable=["lora_ranks"]),
+    "another functional coverage": lambda e: e["files"].update({"functional.json": "0" * 64}),
+}
+
+
+def _doctored(
+    passed: Passed, folder: Path, change: Callable[[Record], object], *, of_result: bool = False
+) -> None:
+    """Edit signoff.json, and mend all that is drawn from its evidence, as somebody would who knows how."""
+    record = json.loads((passed.folder / "signoff.json").read_text())
+    change(record if of_result else record["evidence"])
+    (folder / "signoff.json").write_text(json.dumps(record))
+    with contextlib.suppress(ValidationError):
+        result = SignoffResult.model_validate(record)
+        drawn = draw(result.rules, result.evidence, [one.waiver for one in result.waivers], result.today)
+        mended = result.model_copy(
+            update={
+                "evidence_sha256": evidence_sha256(result.evidence),
+                "verdict": drawn.verdict,
+                "open_items": drawn.open_items,
+                "gates": drawn.gates,
+                "waivers": drawn.waivers,
+                "not_measured": drawn.not_measured,
+            }
+        )
+        (folder / "signoff.json").write_text(mended.model_dump_json())
+
+
+def refused(project: Path, folder: Path) -> str:
+    """Why ``report`` does not believe a folder; empty where it does."""
+    try:
+        result = read_result(folder / "signoff.json")
+        verify(result, folder, load_project(project))
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture(scope="module")
+def doctored(passed: Passed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy whose signoff.json tests may edit."""
+    return shutil.copytree(passed.folder, tmp_path_factory.mktemp("doctored") / "copy")
+
+
+def test_the_copy_is_believed(passed: Passed, project: Path, doctored: Path) -> None:
+    shutil.copy(passed.folder / "signoff.json", doctored / "signoff.json")
+    assert refused(project, doctored) == ""
+
+
+@pytest.mark.parametrize("what", DOCTORED)
+def test_a_doctored_record(passed: Passed, project: Path, doctored: Path, what: str) -> None:
+    """However well it was mended."""
+    _doctored(passed, doctored, DOCTORED[what])
+    assert refused(project, doctored)
+
+
+OF_RESULT: dict[str, Callable[[Record], object]] = {
+    "limits lowered": lambda r: r["rules"]["gates"].update(rom_observability=1.0),
+    "a gate deleted": lambda r: r["rules"]["gates"].pop("rom_readback"),
+    "fewer faults": lambda r: r["rules"].update(injected_faults=0),
+    "another list": lambda r: r["rules"].update(regression="smoke"),
+    "a reason reworded": lambda r: r["rules"]["not_measured"].update(lint="whatever anybody may say of it"),
+    "other judges": lambda r: r.update(judged_by={}),
+    "another gates file": lambda r: r["judged_by"].update({"verif/signoff.yaml": "0" * 64}),
+    "a waiver": lambda r: r["waivers"].append(
+        {
+            "waiver": {
+                "what": "rom_words",
+                "why": "nobody will look at this one",
+                "who": "lead",
+                "until": "2099-01-01",
+                "fabric": r["evidence"]["fabric_sha256"],
+            },
+            "state": "used",
+            "message": "",
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OF_RESULT)
+def test_doctored_rules(passed: Passed, project: Path, doctored: Path, what: str) -> None:
+    """The project's own files decide the limits."""
+    _doctored(passed, doctored, OF_RESULT[what], of_result=True)
+    assert refused(project, doctored)
+
+
+def test_every_leaf_of_the_evidence_is_bound(passed: Passed, project: Path, doctored: Path) -> None:
+    """An edit that leaves the hash as it was is noticed, wherever it is."""
+    record = json.loads((passed.folder / "signoff.json").read_text())
+    leaves = list(_leaves(record["evidence"]))
+    assert len(leaves) > 1000
+    for path in leaves[:: max(1, len(leaves) // 200)]:
+        edited = copy.deepcopy(record)
+        _alter(edited["evidence"], path)
+        (doctored / "signoff.json").write_text(json.dumps(edited))
+        assert refused(project, doctored), path
+
+
+def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(inner, (*path, key))
+    else:
+        yield path
+
+
+def _alter(record: Any, path: tuple[Any, ...]) -> None:
+    *above, last = path
+    for key in above:
+        record = record[key]
+    value = record[last]
+    record[last] = (
+        not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else f"{value}x"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("regression/items/RandomTokens-tiny-w6a16-s1/item.json", "evidence.items"),
+        ("regression/items/RandomTokens-tiny-w6a16-s1/comparison.json", "evidence.items"),
+        ("regression/regression.json", "regression.json"),
+        ("functional.json", "evidence.files"),
+        ("readback/readback.json", "evidence.files"),
+        ("chip/fabric/ep_chip.sv", "evidence.fabric_sha256"),
+        ("chip/rom/manifest.json", "manifest.json"),
+    ],
+)
+def test_a_file_of_the_folder_that_was_edited(
+    passed: Passed, project: Path, doctored: Path, name: str, problem: str
+) -> None:
+    shutil.copy(passed.folder / "signoff.json", doctored / "signoff.json")
+    path = doctored / name
+    content = path.read_bytes()
+    for changed in (content[:-3], None):
+        path.unlink()
+        if changed is not None:
+            path.write_bytes(changed)
+        assert problem in refused(project, doctored)
+        path.write_bytes(content)
+    assert refused(project, doctored) == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["verif/signoff.yaml", "verif/waivers.yaml", "verif/testplan.hjson", "verif/coverage-exclusions.yaml"],
+)
+def test_a_judging_file_that_changed_since(
+    passed: Passed, project: Path, doctored: Path, changed: Change, name: str
+) -> None:
+    shutil.copy(passed.folder / "signoff.json", doctored / "signoff.json")
+    changed(name, "\n", "\n# another day\n")
+    assert f"{name} has changed since" in refused(project, doctored)
+
+
+def test_another_model_is_refused_and_no_old_verdict_is_left(
+    passed: Passed, project: Path, cli_env: dict[str, str], out: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(project / "models" / "tiny", tmp_path / "other")
+    done = etchproof(project, cli_env, "signoff", other, "--stage", "V1", "--out", out)
+    assert done.returncode == 2 and "holds a sign-off of" in done.stderr, done.stderr
+    folder = shutil.copytree(passed.folder, tmp_path / "early")
+    words = ("signoff", project / "models" / "tiny", "--stage", "V1", "--out", folder)
+    with subprocess.Popen(
+        command(*words), cwd=project, env=cli_env, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("quantize"):
+                break
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    left = {path.name for path in folder.iterdir()}
+    assert not left & {"signoff.json", "report.html", "junit.xml", "dvsim.json", "functional.json"}
 
 
 @pytest.fixture
@@ -279,8 +556,8 @@ def test_a_rom_file_corrupted_on_disk(signoff: Signoff, out: Path, changed: Chan
 
 def test_a_skipped_testpoint(signoff: Signoff, out: Path, changed: Change) -> None:
     """A test that returns before it did anything: its run proves nothing, and its testpoints are open."""
-    skipping = 'rows."""\n\n    async def stimulus(self) -> None:\n'
-    changed("verif/tests.py", skipping, skipping + "        return\n")
+    doc = 'a new sequence over the old rows."""\n'
+    changed("verif/tests.py", doc, doc + "\n    async def stimulus(self) -> None:\n        return\n")
     assert signoff().returncode == 1
     assert {"tests_passed", "testpoints_passed"} <= failed_gates(out)
     result = read(out)

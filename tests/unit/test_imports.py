@@ -19,7 +19,7 @@ LAYERS = (
         "words that every stage shares",
         ("etchproof", "etchproof.errors", "etchproof.fixed_point", "etchproof.lazy", "etchproof.taps"),
     ),
-    ("where things are", ("etchproof.lock", "etchproof.project", "etchproof.tools")),
+    ("where things are", ("etchproof.atomic", "etchproof.lock", "etchproof.project", "etchproof.tools")),
     ("what is planned", ("etchproof.testplan",)),
     ("import: a checkpoint becomes one resolved form", ("etchproof.checkpoint",)),
     ("import: an adapter for that form", ("etchproof.adapter",)),

@@ -440,16 +440,17 @@ def report(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="The --out of a sign-off.", show_default=False)
     ],
+    project: options.Project = None,
     debug: options.Debug = False,
 ) -> Action:
-    """Write the reports of a stored signoff.json once more, after drawing its verdict from its evidence again.
+    """Write the reports of a stored signoff.json once more, after holding it against all that it follows from.
 
-    Exit status: 0 the verdict is PASS, 1 it is FAIL, 2 it does not follow from the evidence.
+    Exit status: 0 the verdict is PASS, 1 it is FAIL, 2 it does not follow from evidence, runs, chip and project.
     """
 
     def run() -> int:
         from etchproof.cli.signoff import run_report
 
-        return run_report(folder=folder)
+        return run_report(folder=folder, project=project)
 
     return Action(run, debug)

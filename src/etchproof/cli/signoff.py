@@ -63,15 +63,19 @@ def run_signoff(
     return _print(console, result, out)
 
 
-def run_report(*, folder: Path) -> int:
+def run_report(*, folder: Path, project: Path | None) -> int:
     """The reports of a stored verdict once more: 0 for PASS, 1 for FAIL."""
     from etchproof.signoff.report import write_reports
     from etchproof.signoff.result import SIGNOFF_FILE, read_result
+    from etchproof.signoff.verify import verify
 
     if not folder.is_dir():
         raise InputError("is no folder of a sign-off", source=folder, key="DIR")
-    result = read_result(folder / SIGNOFF_FILE)
-    write_reports(result, folder)
+    found = load_project(project) if project else find_project()
+    with hold(folder):
+        result = read_result(folder / SIGNOFF_FILE)
+        verify(result, folder.absolute(), found)
+        write_reports(result, folder)
     return _print(make_console(), result, folder)
 
 

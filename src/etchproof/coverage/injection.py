@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
 
 from etchproof import flow
 from etchproof.coverage.corpus import Corpus
@@ -42,6 +44,12 @@ class InjectedBit(BaseModel):
     found: tuple[int, str, int] | None
     caught: bool
     located: bool
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.located != (self.found == self.expected) or (self.caught and self.found is None):
+            raise PydanticCustomError("contradiction", "was found elsewhere than it says")
+        return self
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from etchproof import flow, slots
+from etchproof.atomic import write_atomically
 from etchproof.compare import COMPARISON_FILE, Comparison
 from etchproof.coverage.exclusions import apply_exclusions, load_exclusions, source_lines
 from etchproof.coverage.functional import Covergroup, FunctionalCoverage, RunSample, Sampler
@@ -20,12 +21,11 @@ from etchproof.regress.execute import ITEMS_FOLDER
 from etchproof.regress.item import CODE_COVERAGE_FILE, ItemResult
 from etchproof.regress.run import RegressionOutcome
 from etchproof.regress.spec import ItemSpec
-from etchproof.signoff.evidence import AccumulatorEvidence, CodeEvidence, CovergroupEvidence
+from etchproof.signoff.evidence import LISTED, AccumulatorEvidence, CodeEvidence, CovergroupEvidence
 from etchproof.taps import TapKey, TokenArrays
 from etchproof.testrun import Chip
 
 LCOV_FILE: Final = "coverage.info"
-_LISTED: Final = 100  # holes that the record names
 
 Run = tuple[ItemSpec, ItemResult]
 
@@ -148,14 +148,14 @@ def code(
     if not files:
         return ()
     modules = merge_all(map(read, files)).modules
-    (out / LCOV_FILE).write_text(lcov(modules), encoding="utf-8")
+    write_atomically(out / LCOV_FILE, lcov(modules))
     source = project.root / project.signoff.exclusions
     excluded, _ = apply_exclusions(modules, load_exclusions(source), source, source_lines(chip.fabric.folder))
     found = []
     for kind in KINDS:
         mask = modules.of(kind)
         counted = mask & ~excluded
-        missed = holes(modules, kind, excluded, _LISTED)
+        missed = holes(modules, kind, excluded, LISTED)
         found.append(
             CodeEvidence(
                 kind=kind,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from etchproof.coverage.injection import InjectedBit
 from etchproof.quality import TapQuality
@@ -19,6 +20,16 @@ class Record(BaseModel):
     """Frozen; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+LISTED: Final = 100
+"""Holes that a record names."""
+
+
+def _agree(holds: bool, problem: str) -> None:
+    """A record that contradicts itself is no record."""
+    if not holds:
+        raise PydanticCustomError("contradiction", "{problem}", {"problem": problem})
 
 
 class AdapterEvidence(Record):
@@ -54,6 +65,16 @@ class ItemEvidence(Record):
     wall_s: float
     rerun: str
 
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        passed, there = self.verdict == "PASS", self.verdict != "MISSING"
+        _agree(passed <= (not self.reasons and self.elements > 0), "passed with reasons, or compared nothing")
+        _agree(self.counts == (not self.why_not), "counts, and says why it does not")
+        _agree(self.in_cycles <= self.answers, "has more answers in time than answers")
+        _agree(there == (self.sha256 is not None), "has no result, or none that is named")
+        _agree(there or not (self.elements or self.answers), "left no result and compared something")
+        return self
+
 
 class TestpointEvidence(Record):
     """A testpoint of the plan, and how its tests went."""
@@ -70,6 +91,14 @@ class TestpointEvidence(Record):
     untouched: tuple[str, ...] = Field(
         description="of the passed tests of the testbench, those that also ran on a simulator as Verilator wrote it"
     )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        passed, failed, absent = set(self.passed), set(self.failed), set(self.not_run)
+        _agree(not passed & (failed | absent) and not failed & absent, "has a test that passed and did not")
+        _agree(passed | failed | absent == set(self.tests), "has a test of which nothing is said")
+        _agree(set(self.untouched) <= passed, "has an untouched run of a test that did not pass")
+        return self
 
     @property
     def shown(self) -> bool:
@@ -139,6 +168,16 @@ class RomPartEvidence(Record):
         (), description="the others, by their place in rows and inputs; the first hundred"
     )
 
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        found = self.proven + sum(self.reasons.values()) + self.open_count
+        _agree(
+            found == self.total and min(self.reasons.values(), default=0) >= 0, "has bits that do not add up"
+        )
+        _agree(self.words_read <= self.words, "has more words read than words")
+        _agree(len(self.open) == min(self.open_count, LISTED), "does not name its open bits")
+        return self
+
 
 class RomEvidence(Record):
     """ROM bit observability."""
@@ -196,6 +235,12 @@ class CovergroupEvidence(Record):
     hit: Count
     holes: tuple[str, ...]
 
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        _agree(self.hit <= self.bins, "has more bins hit than bins")
+        _agree(len(self.holes) == self.bins - self.hit, "does not name the bins that were not hit")
+        return self
+
 
 class AccumulatorEvidence(Record):
     """The sums of one linear, in all runs on the fabric, those with weights for the corners included."""
@@ -213,6 +258,13 @@ class CodeEvidence(Record):
     hit: Count
     excluded: Count
     holes: tuple[str, ...] = Field(description="the first hundred: file:line what")
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        _agree(self.hit <= self.points, "has more points hit than points")
+        missed = self.points - self.hit
+        _agree(min(missed, 1) <= len(self.holes) <= min(missed, LISTED), "does not name the points not hit")
+        return self
 
 
 class QualityEvidence(Record):
@@ -241,6 +293,7 @@ class SignoffEvidence(Record):
     not_applicable: tuple[str, ...] = Field(
         (), description="testpoints and covergroups of hardware that this chip does not have"
     )
+    files: dict[str, Sha256] = Field(description="what else the sign-off left, by path in its folder")
     broken: tuple[str, ...] = Field(description="what went wrong in the regression outside its items")
     items: tuple[ItemEvidence, ...]
     testpoints: tuple[TestpointEvidence, ...] = Field(description="of the stage and those before it")

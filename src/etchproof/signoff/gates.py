@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -265,6 +265,26 @@ GATES: Final[Mapping[str, _Gate]] = {
 """Every gate but "covergroup", which is one for each group."""
 
 
+class Range(NamedTuple):
+    """What a gate's limit may be: more than ``least``, at most ``most``."""
+
+    unit: str
+    least: float
+    most: float
+
+
+_ENDLESS: Final = 1e300
+PER_CENT: Final = Range("per cent", 0, 100)
+COUNT: Final = Range("a count", 0, _ENDLESS)
+LIMITS: Final[Mapping[str, Range]] = {
+    **dict.fromkeys((*GATES, COVERGROUP), PER_CENT),
+    "elements_compared": COUNT,
+    "injected_faults_drawn": COUNT,
+    "quality_kl": Range("a mean divergence in nats", 0, 10),
+}
+"""The unit and the range of each gate's limit."""
+
+
 def apply_gates(stage: StageGates, evidence: SignoffEvidence) -> tuple[GateResult, ...]:
     """Every gate of a stage, in the order of the file."""
     return tuple(apply_gate(name, evidence, limit) for name, limit in _named(stage.gates))
@@ -300,10 +320,31 @@ def _covergroup(name: str, evidence: SignoffEvidence, required: float) -> GateRe
 
 
 def load_gates(path: Path, stage: Stage, covergroups: tuple[str, ...]) -> StageGates:
-    """The gates of a stage.
+    """The gates of a stage, held against the coverage model.
 
     Raises:
-        InputError: the file is bad, has no such stage or an unknown gate, or leaves a covergroup without a gate.
+        InputError: as ``read_gates``, or a covergroup is unknown or has no gate.
+    """
+    found = read_gates(path, stage)
+    key = f"stages.{stage}.gates.{COVERGROUP}"
+    limits = found.gates.get(COVERGROUP)
+    if limits is None:
+        return found
+    assert isinstance(limits, dict)
+    for group in limits:
+        if group not in covergroups:
+            raise InputError(f"{group!r} is not in the coverage model", source=path, key=key)
+    for group in covergroups:
+        if group not in limits:
+            raise InputError(f"covergroup {group!r} has no gate", source=path, key=key)
+    return found
+
+
+def read_gates(path: Path, stage: Stage) -> StageGates:
+    """The gates of a stage as the file says them.
+
+    Raises:
+        InputError: the file is bad, or has no such stage, an unknown gate or a limit that no figure can meet or miss.
     """
     content = read_yaml_record(path, _File)
     if stage not in content.stages:
@@ -329,15 +370,19 @@ def load_gates(path: Path, stage: Stage, covergroups: tuple[str, ...]) -> StageG
                 source=path,
                 key=f"stages.{stage}.not_measured",
             )
-    limits = found.gates.get(COVERGROUP, {})
-    assert isinstance(limits, dict)
-    for group in limits:
-        if group not in covergroups:
-            raise InputError(
-                f"{group!r} is not in the coverage model", source=path, key=f"{key}.{COVERGROUP}"
-            )
-    if limits:
-        for group in covergroups:
-            if group not in limits:
-                raise InputError(f"covergroup {group!r} has no gate", source=path, key=f"{key}.{COVERGROUP}")
+    for name, limit in found.gates.items():
+        limits = limit if isinstance(limit, dict) else {name: limit}
+        if not limits:
+            raise InputError("is empty: no covergroup has a limit", source=path, key=f"{key}.{name}")
+        for group, value in limits.items():
+            where = f"{key}.{name}" if group == name else f"{key}.{name}.{group}"
+            _check_limit(LIMITS[name], value, path, where)
     return found
+
+
+def _check_limit(allowed: Range, value: float, path: Path, key: str) -> None:
+    if not allowed.least < value <= allowed.most:  # NaN is not either
+        most = f" and at most {allowed.most:g}" if allowed.most != _ENDLESS else ""
+        raise InputError(
+            f"is {value}, expected {allowed.unit} of more than {allowed.least:g}{most}", source=path, key=key
+        )

@@ -11,14 +11,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+from etchproof.atomic import write_atomically
 from etchproof.signoff import maps, plots
 from etchproof.signoff.evidence import TestpointEvidence
 from etchproof.signoff.formats import dvsim, junit
-from etchproof.signoff.result import SignoffResult
+from etchproof.signoff.result import REPORTS, SignoffResult
 
-REPORT_FILE: Final = "report.html"
-JUNIT_FILE: Final = "junit.xml"
-DVSIM_FILE: Final = "dvsim.json"
+REPORT_FILE, JUNIT_FILE, DVSIM_FILE = REPORTS
 _LISTED: Final = 200  # holes of a covergroup that the page names
 _PAGE: Final = ("etchproof.signoff", "page")
 
@@ -34,9 +33,10 @@ class Tile:
 
 def write_reports(result: SignoffResult, out: Path) -> None:
     """``report.html``, ``junit.xml`` and ``dvsim.json``."""
-    (out / DVSIM_FILE).write_text(json.dumps(dvsim(result), indent=1) + "\n", encoding="utf-8")
-    (out / REPORT_FILE).write_text(html(result), encoding="utf-8")
-    ET.ElementTree(junit(result)).write(out / JUNIT_FILE, encoding="utf-8", xml_declaration=True)
+    write_atomically(out / DVSIM_FILE, json.dumps(dvsim(result), indent=1) + "\n")
+    write_atomically(out / REPORT_FILE, html(result))
+    text = ET.tostring(junit(result), encoding="unicode")
+    write_atomically(out / JUNIT_FILE, f"<?xml version='1.0' encoding='utf-8'?>\n{legible(text)}")
 
 
 def html(result: SignoffResult) -> str:
@@ -55,7 +55,7 @@ def html(result: SignoffResult) -> str:
     evidence = result.evidence
     taps = evidence.quality.taps if evidence.quality else ()
     drawn = [plots.noise_plot(taps), plots.bias_plot(taps), plots.range_plot(taps)]
-    return environment.get_template("report.html.j2").render(
+    text = environment.get_template("report.html.j2").render(
         result=result,
         evidence=evidence,
         style=(folder / "style.css").read_text(encoding="utf-8"),
@@ -69,6 +69,17 @@ def html(result: SignoffResult) -> str:
         quality_plots=[plot for plot in drawn if plot],
         size=(plots.WIDTH, plots.HEIGHT),
     )
+    return legible(text)
+
+
+def legible(text: str) -> str:
+    """Text without what neither HTML nor XML 1.0 may hold, nor what steers a terminal: such characters are escaped."""
+    return _ILLEGIBLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+_ILLEGIBLE: Final = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff\\ufffe\\uffff]"
+)
 
 
 def tiles(result: SignoffResult) -> tuple[Tile, ...]:

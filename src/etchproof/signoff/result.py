@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -10,12 +11,17 @@ from typing import Any, Final, Literal
 from pydantic import ValidationError
 
 from etchproof.errors import InputError
+from etchproof.project import Project
+from etchproof.result import Sha256
 from etchproof.signoff.evidence import Record, SignoffEvidence
 from etchproof.signoff.gates import GateResult, StageGates
 from etchproof.signoff.verdict import NotMeasured, draw
 from etchproof.signoff.waivers import WaiverResult
+from etchproof.sim.identity import file_sha256
 
 SIGNOFF_FILE: Final = "signoff.json"
+REPORTS: Final = ("report.html", "junit.xml", "dvsim.json")
+"""Written after it, from it alone."""
 
 
 class SignoffResult(Record):
@@ -25,6 +31,8 @@ class SignoffResult(Record):
         open_items: what stands between this and a signature; empty exactly when the verdict is PASS.
         not_measured: what the verdict says nothing of, and why.
         rules: the stage's own, of the project's gates file.
+        judged_by: hash of each file of the project that judges: testplan, gates, waivers, exclusions.
+        evidence_sha256: of the evidence, which is hashed as it is written.
         today: the day that waivers were held against.
     """
 
@@ -35,6 +43,8 @@ class SignoffResult(Record):
     waivers: tuple[WaiverResult, ...]
     not_measured: tuple[NotMeasured, ...]
     rules: StageGates
+    judged_by: dict[str, Sha256]
+    evidence_sha256: Sha256
     today: datetime.date
     wall_s: dict[str, float]
     evidence: SignoffEvidence
@@ -59,12 +69,30 @@ def read_result(path: Path) -> SignoffResult:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise InputError(f"is no sign-off: {first['msg']}", source=path, key=key) from None
+    if evidence_sha256(result.evidence) != result.evidence_sha256:
+        raise InputError("is not the evidence that was written", source=path, key="evidence")
     waivers = [found.waiver for found in result.waivers]
     drawn = draw(result.rules, result.evidence, waivers, result.today)
     stored = (result.verdict, result.open_items, result.gates, result.waivers, result.not_measured)
     if stored != (drawn.verdict, drawn.open_items, drawn.gates, drawn.waivers, drawn.not_measured):
         raise InputError("says what does not follow from its own evidence", source=path, key="verdict")
     return result
+
+
+def evidence_sha256(evidence: SignoffEvidence) -> str:
+    """Hash of the evidence as JSON."""
+    return hashlib.sha256(evidence.model_dump_json().encode()).hexdigest()
+
+
+def judged_by(project: Project) -> dict[str, str]:
+    """Hash of each file of a project that judges, by its path from the root.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    files = project.signoff
+    names = (files.testplan, files.gates, files.waivers, files.exclusions)
+    return {name: file_sha256(project.root / name) for name in names}
 
 
 def json_schema() -> str:

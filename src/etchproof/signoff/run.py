@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from etchproof import flow, slots
+from etchproof.atomic import write_atomically
 from etchproof.coverage.closure import close, reach, taps_needed
 from etchproof.coverage.corpus import Corpus, Predict, Segment, gather
 from etchproof.coverage.exclusions import load_exclusions
@@ -22,28 +24,25 @@ from etchproof.coverage.words import words_read
 from etchproof.errors import InputError
 from etchproof.flow import Design
 from etchproof.project import Project, load_object
-from etchproof.regress.execute import ITEMS_FOLDER
-from etchproof.regress.item import ITEM_FILE, ItemResult
 from etchproof.regress.key import sources_sha256
 from etchproof.regress.plan import RegressionPlan
-from etchproof.regress.run import OnItem, RegressionOutcome, check_folder, run_regression
+from etchproof.regress.run import OnItem, check_folder, run_regression
 from etchproof.regress.spec import ItemSpec, expand, item_seed, load_list
 from etchproof.result import ModelRecord, RecipeRecord
-from etchproof.signoff import checks, counting, covered, readback
+from etchproof.signoff import checks, counting, covered, derive, readback
 from etchproof.signoff.evidence import (
+    LISTED,
     AdapterEvidence,
     CheckEvidence,
     InjectionEvidence,
-    ItemEvidence,
     QualityEvidence,
     RomEvidence,
     RomPartEvidence,
     SignoffEvidence,
-    TestpointEvidence,
 )
 from etchproof.signoff.gates import StageGates, load_gates
 from etchproof.signoff.provenance import chain
-from etchproof.signoff.result import SIGNOFF_FILE, SignoffResult
+from etchproof.signoff.result import REPORTS, SIGNOFF_FILE, SignoffResult, evidence_sha256, judged_by
 from etchproof.signoff.verdict import draw as draw_verdict
 from etchproof.signoff.waivers import Waiver, load_waivers
 from etchproof.sim.build import Kind
@@ -58,8 +57,9 @@ if TYPE_CHECKING:
     from etchproof.adapter import Adapter
 
 FUNCTIONAL_FILE: Final = "functional.json"
-LCOV_FILE: Final = "coverage.info"
-_LISTED: Final = 100  # holes that the record names
+_OWNER_FILE: Final = "owner.json"
+_KEPT: Final = (FUNCTIONAL_FILE, covered.LCOV_FILE, "readback/readback.json", "readback/comparison.json")
+"""What a sign-off leaves beside its verdict, named in it by hash."""
 _CLOSURE_SEED: Final = 1
 _DRAW_SEED: Final = 1
 _NO_WORDS: Final = np.zeros(0, dtype=bool)
@@ -118,6 +118,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         raise InputError("is missing: there is no coverage model", source=project.file, key="coverage")
     with clock.stage("plan") as say:
         plan = _planned(request)
+        _take(request)
         say(f"{len(plan.testplan.stage_points(request.stage))} testpoints, {len(plan.gates.gates)} gates")
     design = plan.design
     with clock.stage("quantize") as say:
@@ -171,7 +172,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         say(f"{rom.proven:,} of {rom.total:,} bits proven, {rom.redundant:,} redundant, {rom.open:,} open")
     with clock.stage("cover") as say:
         functional, accumulators = covered.functional(design, model, plan.groups, ran, runs)
-        (out / FUNCTIONAL_FILE).write_text(functional.to_json(), encoding="utf-8")
+        write_atomically(out / FUNCTIONAL_FILE, functional.to_json())
         code = covered.code(project, outcome, runs, chip, out)
         say(", ".join(f"{name} {hit}/{total}" for name, (hit, total) in functional.summary().items()))
     with clock.stage("inject") as say:
@@ -191,6 +192,10 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         read = readback.read_back(chip, project.signoff.readback, out / "readback")
         examined, padding, quality = _examined(plan, request.stage, chip, rom, injection, read)
         say(f"{sum(check.passed for check in examined)} of {len(examined)} checks hold")
+    items = tuple(
+        derive.item_evidence(spec, outcome.results[spec.name], counted[spec.name], runs)
+        for spec in regression.items
+    )
     evidence = SignoffEvidence(
         stage=request.stage,
         project=project.name,
@@ -215,11 +220,10 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
             AdapterEvidence(name=adapter.name, path=str(adapter.path.absolute()), sha256=adapter.sha256)
             for adapter in plan.adapters
         ),
+        files={name: file_sha256(out / name) for name in _KEPT if (out / name).is_file()},
         broken=outcome.broken,
-        items=tuple(
-            _item(spec, outcome.results[spec.name], counted[spec.name], runs) for spec in regression.items
-        ),
-        testpoints=_testpoints(plan, request.stage, outcome, counted, examined),
+        items=items,
+        testpoints=derive.testpoint_evidence(plan.testplan.stage_points(request.stage), items, examined),
         checks=examined,
         provenance=chain(
             chip, read, examined, [result for result in outcome.results.values() if result], counted
@@ -239,12 +243,36 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         waivers=drawn_verdict.waivers,
         not_measured=drawn_verdict.not_measured,
         rules=plan.gates,
+        judged_by=judged_by(project),
+        evidence_sha256=evidence_sha256(evidence),
         today=request.today,
         wall_s={name: round(seconds, 1) for name, seconds in clock.stages_s.items()},
         evidence=evidence,
     )
-    (out / SIGNOFF_FILE).write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    write_atomically(out / SIGNOFF_FILE, result.model_dump_json(indent=1) + "\n")
     return result
+
+
+def _take(request: SignoffRequest) -> None:
+    """Make the folder this sign-off's: another model's is refused, and no verdict of before is left in it.
+
+    Raises:
+        InputError: it is another sign-off's.
+    """
+    out = request.out
+    mine = {"project": str(request.project.root), "model": str(request.model_dir.absolute())}
+    file = out / _OWNER_FILE
+    if file.exists():
+        try:
+            owner = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            owner = None
+        if owner != mine:
+            of = owner.get("model") if isinstance(owner, dict) else "an unknown model"
+            raise InputError(f"holds a sign-off of {of}", source=out, key="--out", hint="name another folder")
+    for name in (SIGNOFF_FILE, *REPORTS, *_KEPT):
+        (out / name).unlink(missing_ok=True)
+    write_atomically(file, json.dumps(mine, indent=1) + "\n")
 
 
 def _planned(request: SignoffRequest) -> _Plan:
@@ -341,12 +369,12 @@ def _rom_evidence(units: Sequence[tuple[Rom, Sequence[Proven]]], corpus: Corpus 
                     total=proven.total,
                     proven=proven.count,
                     reasons={reason: int(bits.sum()) for reason, bits in proven.reasons},
-                    open=tuple(proven.name(index.tolist()) for index in left[:_LISTED]),
+                    open=tuple(proven.name(index.tolist()) for index in left[:LISTED]),
                     open_count=len(left),
                     words=int(visible.sum()),
                     words_read=int(read.sum()),
                     unread=tuple(
-                        f"{proven.site} {proven.kind} {tuple(at)}" for at in unread[:_LISTED].tolist()
+                        f"{proven.site} {proven.kind} {tuple(at)}" for at in unread[:LISTED].tolist()
                     ),
                 )
             )
@@ -399,12 +427,12 @@ def _examined(
         )
 
     def observed() -> checks.Found:
-        return rom.total > 0 and rom.proven > 0, f"{rom.proven:,} of {rom.total:,} bits proven"
+        return derive.observed(rom), f"{rom.proven:,} of {rom.total:,} bits proven"
 
     def injected() -> checks.Found:
         bits = injection.bits if injection else ()
         good = sum(bit.caught and bit.located for bit in bits)
-        return bool(bits) and good == len(bits), f"{good} of {len(bits)} caught where the proof says"
+        return derive.injected(injection), f"{good} of {len(bits)} caught where the proof says"
 
     table: dict[str, Callable[[], checks.Found]] = {
         "signoff.lint": lambda: checks.check_lint(design, chip.fabric),
@@ -419,57 +447,3 @@ def _examined(
     always = {"signoff.rom_observability"} | ({"signoff.injected_faults"} if injection else set())
     found = tuple(checks.examine(name, table[name]) for name in CHECKS if name in wanted | always)
     return found, padding, quality[0] if quality else None
-
-
-def _testpoints(
-    plan: _Plan,
-    stage: Stage,
-    outcome: RegressionOutcome,
-    counted: Mapping[str, str],
-    examined: Sequence[CheckEvidence],
-) -> tuple[TestpointEvidence, ...]:
-    """A run that is not of this chip shows nothing; one that failed denies what others show."""
-    ran: dict[str, list[bool]] = {check.name: [check.passed] for check in examined}
-    untouched: set[str] = set()
-    for spec in outcome.plan.items:
-        result = outcome.results[spec.name]
-        if result is None or result.verdict != "PASS":
-            ran.setdefault(spec.test, []).append(False)
-        elif not counted[spec.name]:
-            ran.setdefault(spec.test, []).append(True)
-            untouched |= {spec.test} if result.rewrites is None else set()
-    return tuple(
-        TestpointEvidence(
-            name=point.name,
-            stage=point.stage,
-            desc=point.desc,
-            tests=point.tests,
-            passed=tuple(test for test in point.tests if all(ran.get(test, [False]))),
-            failed=tuple(test for test in point.tests if not all(ran.get(test, [True]))),
-            not_run=tuple(test for test in point.tests if test not in ran),
-            untouched=tuple(test for test in point.tests if test in untouched and all(ran[test])),
-        )
-        for point in plan.testplan.stage_points(stage)
-    )
-
-
-def _item(spec: ItemSpec, result: ItemResult | None, why_not: str, runs: Path) -> ItemEvidence:
-    return ItemEvidence(
-        name=spec.name,
-        test=spec.test,
-        verdict=result.verdict if result else "MISSING",
-        reasons=result.reasons if result else (),
-        seed=spec.seed,
-        kind=spec.kind,
-        counts=not why_not,
-        why_not=why_not,
-        untouched=result is not None and result.rewrites is None,
-        fabric_sha256=result.fabric_sha256 if result else None,
-        rom_sha256=result.rom_sha256 if result else None,
-        sha256=file_sha256(runs / ITEMS_FOLDER / spec.name / ITEM_FILE) if result else None,
-        elements=result.elements if result else 0,
-        answers=result.answers if result else 0,
-        in_cycles=result.in_cycles if result else 0,
-        wall_s=result.wall_s if result else 0.0,
-        rerun=result.rerun if result else "",
-    )

@@ -67,6 +67,10 @@ def item(name: str = "a", **changes: Any) -> ItemEvidence:
         "wall_s": 1.0,
         "rerun": "etchproof test Alpha",
     }
+    if changes.get("verdict") == "MISSING":
+        fields |= {"sha256": None, "elements": 0, "answers": 0, "in_cycles": 0}
+    if changes.get("counts") is False:
+        fields["why_not"] = "it ran another fabric"
     return ItemEvidence.model_validate(fields | changes)
 
 
@@ -107,9 +111,10 @@ def point(**changes: Any) -> TestpointEvidence:
         "passed": ("Alpha",),
         "failed": (),
         "not_run": (),
-        "untouched": ("Alpha",),
     }
-    return TestpointEvidence.model_validate(fields | changes)
+    found = fields | changes
+    shown = [test for test in found["passed"] if not test.startswith("signoff.")]
+    return TestpointEvidence.model_validate({"untouched": shown, **found})
 
 
 def links(*left_out: str, **changes: Any) -> ProvenanceEvidence:
@@ -134,6 +139,7 @@ def good(**changes: Any) -> SignoffEvidence:
         "rom_sha256": sha,
         "tools": {},
         "list_name": "smoke",
+        "files": {},
         "broken": (),
         "items": (item("a"), item("b")),
         "testpoints": (point(), point(name="second")),
@@ -294,7 +300,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         for name in ("lint", "fabric_invariance", "rom_files", "rom_readback", "rom_signature")
     },
     **{
-        f"a {kind} not covered": (f"code_{kind}", {"code": code(kind, hit=9)})
+        f"a {kind} not covered": (f"code_{kind}", {"code": code(kind, hit=9, holes=("ep_chip.sv:1 line",))})
         for kind in ("line", "branch", "toggle")
     },
     **{
@@ -408,7 +414,7 @@ STANDING: dict[str, dict[str, Any]] = {
     "the regression broke": {"broken": ("pytest ended with status 3",)},
     "an empty coverage model": {"rom": rom()},
     "no coverage model": {"rom": None},
-    "nothing proven": {"rom": rom(part(proven=0))},
+    "nothing proven": {"rom": rom(part(proven=0, reasons={}, open_count=100, open=("m",) * 100))},
     "a covergroup without bins": {
         "covergroups": (CovergroupEvidence(name="kv_cache", bins=0, hit=0, holes=()),)
     },

@@ -27,7 +27,7 @@ from etchproof.signoff.gates import StageGates
 from etchproof.signoff.maps import accumulator_map, bias_map, noise_map, observability_map, range_map
 from etchproof.signoff.plots import noise_plot, proof_plot, range_plot
 from etchproof.signoff.report import html as render
-from etchproof.signoff.result import SignoffResult, json_schema, read_result
+from etchproof.signoff.result import SignoffResult, evidence_sha256, json_schema, read_result
 from etchproof.signoff.verdict import draw
 from etchproof.signoff.waivers import Waiver
 from tests.unit.signoff.test_gates import FABRIC, STAGE, good, item, part, rom
@@ -44,6 +44,8 @@ def result(evidence: SignoffEvidence, *waivers: Waiver, stage: StageGates = STAG
         waivers=drawn.waivers,
         not_measured=drawn.not_measured,
         rules=stage,
+        judged_by={},
+        evidence_sha256=evidence_sha256(evidence),
         today=TODAY,
         wall_s={"plan": 1.0},
         evidence=evidence,
@@ -200,13 +202,18 @@ def tap(layer: int, name: str, sqnr_db: float, used: float | None) -> TapQuality
     )
 
 
+def left(count: int) -> dict[str, Any]:
+    """Open bits of a part."""
+    return {"open_count": count, "open": tuple(f"rom:m[{index}]^0" for index in range(count))}
+
+
 def test_the_map_of_observability() -> None:
     parts = (
-        part(site="model.layers.1.mlp.up_proj", proven=45, total=100, reasons={"x": 10}),
-        part(site="model.layers.1.mlp.up_proj.scales", proven=45, total=100, reasons={"x": 10}),
+        part(site="model.layers.1.mlp.up_proj", proven=45, total=100, reasons={"x": 10}, **left(45)),
+        part(site="model.layers.1.mlp.up_proj.scales", proven=45, total=100, reasons={"x": 10}, **left(45)),
         part(site="model.layers.1.input_layernorm", proven=10, total=10, reasons={}),
-        part(site="model.layers.2.input_layernorm", proven=99_999, total=100_000, reasons={}),
-        part(site="lm_head", proven=1, total=2, reasons={}),
+        part(site="model.layers.2.input_layernorm", proven=99_999, total=100_000, reasons={}, **left(1)),
+        part(site="lm_head", proven=1, total=2, reasons={}, **left(1)),
     )
     found = observability_map(rom(*parts))
     assert found.layers == ("1", "2")
@@ -291,7 +298,8 @@ def changed(name: str, value: Any) -> str:
         (changed("open_items", ["something"]), "does not follow"),
         (changed("gates.0.required", 101.0), "does not follow"),
         (changed("gates.0.measured", 99.0), "does not follow"),
-        (changed("evidence.items.0.verdict", "FAIL"), "does not follow"),
+        (changed("evidence.items.0.verdict", "FAIL"), "is not the evidence that was written"),
+        (changed("evidence_sha256", "0" * 64), "is not the evidence that was written"),
         (changed("gates.0.name", "tests_ran"), "does not follow"),
         (changed("gates", []), "does not follow"),
         (changed("verdict", "MAYBE"), "is no sign-off"),

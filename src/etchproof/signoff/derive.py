@@ -1,0 +1,89 @@
+"""What of the evidence follows from something else: made once when signing off, made again when a record is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from etchproof.regress.execute import ITEMS_FOLDER
+from etchproof.regress.item import ITEM_FILE, ItemResult
+from etchproof.regress.spec import ItemSpec
+from etchproof.signoff.evidence import (
+    CheckEvidence,
+    InjectionEvidence,
+    ItemEvidence,
+    RomEvidence,
+    TestpointEvidence,
+)
+from etchproof.sim.identity import file_sha256
+from etchproof.testplan import Testpoint
+
+
+def item_evidence(spec: ItemSpec, result: ItemResult | None, why_not: str, runs: Path) -> ItemEvidence:
+    """A run as evidence.
+
+    Args:
+        result: None where it left none that counts.
+        why_not: why it does not count; empty where it does.
+        runs: the regression's folder.
+    """
+    return ItemEvidence(
+        name=spec.name,
+        test=spec.test,
+        verdict=result.verdict if result else "MISSING",
+        reasons=result.reasons if result else (),
+        seed=spec.seed,
+        kind=spec.kind,
+        counts=not why_not,
+        why_not=why_not,
+        untouched=result is not None and result.rewrites is None,
+        fabric_sha256=result.fabric_sha256 if result else None,
+        rom_sha256=result.rom_sha256 if result else None,
+        sha256=file_sha256(runs / ITEMS_FOLDER / spec.name / ITEM_FILE) if result else None,
+        elements=result.elements if result else 0,
+        answers=result.answers if result else 0,
+        in_cycles=result.in_cycles if result else 0,
+        wall_s=result.wall_s if result else 0.0,
+        rerun=result.rerun if result else "",
+    )
+
+
+def testpoint_evidence(
+    points: Sequence[Testpoint], items: Sequence[ItemEvidence], checks: Sequence[CheckEvidence]
+) -> tuple[TestpointEvidence, ...]:
+    """How the tests of testpoints went. A run that is not of this chip shows nothing; one that failed denies."""
+    ran: dict[str, list[bool]] = {check.name: [check.passed] for check in checks}
+    untouched: set[str] = set()
+    for item in items:
+        if item.verdict != "PASS":
+            ran.setdefault(item.test, []).append(False)
+        elif item.counts:
+            ran.setdefault(item.test, []).append(True)
+            untouched |= {item.test} if item.untouched else set()
+    return tuple(
+        TestpointEvidence(
+            name=point.name,
+            stage=point.stage,
+            desc=point.desc,
+            tests=point.tests,
+            passed=tuple(test for test in point.tests if all(ran.get(test, [False]))),
+            failed=tuple(test for test in point.tests if not all(ran.get(test, [True]))),
+            not_run=tuple(test for test in point.tests if test not in ran),
+            untouched=tuple(test for test in point.tests if test in untouched and all(ran[test])),
+        )
+        for point in points
+    )
+
+
+def observed(rom: RomEvidence) -> bool:
+    """Whether the mask has bits, and some are proven to be seen: check ``signoff.rom_observability``."""
+    return rom.total > 0 and rom.proven > 0
+
+
+def injected(injection: InjectionEvidence | None) -> bool:
+    """Whether bits were inverted and each was caught where the proof says: check ``signoff.injected_faults``."""
+    bits = injection.bits if injection else ()
+    return bool(bits) and all(bit.caught and bit.located for bit in bits)
+
+
+testpoint_evidence.__test__ = False  # type: ignore[attr-defined]  # pytest: no test

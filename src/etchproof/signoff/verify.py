@@ -1,0 +1,245 @@
+"""A stored sign-off held against everything that it follows from: its own parts, its folder, the project's files.
+
+Whoever edits a record by hand and mends its hashes, too, has to make every other record agree with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from etchproof import flow
+from etchproof.errors import InputError
+from etchproof.images import read_images
+from etchproof.project import Project
+from etchproof.regress.execute import ITEMS_FOLDER
+from etchproof.regress.item import ITEM_FILE, ItemResult, read_item
+from etchproof.regress.plan import RegressionPlan
+from etchproof.regress.spec import ItemSpec, expand, load_list
+from etchproof.render import compile_order
+from etchproof.signoff import derive
+from etchproof.signoff.evidence import LINKS
+from etchproof.signoff.gates import read_gates
+from etchproof.signoff.result import SIGNOFF_FILE, SignoffResult
+from etchproof.signoff.waivers import load_waivers
+from etchproof.sim.fabric import fabric_sha256
+from etchproof.sim.identity import file_sha256
+from etchproof.testplan import LORA, all_tests, read_testplan
+
+RUNS: Final = "regression"
+CHIP: Final = "chip"
+
+Problem = tuple[str, str]  # key of signoff.json, what is wrong
+
+
+def verify(result: SignoffResult, out: Path, project: Project) -> None:
+    """Hold a stored sign-off against what it follows from.
+
+    Args:
+        out: its folder.
+        project: whose chip it is.
+
+    Raises:
+        InputError: something does not agree; the first finding is named.
+    """
+    for check in _CHECKS:
+        for key, problem in check(result, out, project):
+            raise InputError(problem, source=out / SIGNOFF_FILE, key=key, hint="sign off again")
+
+
+def _rules(result: SignoffResult, out: Path, project: Project) -> Iterator[Problem]:
+    """The project's own files decide the limits, the waivers and the testpoints."""
+    evidence, files = result.evidence, project.signoff
+    if evidence.project != project.name:
+        yield "evidence.project", f"is {evidence.project!r}, the project is {project.name!r}"
+    for name, sha256 in result.judged_by.items():
+        if file_sha256(project.root / name) != sha256:
+            yield "judged_by", f"{name} has changed since"
+    if set(result.judged_by) != {files.testplan, files.gates, files.waivers, files.exclusions}:
+        yield "judged_by", "are not the files that the project names"
+    if (
+        read_gates(project.root / files.gates, evidence.stage).without(evidence.not_applicable)
+        != result.rules
+    ):
+        yield "rules", f"are not those of stage {evidence.stage} in {files.gates}"
+    if load_waivers(project.root / files.waivers) != tuple(found.waiver for found in result.waivers):
+        yield "waivers", f"are not those of {files.waivers}"
+    plan = read_testplan(project.root / files.testplan)
+    absent = tuple(entry.name for entry in plan.tagged(LORA))
+    if evidence.not_applicable not in ((), absent):
+        yield "evidence.not_applicable", f"is not what {files.testplan} says of adapters"
+    plan = plan.without(LORA) if evidence.not_applicable else plan
+    points = plan.stage_points(evidence.stage)
+    if derive.testpoint_evidence(points, evidence.items, evidence.checks) != evidence.testpoints:
+        yield "evidence.testpoints", "do not follow from the testplan, the runs and the checks"
+    groups = {group.name for group in plan.covergroups}
+    if {group.name for group in evidence.covergroups} != groups:
+        yield "evidence.covergroups", f"are not those of {files.testplan}"
+
+
+def _runs(result: SignoffResult, out: Path, project: Project) -> Iterator[Problem]:
+    """Every run that the list asks for is there, and is as it was recorded."""
+    evidence, runs = result.evidence, out / RUNS
+    plan = RegressionPlan.read(runs)
+    names = [item.name for item in evidence.items]
+    if evidence.list_name != plan.name or names != [spec.name for spec in plan.items]:
+        yield "evidence.items", f"are not the runs of {RUNS}/regression.json"
+        return
+    for missing in sorted(_due(result, project) - set(names)):
+        yield "evidence.items", f"the list asks for {missing}, which is not there"
+    for spec, item in zip(plan.items, evidence.items, strict=True):
+        if spec.model != evidence.model.path:
+            yield "evidence.model.path", f"run {spec.name} is of {spec.model}"
+        found = _item(runs / ITEMS_FOLDER / spec.name, spec)
+        if isinstance(found, str):
+            if item.verdict != "MISSING":
+                yield "evidence.items", f"run {spec.name}: {found}"
+            continue
+        if derive.item_evidence(spec, found, item.why_not, runs) != item:
+            yield "evidence.items", f"run {spec.name} is recorded otherwise in its {ITEM_FILE}"
+        if not item.counts:
+            continue
+        if found.checkpoint_sha256 != evidence.model.sha256 or found.model_name != evidence.model.name:
+            yield "evidence.model", f"run {spec.name} is of another checkpoint"
+        if (found.recipe_name, found.recipe_sha256) != (evidence.recipe.name, evidence.recipe.sha256) and (
+            spec.context is None
+        ):
+            yield "evidence.recipe", f"run {spec.name} is of another recipe"
+        if spec.context is None and found.context != evidence.recipe.context:
+            yield "evidence.recipe.context", f"run {spec.name} has {found.context} positions"
+        if spec.context is None and found.fabric_sha256 != evidence.fabric_sha256:
+            yield "evidence.fabric_sha256", f"run {spec.name} simulated another fabric"
+        if spec.context is None and spec.corners is None and found.rom_sha256 != evidence.rom_sha256:
+            yield "evidence.rom_sha256", f"run {spec.name} read another ROM"
+
+
+def _item(folder: Path, spec: ItemSpec) -> ItemResult | str:
+    """A stored item, whatever its key: whether it is still of today's sources is a question of signing off."""
+    try:
+        key = ItemResult.model_validate_json((folder / ITEM_FILE).read_bytes()).key
+    except (OSError, ValueError):
+        return f"its {ITEM_FILE} is missing or broken"
+    return read_item(folder, spec, key)
+
+
+def _due(result: SignoffResult, project: Project) -> set[str]:
+    """The names of the runs that the stage's list comes to."""
+    evidence = result.evidence
+    listed = load_list(result.rules.regression, project.root)
+    items = expand(
+        listed,
+        project.root,
+        all_tests(project),
+        model=Path(evidence.model.path),
+        recipe=evidence.recipe.name,
+        adapters=[Path(adapter.path) for adapter in evidence.adapters],
+    )
+    return {item.name for item in items if not (evidence.not_applicable and item.adapters)}
+
+
+def _chip(result: SignoffResult, out: Path, project: Project) -> Iterator[Problem]:
+    """The fabric and the ROM in ``chip/`` are those of the record."""
+    evidence = result.evidence
+    fabric = out / CHIP / "fabric"
+    names = compile_order(path.name for path in fabric.iterdir()) if fabric.is_dir() else []
+    if not names or fabric_sha256(fabric, tuple(names), project.chip.top) != evidence.fabric_sha256:
+        yield "evidence.fabric_sha256", f"is not that of {CHIP}/fabric"
+    images = read_images(out / CHIP / "rom")
+    if images.sha256 != evidence.rom_sha256:
+        yield "evidence.rom_sha256", f"is not that of {CHIP}/rom"
+    for image in images.images:
+        if file_sha256(images.path(image)) != image.sha256:
+            yield (
+                "evidence.provenance.images",
+                f"{image.name} in {CHIP}/rom has another content than its name",
+            )
+    stored = [
+        (image.layer, image.name, image.bits, image.size_bytes, image.sha256) for image in images.images
+    ]
+    links = evidence.provenance.images if evidence.provenance else ()
+    if stored != [(image.layer, image.name, image.bits, image.size_bytes, image.sha256) for image in links]:
+        yield "evidence.provenance.images", f"are not those of {CHIP}/rom"
+    for name, sha256 in evidence.files.items():
+        if not (out / name).is_file() or file_sha256(out / name) != sha256:
+            yield "evidence.files", f"{name} is not the file of this sign-off"
+
+
+def _links(result: SignoffResult, out: Path, project: Project) -> Iterator[Problem]:
+    """Each provenance link holds exactly when its evidence does."""
+    evidence = result.evidence
+    if evidence.provenance is None:
+        return
+    links = {link.name: link for link in evidence.provenance.links}
+    if tuple(links) != LINKS:
+        yield "evidence.provenance.links", "are not the links of the chain, in order"
+        return
+    sha256 = {
+        "checkpoint": evidence.model.sha256,
+        "images": evidence.rom_sha256,
+        "files": evidence.rom_sha256,
+        "fabric": evidence.fabric_sha256,
+        "simulated": evidence.rom_sha256,
+        "read back": evidence.rom_sha256,
+        "signatures": evidence.rom_sha256,
+    }
+    for name, wanted in sha256.items():
+        if links[name].holds and links[name].sha256 != wanted:
+            yield f"evidence.provenance.links.{name}", "holds with another hash than the record's"
+    checks = {check.name: check.passed for check in evidence.checks}
+    for name, check in (
+        ("files", "signoff.rom_files"),
+        ("read back", "signoff.rom_readback"),
+        ("signatures", "signoff.rom_signature"),
+    ):
+        if links[name].holds and not checks.get(check):
+            yield f"evidence.provenance.links.{name}", f"holds, and check {check} does not"
+    counted = [item for item in evidence.items if item.counts and item.verdict == "PASS"]
+    if links["simulated"].holds and not any(item.rom_sha256 == evidence.rom_sha256 for item in counted):
+        yield "evidence.provenance.links.simulated", "holds, and no run read these images"
+    units = [unit for image in evidence.provenance.images for unit in image.units]
+    whole = bool(units) and all(image.units for image in evidence.provenance.images)
+    if checks.get("signoff.rom_readback") and not (whole and all(unit.words_hold for unit in units)):
+        yield "evidence.checks", "signoff.rom_readback passed, and words of the chip differ or are missing"
+    if checks.get("signoff.rom_signature") and not (whole and all(unit.signature_holds for unit in units)):
+        yield "evidence.checks", "signoff.rom_signature passed, and a signature differs or is missing"
+    foreign = [
+        unit
+        for image in evidence.provenance.images
+        for unit in image.units
+        if (unit.layer, unit.image, unit.sha256) != (image.layer, image.name, image.sha256)
+    ]
+    if foreign:
+        yield "evidence.provenance.images", f"{foreign[0].name} stands under another image"
+
+
+def _measured(result: SignoffResult, out: Path, project: Project) -> Iterator[Problem]:
+    """Checks that follow from figures agree with them."""
+    evidence = result.evidence
+    checks = {check.name: check.passed for check in evidence.checks}
+    if evidence.rom is not None and checks.get("signoff.rom_observability") != derive.observed(evidence.rom):
+        yield "evidence.checks", "signoff.rom_observability does not follow from the bits"
+    if evidence.rom is not None and sum(evidence.rom.by_run.values()) != evidence.rom.proven:
+        yield "evidence.rom.by_run", "does not add up to the bits that are proven"
+    if "signoff.injected_faults" in checks and checks["signoff.injected_faults"] != derive.injected(
+        evidence.injection
+    ):
+        yield "evidence.checks", "signoff.injected_faults does not follow from the bits"
+    recipe = flow.read_recipe(project, _recipe_name(result, out))
+    recorded = (evidence.recipe.name, evidence.recipe.method, evidence.recipe.calibration)
+    if recorded != (recipe.name, recipe.method, recipe.calibration.source):
+        yield "evidence.recipe", "is not what the recipe's file says"
+
+
+def _recipe_name(result: SignoffResult, out: Path) -> str | None:
+    plan = RegressionPlan.read(out / RUNS)
+    return next((spec.recipe for spec in plan.items), result.evidence.recipe.name)
+
+
+_CHECKS: Final[tuple[Callable[[SignoffResult, Path, Project], Iterator[Problem]], ...]] = (
+    _rules,
+    _runs,
+    _chip,
+    _links,
+    _measured,
+)
