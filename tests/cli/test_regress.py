@@ -17,6 +17,7 @@ from etchproof.adapter import AdapterConfig, write_synthetic_adapter
 from etchproof.checkpoint import load_checkpoint
 from etchproof.coverage.verilator import lcov, read, summary
 from tests.cli.conftest import LIMIT_S, command
+from tests.hostile import fill
 
 pytestmark = pytest.mark.sim
 
@@ -100,6 +101,19 @@ def test_all_pass_and_resume(project: Path, cli_env: dict[str, str], tmp_path: P
     assert done.returncode == 0 and done.stdout.count("passed before") == 1
 
 
+def test_a_folder_that_a_stranger_filled(project: Path, cli_env: dict[str, str], tmp_path: Path) -> None:
+    """Nothing in it is imported, by pytest, its workers or the simulators; and the items run."""
+    out, marks = tmp_path / "out", tmp_path / "marks"
+    assert regress(project, cli_env, "empty", "--out", out).returncode == 1
+    marks.mkdir()
+    fill(out, marks)
+    plan = json.loads((out / "regression.json").read_text())
+    (out / "regression.json").write_text(json.dumps({**plan, "name": "good"}))
+    done = regress(project, cli_env, "good", "--out", out)
+    assert done.returncode == 0 and "2 of 2 passed" in done.stdout, done.stdout + done.stderr
+    assert list(marks.iterdir()) == []
+
+
 def test_a_failure_reproduces(project: Path, cli_env: dict[str, str], tmp_path: Path) -> None:
     done = regress(project, cli_env, "bad", "--out", tmp_path / "out")
     assert done.returncode == 1
@@ -159,6 +173,7 @@ def test_nothing_to_run(project: Path, cli_env: dict[str, str], tmp_path: Path) 
 
 def test_bad_input(project: Path, cli_env: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("entries: [{tests: [Gamma], models: [models/tiny]}]")
+    (project / "ci" / "missing.yaml").write_text(LIST.replace("models/tiny", "models/none"))
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
     for words in (
@@ -168,6 +183,7 @@ def test_bad_input(project: Path, cli_env: dict[str, str], tmp_path: Path) -> No
         ["good", "--out", tmp_path / "taken"],
         ["good", "--adapter", tmp_path / "nowhere"],
         ["good", "--adapter", tmp_path / "taken"],
+        ["missing"],
     ):
         done = regress(project, cli_env, *words)
         assert done.returncode == 2, done.stdout

@@ -80,7 +80,11 @@ def _in_utf8() -> None:
 
 
 def _prepare_process() -> None:
-    """Signals end a command the orderly way, so that no child is left; output never fails on a character."""
+    """Signals end a command the orderly way, so that no child is left; output never fails on a character.
+
+    No Python that the command starts imports from the folder in which it runs: what lies there is data.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _terminate)

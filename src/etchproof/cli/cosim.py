@@ -104,7 +104,7 @@ def _name_or_file(name: str) -> str:
 
 def _program() -> list[str]:
     script = Path(sys.executable).with_name("etchproof")
-    return [str(script)] if script.is_file() else [sys.executable, "-m", "etchproof"]
+    return [str(script)] if script.is_file() else [sys.executable, "-P", "-m", "etchproof"]
 
 
 def _ids(text: str | None, prompt: str | None) -> tuple[int, ...] | None:

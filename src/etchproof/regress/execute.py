@@ -45,7 +45,7 @@ ITEMS_FOLDER: Final = "items"
 def rerun_command(spec: ItemSpec, project: Project, folder: Path) -> str:
     """The command that repeats an item from anywhere."""
     script = Path(sys.executable).with_name("etchproof")
-    words = [str(script)] if script.is_file() else [sys.executable, "-m", "etchproof"]
+    words = [str(script)] if script.is_file() else [sys.executable, "-P", "-m", "etchproof"]
     words += ["test", spec.test]
     if spec.model is not None:
         words.append(spec.model)

@@ -94,6 +94,12 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Regression
     return RegressionFile.from_parent(parent, path=file_path) if file_path.name == PLAN_FILE else None
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Dir:
+    """pytest's hook: a folder is a folder. As a package, its ``__init__.py`` would be run."""
+    return pytest.Dir.from_parent(parent, path=path)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """pytest's hook: the controller tells how it goes, workers do not; neither outlives who started it."""
     _die_with_parent(None if hasattr(config, "workerinput") else os.environ.get(PARENT_ENV))
