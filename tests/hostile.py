@@ -21,6 +21,6 @@ _OWN = (
 def fill(folder: Path, marks: Path) -> None:
     """Modules by every name that this Python could ask for; each leaves a mark when it is imported."""
     hostile = f"import os\nopen(os.path.join({str(marks)!r}, __name__), 'w').close()\n"
-    names = {*sys.stdlib_module_names, *packages_distributions(), "etchproof", *OWN}
+    names = {*sys.stdlib_module_names, *packages_distributions(), "etchproof", *_OWN}
     for name in sorted(name for name in names if name.isidentifier()):
         (folder / f"{name}.py").write_text(hostile)

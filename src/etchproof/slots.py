@@ -99,7 +99,12 @@ def slot_of(adapter: int, slots: int) -> int:
     return adapter % slots
 
 
-def _check_slots(project: Project, recipe: Recipe) -> None:
+def check_slots(project: Project, recipe: Recipe) -> None:
+    """Refuse adapters where there is no place for one.
+
+    Raises:
+        InputError: the project's chip takes none, or the recipe's has no slot.
+    """
     if project.lora is None:
         raise InputError(
             "the project's chip takes no adapters",
@@ -121,7 +126,7 @@ def read_adapters(
     """
     if not folders:
         return ()
-    _check_slots(project, recipe)
+    check_slots(project, recipe)
     from etchproof.adapter import load_adapter  # slow to import, with PyTorch
 
     adapters: list[Adapter] = []
@@ -167,7 +172,7 @@ def run_adapters(
     if not names:
         return ()
     project = design.project
-    _check_slots(project, design.recipe)
+    check_slots(project, design.recipe)
     assert project.lora is not None
     folders = [Path(name) for name in names if not name.startswith(DRAWN)]
     read = iter(read_adapters(project, design.checkpoint.config, design.recipe, folders))

@@ -404,3 +404,29 @@ def test_missing_tool(refused: Cli, model: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_line_stays_one_line(refused: Cli, tmp_path: Path) -> None:
     assert "\\x1b" in refused("cosim", "no\x1b[31m\nwhere")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "[[1, 2], 3]",
+        '["12"]',
+        "[[1.5]]",
+        "[[true]]",
+        "[[-1]]",
+        "[[4294967296]]",
+        "[[1" + "0" * 5000 + "]]",
+        "[" * 100_000,
+        '{"1": 2}',
+        "\xff",
+    ],
+)
+def test_directed_sequences(refused: Cli, tiny_checkpoint: Path, tmp_path: Path, text: str | None) -> None:
+    """Token ids are whole numbers that the pins can take, and nothing else is taken for one."""
+    file = tmp_path / "directed.json"
+    if text is not None:
+        file.write_text(text, encoding="latin-1")
+    line = refused("test", "DirectedTokens", tiny_checkpoint, "--directed", file)
+    assert str(file) in line and "--directed" in line

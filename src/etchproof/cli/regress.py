@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -11,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.text import Text
 
@@ -19,6 +19,7 @@ from etchproof.cli.source import check_source
 from etchproof.errors import InputError
 from etchproof.lock import hold
 from etchproof.project import find_project, load_project
+from etchproof.yaml_file import validation_problem
 
 if TYPE_CHECKING:
     from etchproof.regress.plan import RegressionPlan
@@ -38,6 +39,7 @@ def run_regress(
 ) -> int:
     """0 when everything passed, 1 when something failed or nothing ran."""
     from etchproof.regress import plan as planning
+    from etchproof.regress.check import check_items
     from etchproof.regress.key import sources_sha256
     from etchproof.regress.spec import expand, load_list
     from etchproof.testplan import all_tests
@@ -56,11 +58,13 @@ def run_regress(
         adapters=adapters,
         base_seed=seed,
     )
+    chosen = planning.only(items, only)
+    check_items(chosen, found)
     plan = planning.RegressionPlan(
         name=content.name,
         project=str(found.root),
         sources_sha256=sources_sha256(found),
-        items=planning.only(items, only),
+        items=chosen,
     )
     folder = out or Path("runs") / f"regress-{content.name}"
     with hold(folder):
@@ -73,6 +77,7 @@ def _run_plan(plan: RegressionPlan, folder: Path, jobs: int) -> int:
     resumed = check_folder(folder, plan)
     console = make_console()
     show = ItemLines(console, len(plan.items))
+    jobs = min(jobs, max(1, len(plan.items)))
     what = "resumed in" if resumed else "in"
     console.print(
         Text(f"{plan.name}: {len(plan.items)} items, {jobs} at once, {what} {folder}"), soft_wrap=True
@@ -110,7 +115,8 @@ class ItemLines:
         total = str(self._total)
         width = len(total)
         line = Text(f"[{self._done:{width}}/{total}] ", style="dim")
-        line.append(word, style="green" if event["passed"] else "bold red").append(f"  {event['name']}  ")
+        line.append(word, style="green" if event["passed"] else "bold red")
+        line.append(f"  {visible(str(event['name']))}  ")
         line.append(took, style="dim")
         self._console.print(line, soft_wrap=True)
         if why := event.get("again"):
@@ -196,10 +202,15 @@ def run_one_test(
 
 
 def _directed(path: Path | None) -> tuple[tuple[int, ...], ...]:
+    from etchproof.regress.spec import Token
+
     if path is None:
         return ()
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return tuple(tuple(int(token) for token in tokens) for tokens in data)
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"holds no sequences of token ids: {error}", source=path, key="--directed") from None
+        return TypeAdapter(tuple[tuple[Token, ...], ...]).validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", source=path, key="--directed") from None
+    except ValidationError as error:
+        raise InputError(
+            f"holds no sequences of token ids: {validation_problem(error, path)}", key="--directed"
+        ) from None

@@ -28,6 +28,8 @@ ADAPTERS: Final = "@adapters"
 
 LISTS_FOLDER: Final = "ci"
 _MAX_SEED: Final = 2**31 - 1
+_MAX_NAME_BYTES: Final = 200  # file systems allow 255
+_HASH_DIGITS: Final = 12
 
 
 def _tuple(value: object) -> object:
@@ -36,6 +38,10 @@ def _tuple(value: object) -> object:
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+Token = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
+"""A token id as the chip's pins take it, also one beyond the vocabulary."""
 
 
 class ShapeEntry(_Strict):
@@ -82,7 +88,7 @@ class Entry(_Strict):
     seeds: Annotated[int, Field(ge=1)] = 1
     prompts: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = ()
     tokens: Annotated[int, Field(ge=1)] = 32
-    directed: Annotated[tuple[tuple[int, ...], ...], BeforeValidator(_tuple)] = ()
+    directed: Annotated[tuple[tuple[Token, ...], ...], BeforeValidator(_tuple)] = ()
 
 
 class RegressionList(_Strict):
@@ -122,6 +128,20 @@ class ItemSpec(BaseModel):
     directed: tuple[tuple[int, ...], ...] = ()
     corners: int | None = None
     timeout_s: float = 600.0
+
+
+def item_name(words: Sequence[str]) -> str:
+    """A name that a folder, a line and a test case of ``junit.xml`` can have.
+
+    Signs that do not show, and those that divide paths or pytest's names, become "_"; a name that is too long for a
+    folder ends in a hash of the whole one.
+    """
+    name = "".join(sign if sign.isprintable() and sign not in "/:" else "_" for sign in "-".join(words))
+    if len(name.encode()) > _MAX_NAME_BYTES:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_DIGITS]
+        kept = name.encode()[: _MAX_NAME_BYTES - _HASH_DIGITS - 1]
+        name = f"{kept.decode(errors='ignore')}-{digest}"
+    return name
 
 
 def item_seed(name: str, base_seed: int) -> int:
@@ -237,7 +257,7 @@ def _items(
             words += [f"c{context}"] if context is not None else []
             words += [kind] if kind != "fast" else []
             words += [f"p{index}"] if len(prompts) > 1 else []
-            name = "-".join([*words, f"s{number}"])
+            name = item_name([*words, f"s{number}"])
             yield ItemSpec(
                 name=name,
                 test=test,

@@ -24,6 +24,7 @@ from etchproof.coverage.words import words_read
 from etchproof.errors import InputError
 from etchproof.flow import Design
 from etchproof.project import Project, load_object
+from etchproof.regress.check import check_items
 from etchproof.regress.key import sources_sha256
 from etchproof.regress.plan import RegressionPlan
 from etchproof.regress.run import OnItem, check_folder, run_regression
@@ -299,6 +300,7 @@ def _planned(request: SignoffRequest) -> _Plan:
     if not has_slots:
         items = tuple(item for item in items if not item.adapters)
         testplan, gates = testplan.without(LORA), gates.without(absent)
+    check_items(items, project)
     return _Plan(design, testplan, gates, waivers, groups, items, listed.name, adapters, absent)
 
 

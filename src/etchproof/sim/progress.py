@@ -67,6 +67,6 @@ class ProgressReader:
 def _event(line: bytes) -> dict[str, Any]:
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         event = None
     return event if isinstance(event, dict) else {"malformed": line.decode(errors="replace")}

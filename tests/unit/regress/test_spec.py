@@ -10,7 +10,7 @@ import pytest
 from etchproof.errors import InputError
 from etchproof.project import load_project
 from etchproof.regress.plan import only
-from etchproof.regress.spec import ItemSpec, expand, item_seed, load_list
+from etchproof.regress.spec import ItemSpec, expand, item_name, item_seed, load_list
 from etchproof.testplan import all_tests
 from tests.conftest import ROOT
 
@@ -97,6 +97,28 @@ entries:
 
 
 @pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["Alpha", "tiny", "s1"], "Alpha-tiny-s1"),
+        (["Alpha", "größe 2", "s1"], "Alpha-größe 2-s1"),
+        (["Alpha", "a\x1b[31m\nb\u202e\ud800\u2028", "s1"], "Alpha-a_[31m_b___-s1"),
+        (["Alpha", "a::b/c", "s1"], "Alpha-a__b_c-s1"),
+    ],
+)
+def test_a_name_is_one_that_folders_and_reports_can_have(words: list[str], name: str) -> None:
+    assert item_name(words) == name
+
+
+@pytest.mark.parametrize("sign", ["a", "é", "語", "🦙"])
+def test_a_long_name_is_cut_and_stays_unique(tmp_path: Path, sign: str) -> None:
+    """Eight adapters make one easily; no file system takes more than 255 bytes."""
+    names = {item_name(["Alpha", *[sign * 50] * count, "s1"]) for count in range(1, 40)}
+    assert len(names) == 39
+    for name in names:
+        (tmp_path / name).mkdir()
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("entries: [{tests: [Gamma], models: [a]}]", "entries[0].tests: 'Gamma' is no test of the testbench"),
@@ -106,6 +128,14 @@ entries:
         ("entries: [{tests: [Alpha], model: [a]}]", "entries[0].model: is"),
         ("entries: [{models: [a]}]", "entries[0].tests: is missing"),
         ("entries: [{tests: [Alpha], models: [a], builds: [slow]}]", "entries[0].builds[0]: is 'slow'"),
+        (
+            "entries: [{tests: [Alpha], models: [a], directed: [[1], [-1]]}]",
+            "entries[0].directed[1][0]: is -1, expected at least 0",
+        ),
+        (
+            "entries: [{tests: [Alpha], models: [a], directed: [[4294967296]]}]",
+            "entries[0].directed[0][0]: is 4294967296, expected less than 4294967296",
+        ),
         ("description: nothing", "entries: is missing"),
         ("- a", "expected keys and values"),
         ("entries: [", "is not valid YAML"),

@@ -1,0 +1,66 @@
+"""What a regression's items name, looked at before anything runs: what cannot be is bad input, and no FAIL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from etchproof import flow, slots
+from etchproof.checkpoint import ModelConfig, load_checkpoint
+from etchproof.errors import InputError
+from etchproof.project import Project
+from etchproof.recipe import Recipe
+from etchproof.regress.spec import ItemSpec, ShapeEntry
+from etchproof.slots import DRAWN
+
+
+def check_items(items: Sequence[ItemSpec], project: Project) -> None:
+    """Read recipes, shapes, adapters, and checkpoints but for the values of their weights; plan each chip.
+
+    Each is read once, however many items name it.
+
+    Raises:
+        InputError: something is missing or bad, or does not fit together; the line ends in the first item that names
+            it.
+    """
+
+    @cache
+    def model_of(folder: str) -> ModelConfig:
+        return load_checkpoint(folder, known=lambda _: True).config
+
+    @cache
+    def chip_of(
+        model: str | None, shape: ShapeEntry | None, recipe_name: str, context: int | None
+    ) -> tuple[ModelConfig, Recipe]:
+        recipe = flow.read_recipe(project, recipe_name)
+        if shape is None:
+            assert model is not None
+            config = model_of(model)
+        else:
+            config = shape.random_model.config(project.shapes_dir)
+            recipe = recipe.for_random_weights()
+        return config, flow.plan_chip(project, config, recipe, context)[0]
+
+    @cache
+    def check_adapters(chip: tuple[Any, ...], names: tuple[str, ...]) -> None:
+        config, recipe = chip_of(*chip)
+        slots.check_slots(project, recipe)
+        folders = [Path(name) for name in names if not name.startswith(DRAWN)]
+        slots.read_adapters(project, config, recipe, folders)
+
+    for spec in items:
+        chip = (spec.model, spec.shape, spec.recipe, spec.context)
+        try:
+            chip_of(*chip)
+            if spec.adapters:
+                check_adapters(chip, spec.adapters)
+        except InputError as error:
+            named = f"item {spec.name}"
+            raise InputError(
+                error.problem,
+                source=error.source,
+                key=error.key,
+                hint=f"{error.hint}; {named}" if error.hint else named,
+            ) from error
