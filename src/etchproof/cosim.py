@@ -111,6 +111,9 @@ def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: 
             loaded = slots.prepare(design, chip.model, job.adapters, cached, watcher.busy)
             words = sum(len(adapter.frame) for adapter in loaded)
             say(f"{_listed(loaded)}; {design.recipe.lora.slots} slots, frames of {words:,} words")
+    with watcher.stage("health") as say:
+        health = flow.model_health(design, chip.model, cache)
+        say(str(health))
     with watcher.stage("simulate") as say:
         with ChildPeak(chip.build.executable) if request.profile else contextlib.nullcontext() as peak:
             run = _simulate(job, folder, chip, loaded, watcher)
@@ -119,7 +122,7 @@ def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: 
         faults = len(job.injections) + len(job.sram_faults)
         inverted = f", {faults} bits inverted for the simulator" if faults else ""
         say(f"{fed} tokens, {run.outcome.status}{inverted}")
-    result = make_result(job, chip, loaded, run, reasons, rerun)
+    result = make_result(job, chip, loaded, run, health, reasons, rerun)
     if peak is not None:
         total_s = time.perf_counter() - begun
         profile = make_profile(watcher.stages_s, total_s, result.sim, peak.peak_bytes)

@@ -6,6 +6,7 @@ renderings, images, sites, golden model) is loaded through its ``etchproof.toml`
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -14,12 +15,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import platformdirs
+from pydantic import ValidationError
 
+from etchproof.atomic import write_atomically
 from etchproof.checkpoint import Checkpoint, ModelConfig, load_checkpoint
 from etchproof.errors import InputError
+from etchproof.health import ModelHealth, measure_health
 from etchproof.images import ImageSet, flip_bits, write_images
 from etchproof.project import Project, load_object
-from etchproof.quantize import is_cached, quantize_cached
+from etchproof.quantize import calibration_text, content_sha256, is_cached, quantize_cached
 from etchproof.quantized import QuantizedAdapter, QuantizedModel
 from etchproof.recipe import Recipe, load_recipe
 from etchproof.render import render
@@ -28,6 +32,7 @@ from etchproof.sim.fabric import Fabric, make_fabric
 from etchproof.sim.images import IndexedImage
 
 _QUANTIZED: Final = "quantized"  # folder of the cache
+_LARGE: Final = 1 << 15  # hidden size times layers: beyond it a model's health is taken of 16 tokens
 ROM_SITE: Final = re.compile(r"rom:(.+)", re.DOTALL)
 
 
@@ -141,6 +146,27 @@ def quantize_design(
 ) -> QuantizedModel:
     """The integers of a design."""
     return quantize_cached(design.checkpoint, design.recipe, quantized_folder(cache), progress=progress)
+
+
+def model_health(design: Design, model: QuantizedModel, cache: Path) -> ModelHealth:
+    """How the quantized model fares on a short text, drawn as its calibration text is; kept in the cache beside it.
+
+    Of a large model the text is shorter still: its golden model takes seconds for a token.
+    """
+    file = quantized_folder(cache) / "health" / f"{content_sha256(model)[:32]}-{design.context}.json"
+    with contextlib.suppress(OSError, ValidationError):
+        return ModelHealth.model_validate_json(file.read_bytes())
+    checkpoint, large = design.checkpoint, model.config.hidden_size * model.config.n_layers > _LARGE
+    calibration = design.recipe.calibration
+    size = {"sequences": 1, "length": 16} if large else {"sequences": 2, "length": 64}
+    size["length"] = min(size["length"], calibration.length)
+    short = design.recipe.model_copy(update={"calibration": calibration.model_copy(update=size)})
+    text = calibration_text(checkpoint, short).tokens
+    found = measure_health(make_golden(design, model), text, checkpoint.tensor)
+    with contextlib.suppress(OSError):  # a cache that cannot be written makes it anew each time
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, found.model_dump_json())
+    return found
 
 
 def corner_weights(design: Design, model: QuantizedModel, seed: int) -> QuantizedModel:

@@ -10,10 +10,12 @@ from etchproof.checkpoint import Tokenizer
 from etchproof.compare import Comparison
 from etchproof.errors import InputError
 from etchproof.fed import tokens_of
+from etchproof.health import ModelHealth
 from etchproof.request import Job
 from etchproof.result import (
     AdapterLoadRecord,
     AdapterRecord,
+    HealthRecord,
     ModelRecord,
     Reason,
     RecipeRecord,
@@ -34,6 +36,7 @@ def make_result(
     chip: Chip,
     loaded: Sequence[LoadedAdapter],
     run: TestRun,
+    health: ModelHealth,
     reasons: Sequence[Reason],
     rerun: str,
 ) -> RunResult:
@@ -62,6 +65,12 @@ def make_result(
             ),
             "fabric_sha256": chip.fabric.sha256,
             "rom_sha256": chip.images.sha256,
+            "health": HealthRecord(
+                tokens=health.tokens,
+                saturated_percent=round(health.worst.share, 4) if health.worst else 0.0,
+                saturated_tap=health.worst.name if health.worst and health.worst.saturated else None,
+                dead=health.dead,
+            ),
             "injected": job.request.inject,
             "tools": job.tools,
             "seed": job.request.seed,

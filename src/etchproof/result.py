@@ -70,6 +70,17 @@ class RecipeRecord(_Record):
     )
 
 
+class HealthRecord(_Record):
+    """How the quantized model fares on a short text, drawn as its calibration text is; apart from any chip."""
+
+    tokens: Count = Field(description="of the text")
+    saturated_percent: float = Field(
+        ge=0, le=100, description="of the elements of the tap that saturates most"
+    )
+    saturated_tap: str | None = Field(description="which one; null where nothing saturates")
+    dead: tuple[str, ...] = Field(description="taps that never change, norms with gains that became 0")
+
+
 class AdapterLoadRecord(_Record):
     """One load of an adapter through the chip's load port."""
 
@@ -169,6 +180,7 @@ class RunResult(_Record):
     rom_sha256: Sha256 = Field(
         description="hash of the ROM images, injected faults left out (docs/rom-format.md)"
     )
+    health: HealthRecord
     injected: tuple[str, ...] = Field(description="faults that only the simulator saw (--inject)")
     tools: dict[str, str] = Field(description="version of each tool")
     seed: int

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etchproof.checkpoint.config import LinearScaling, ModelConfig
+from etchproof.errors import InputError
 
 
 def rope_inv_freq(config: ModelConfig) -> npt.NDArray[np.float64]:
@@ -20,7 +21,8 @@ def rope_inv_freq(config: ModelConfig) -> npt.NDArray[np.float64]:
     computes them in float32; here they are float64, so that positions in the ten thousands keep their angle.
     """
     exponent = np.arange(0, config.head_dim, 2, dtype=np.float64) / config.head_dim  # (head_dim/2,)
-    inv_freq: npt.NDArray[np.float64] = config.rope.theta**-exponent  # (head_dim/2,)
+    with np.errstate(over="ignore"):  # rope_cos_sin refuses what is not finite
+        inv_freq: npt.NDArray[np.float64] = config.rope.theta**-exponent  # (head_dim/2,)
     scaling = config.rope.scaling
     if scaling is None:
         return inv_freq
@@ -40,6 +42,19 @@ def rope_inv_freq(config: ModelConfig) -> npt.NDArray[np.float64]:
 def rope_cos_sin(
     config: ModelConfig, positions: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Cosine and sine of each position's angles, two of (len(positions), head_dim/2) float64."""
-    angles = positions.astype(np.float64)[:, None] * rope_inv_freq(config)  # (T, head_dim/2)
+    """Cosine and sine of each position's angles, two of (len(positions), head_dim/2) float64.
+
+    Raises:
+        InputError: an angle is not finite.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        angles = positions.astype(np.float64)[:, None] * rope_inv_freq(config)  # (T, head_dim/2)
+        finite = bool(np.isfinite(angles.astype(np.float32)).all())
+    if not finite:
+        raise InputError(
+            f"is {config.rope.theta!r}: angles of positions up to {int(positions.max())} are not finite in float32, in "
+            "which transformers computes them",
+            source=config.name,
+            key="rope_theta",
+        )
     return np.cos(angles), np.sin(angles)

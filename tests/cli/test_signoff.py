@@ -54,7 +54,8 @@ stages:
        lint: this test signs off in a minute, rom_words: this test signs off in a minute,
        accumulators: this test signs off in a minute, code_line: this test signs off in a minute,
        code_branch: this test signs off in a minute, code_toggle: this test signs off in a minute,
-       quality_kl: this test signs off in a minute, quality_top1: this test signs off in a minute}
+       quality_kl: this test signs off in a minute, quality_top1: this test signs off in a minute,
+       saturation: this test signs off in a minute, dead: this test signs off in a minute}
 """
 LIST = """
 entries:

@@ -29,7 +29,7 @@ LAYERS = (
     ),
     ("the float model, which quantizing measures", ("etchproof.reference",)),
     ("the record between quantizing and everything after", ("etchproof.quantized",)),
-    ("quantize", ("etchproof.quantize", "etchproof.quality")),
+    ("quantize", ("etchproof.quantize", "etchproof.quality", "etchproof.health")),
     ("render: SystemVerilog from a plan", ("etchproof.render",)),
     ("records that a simulation is made from", ("etchproof.sim.fabric", "etchproof.sim.images")),
     ("etch and lint: what goes beside the rendered text", ("etchproof.images", "etchproof.lint")),

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from etchproof.coverage.injection import InjectedBit
+from etchproof.health import ModelHealth
 from etchproof.quality import TapQuality
 from etchproof.readback import UnitReadback
 from etchproof.result import ModelRecord, Reason, RecipeRecord, Sha256
@@ -305,3 +306,4 @@ class SignoffEvidence(Record):
     accumulators: tuple[AccumulatorEvidence, ...] = ()
     code: tuple[CodeEvidence, ...]
     quality: QualityEvidence | None
+    health: ModelHealth | None = None

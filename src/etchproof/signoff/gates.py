@@ -236,6 +236,21 @@ def quality_top1(evidence: SignoffEvidence, required: float) -> GateResult:
     return _least("quality_top1", 100 * quality.same_top1 if quality else None, required, message)
 
 
+def saturation(evidence: SignoffEvidence, required: float) -> GateResult:
+    """At most this per cent of any tap's elements at an end of its width."""
+    health = evidence.health
+    worst = health.worst if health and health.tokens else None
+    measured = worst.share if worst else None
+    return _most("saturation", measured, required, str(health) if worst else "not measured")
+
+
+def dead(evidence: SignoffEvidence, required: float) -> GateResult:
+    """At most so many taps that never change, and gains that became 0."""
+    health = evidence.health if evidence.health and evidence.health.taps else None
+    message = "; ".join(health.dead[:3]) or "no dead tap, no dead gain" if health else "not measured"
+    return _most("dead", float(health.dead_count) if health else None, required, message)
+
+
 COVERGROUP: Final = "covergroup"
 """Stands for one gate for each covergroup."""
 
@@ -261,6 +276,8 @@ GATES: Final[Mapping[str, _Gate]] = {
     "code_toggle": _code("toggle"),
     "quality_kl": quality_kl,
     "quality_top1": quality_top1,
+    "saturation": saturation,
+    "dead": dead,
 }
 """Every gate but "covergroup", which is one for each group."""
 
@@ -280,6 +297,7 @@ LIMITS: Final[Mapping[str, Range]] = {
     **dict.fromkeys((*GATES, COVERGROUP), PER_CENT),
     "elements_compared": COUNT,
     "injected_faults_drawn": COUNT,
+    "dead": Range("a count", -1, _ENDLESS),
     "quality_kl": Range("a mean divergence in nats", 0, 10),
 }
 """The unit and the range of each gate's limit."""

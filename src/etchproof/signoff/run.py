@@ -191,6 +191,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
             say(f"{injection.caught} of {len(found)} caught, {injection.located} where the proof says")
     with clock.stage("examine") as say:
         read = readback.read_back(chip, project.signoff.readback, out / "readback")
+        health = flow.model_health(design, model, flow.cache_folder())
         examined, padding, quality = _examined(plan, request.stage, chip, rom, injection, read)
         say(f"{sum(check.passed for check in examined)} of {len(examined)} checks hold")
     items = tuple(
@@ -235,6 +236,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         accumulators=accumulators,
         code=code,
         quality=quality,
+        health=health,
     )
     drawn_verdict = draw_verdict(plan.gates, evidence, plan.waivers, request.today)
     result = SignoffResult(

@@ -12,6 +12,7 @@ import pytest
 
 from etchproof.coverage.injection import InjectedBit
 from etchproof.errors import InputError
+from etchproof.health import GainHealth, ModelHealth, TapHealth
 from etchproof.project import load_project
 from etchproof.result import ModelRecord, Reason, RecipeRecord
 from etchproof.signoff.evidence import (
@@ -39,6 +40,8 @@ from tests.conftest import ROOT
 FABRIC = "f" * 64
 LIMITS: dict[str, Any] = {
     **dict.fromkeys(GATES, 100.0),
+    "saturation": 1.0,
+    "dead": 0.0,
     "elements_compared": 1000.0,
     "injected_faults_drawn": 2.0,
     "quality_kl": 0.05,
@@ -128,6 +131,13 @@ def links(*left_out: str, **changes: Any) -> ProvenanceEvidence:
     return ProvenanceEvidence(links=found, tensors={}, images=())
 
 
+def health(saturated: int = 0, dead: bool = False, gains: int = 0) -> ModelHealth:
+    tap = TapHealth(layer=2, tap="mlp_residual", elements=200, saturated=saturated, dead=dead)
+    return ModelHealth(
+        tokens=9, taps=(tap,), gains=(GainHealth(name="model.norm.weight", gains=8, dead=gains),)
+    )
+
+
 def good(**changes: Any) -> SignoffEvidence:
     sha = "a" * 64
     fields: dict[str, Any] = {
@@ -160,6 +170,7 @@ def good(**changes: Any) -> SignoffEvidence:
             kl_mean=0.01, same_top1=0.95, perplexity_golden=4.0, perplexity_float=3.9, tokens=100
         ),
     }
+    fields["health"] = health()
     return SignoffEvidence.model_validate(fields | changes)
 
 
@@ -286,6 +297,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "quality_top1",
         {"quality": good().quality.model_copy(update={"same_top1": 0.8})},
     ),  # type: ignore[union-attr]
+    "a tap that saturates": ("saturation", {"health": health(saturated=3)}),
+    "a tap that never changes": ("dead", {"health": health(dead=True)}),
+    "gains that became 0": ("dead", {"health": health(gains=1)}),
+    "health not measured": ("saturation dead", {"health": None}),
+    "health of nothing": ("saturation dead", {"health": ModelHealth(tokens=0, taps=(), gains=())}),
     "quality not measured": ("quality_kl quality_top1", {"quality": None}),
     "quality of nothing": (
         "quality_kl quality_top1",
