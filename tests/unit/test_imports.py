@@ -17,7 +17,14 @@ PROJECT = ("models", "verif")
 LAYERS = (
     (
         "words that every stage shares",
-        ("etchproof", "etchproof.errors", "etchproof.fixed_point", "etchproof.lazy", "etchproof.taps"),
+        (
+            "etchproof",
+            "etchproof.errors",
+            "etchproof.files",
+            "etchproof.fixed_point",
+            "etchproof.lazy",
+            "etchproof.taps",
+        ),
     ),
     ("where things are", ("etchproof.atomic", "etchproof.lock", "etchproof.project", "etchproof.tools")),
     ("what is planned", ("etchproof.testplan",)),

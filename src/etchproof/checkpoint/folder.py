@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Final
 
 from etchproof.checkpoint.json_file import shown
 from etchproof.errors import InputError
+from etchproof.files import open_regular
 
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 _HASH_BLOCK_BYTES: Final = 1 << 22
@@ -42,8 +44,8 @@ def content_hash(files: tuple[Path, ...]) -> str:
     total = hashlib.sha256()
     for path in files:
         try:
-            with path.open("rb") as stream:
-                total.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+            with open_regular(path) as stream:
+                total.update(f"{path.name}\0{os.fstat(stream.fileno()).st_size}\0".encode())
                 while block := stream.read(_HASH_BLOCK_BYTES):
                     total.update(block)
         except OSError as error:

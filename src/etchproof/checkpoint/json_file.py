@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from etchproof.errors import InputError
+from etchproof.files import read_text
 
 SHOWN_CHARS = 80
 
@@ -20,22 +21,6 @@ def shown(value: object) -> str:
 def shown_name(name: str) -> str:
     """A key or tensor name as it stands, or escaped where it holds characters that cannot be printed."""
     return name if name.isprintable() else shown(name)
-
-
-def read_text(path: Path) -> str:
-    """A UTF-8 text file.
-
-    Raises:
-        InputError: the file is missing, unreadable, or not UTF-8.
-    """
-    try:
-        return path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        raise InputError("file not found", source=path) from None
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=path) from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"is not UTF-8 text at byte {error.start}", source=path) from None
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

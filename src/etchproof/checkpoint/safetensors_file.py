@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from safetensors import SafetensorError, safe_open
 
 from etchproof.errors import InputError
+from etchproof.files import check_regular
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +29,7 @@ def open_safetensors(path: Path, framework: Literal["pt", "numpy"] = "pt") -> It
     Raises:
         InputError: the file is missing, unreadable, empty, truncated or not safetensors.
     """
+    check_regular(path)
     with _translated(path):
         file = safe_open(path, framework=framework)
     with file as opened:

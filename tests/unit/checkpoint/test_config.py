@@ -307,7 +307,7 @@ def test_a_missing_or_unreadable_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"config\.json: file not found"):
         read_config(tmp_path)
     (tmp_path / "config.json").mkdir()
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is a folder, expected a regular file"):
         read_config(tmp_path / "config.json" / "..")
 
 
