@@ -23,6 +23,7 @@ from etchproof.checkpoint.safetensors_file import (
     refuse_missing,
 )
 from etchproof.errors import InputError
+from etchproof.files import exists
 
 WEIGHTS_FILE: Final = "adapter_model.safetensors"
 
@@ -92,7 +93,7 @@ def load_adapter(path: str | Path, model: ModelConfig, max_rank: int | None = No
     config_file, weights_file = folder / CONFIG_FILE, folder / WEIGHTS_FILE
     config = read_adapter_config(config_file)
     targets = resolve_targets(config, model, config_file, max_rank)
-    if not weights_file.exists():
+    if not exists(weights_file):
         raise _no_weights(folder)
 
     shapes = {name: shape for target in targets for name, shape in target.tensors().items()}
@@ -155,7 +156,7 @@ def _surplus_hint(name: str, model: ModelConfig) -> str:
 
 
 def _no_weights(folder: Path) -> InputError:
-    if (folder / "adapter_model.bin").exists():
+    if exists(folder / "adapter_model.bin"):
         return InputError(
             f"holds adapter_model.bin but no {WEIGHTS_FILE}",
             source=folder,

@@ -16,6 +16,7 @@ from etchproof.checkpoint.json_file import read_json_object, shown, shown_name
 from etchproof.checkpoint.unsupported import refuse_unsupported
 from etchproof.checkpoint.validation import inconsistent, input_error
 from etchproof.errors import InputError
+from etchproof.files import exists
 
 # Upper bounds are sanity limits, 100 times beyond any Llama: they keep a corrupt config from planning 10^9
 # tensors.
@@ -142,7 +143,7 @@ def read_config(path: str | Path) -> ModelConfig:
     path = Path(path)
     source = path / "config.json" if path.is_dir() else path
     raw = read_json_object(source)
-    refuse_unsupported(raw, source)
+    refuse_unsupported(raw, _HfConfig.model_fields, source)
     try:
         hf = _HfConfig.model_validate(raw)
     except ValidationError as error:
@@ -179,6 +180,7 @@ class _HfConfig(BaseModel):
     rope_theta: PositiveFloat | None = None
     rope_parameters: dict[str, Any] | None = None
     rope_scaling: dict[str, Any] | None = None
+    original_max_position_embeddings: Size | None = None
 
 
 class _HfGeneration(BaseModel):
@@ -222,7 +224,7 @@ def _resolve(hf: _HfConfig, raw: dict[str, Any], source: Path) -> ModelConfig:
                 hint="state head_dim, or correct one of the two",
             )
     generation = source.with_name("generation_config.json")
-    eos = _generation_eos(generation) if generation.exists() else None
+    eos = _generation_eos(generation) if exists(generation) else None
     eos_source = source if eos is None else generation
     try:
         return ModelConfig(
@@ -299,8 +301,16 @@ def _resolve_rope(hf: _HfConfig, source: Path) -> RopeConfig:
                 source=source,
                 key=f"{section}.{shown_name(key)}",
             )
-    if rope_type == "llama3":  # transformers falls back to the model's own context
-        given.setdefault("original_max_position_embeddings", hf.max_position_embeddings)
+    if rope_type == "llama3":  # the one beside the dictionary counts first, then the model's own context
+        beside = hf.original_max_position_embeddings
+        inside = given.setdefault("original_max_position_embeddings", beside or hf.max_position_embeddings)
+        if beside is not None and beside != inside:
+            raise InputError(
+                f"is {beside}, but {section} says {shown(inside)}, and programs differ on which one counts",
+                source=source,
+                key="original_max_position_embeddings",
+                hint="keep one of the two",
+            )
     for key in _ROPE_KEYS[rope_type]:
         if key not in given:
             raise InputError(

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from etchproof.checkpoint.config import ModelConfig, read_config
 from etchproof.checkpoint.folder import content_hash, existing_folder
 from etchproof.checkpoint.tensors import WeightFiles, open_weights
 from etchproof.checkpoint.tokenizer import TOKENIZER_FILE, Tokenizer
+from etchproof.errors import InputError
+from etchproof.files import exists
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_ADAPTER_FILES: Final = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,9 @@ class Checkpoint:
 def load_checkpoint(path: str | Path, known: Callable[[Checkpoint], bool] = lambda _: False) -> Checkpoint:
     """Validate a checkpoint folder: its config, its weight files' headers, then every weight value.
 
+    The folder is looked at as a whole: what transformers or PEFT would add to the model is refused, and files that
+    neither of them reads may lie beside it (docs/checkpoints.md).
+
     Args:
         known: whether the values of this checkpoint, by its hash, have been checked before.
 
@@ -66,7 +73,8 @@ def load_checkpoint(path: str | Path, known: Callable[[Checkpoint], bool] = lamb
         InputError: one line that names the file, the key or tensor, what was found and what was expected.
     """
     folder = existing_folder(path, "checkpoint", "config.json")
-    config = read_config(folder / "config.json")
+    _refuse_adapter(folder)
+    config = read_config(folder)
     weights = open_weights(folder, config)
     checkpoint = Checkpoint(
         path=folder,
@@ -78,3 +86,15 @@ def load_checkpoint(path: str | Path, known: Callable[[Checkpoint], bool] = lamb
     if not known(checkpoint):
         checkpoint.check_values()
     return checkpoint
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """transformers and PEFT load an adapter that lies in the model's own folder, as training tools leave it."""
+    for name in _ADAPTER_FILES:
+        if exists(folder / name):
+            raise InputError(
+                "lies in the model's own folder: transformers would run the model with this adapter",
+                source=folder / name,
+                hint="move adapter_config.json and adapter_model.* to a folder of their own, and give that one as "
+                "--adapter; or merge the adapter into the weights",
+            )

@@ -23,6 +23,7 @@ from etchproof.checkpoint.safetensors_file import (
     refuse_missing,
 )
 from etchproof.errors import InputError
+from etchproof.files import exists
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -152,14 +153,14 @@ def open_weights(folder: Path, config: ModelConfig) -> WeightFiles:
     """
     shapes = expected_tensors(config)
     single, index = folder / SINGLE_FILE, folder / INDEX_FILE
-    if single.exists() and index.exists():
+    if exists(single) and exists(index):
         raise InputError(
             f"holds both {SINGLE_FILE} and {INDEX_FILE}", source=folder, hint="delete the one that is stale"
         )
-    if index.exists():
+    if exists(index):
         weight_map = _read_index(index)
         source, shards = index, tuple(folder / name for name in sorted(set(weight_map.values())))
-    elif single.exists():
+    elif exists(single):
         weight_map = None
         source, shards = single, (single,)
     else:
@@ -168,7 +169,7 @@ def open_weights(folder: Path, config: ModelConfig) -> WeightFiles:
     location: dict[str, Path] = {}
     stamps: dict[Path, _Stamp] = {}
     for shard in shards:
-        if not shard.exists():
+        if not exists(shard):
             raise InputError(
                 f"shard {shown(shard.name)} is not in the folder", source=index, key="weight_map"
             )

@@ -139,6 +139,18 @@ def test_a_bad_generation_config_is_named(folder: Path, generation: dict[str, An
         ({"rope_scaling": LLAMA3, "rope_theta": 5e5}, RopeConfig(theta=5e5, scaling=Llama3Scaling(**LLAMA3))),
         ({"rope_parameters": {**LLAMA3, "rope_theta": 5e5}}, RopeConfig(theta=5e5, scaling=Llama3Scaling(**LLAMA3))),
         (
+            {"rope_parameters": LLAMA3, "original_max_position_embeddings": 16},
+            RopeConfig(scaling=Llama3Scaling(**LLAMA3)),
+        ),
+        (
+            {
+                "rope_parameters": {key: value for key, value in LLAMA3.items() if not key.startswith("original")},
+                "original_max_position_embeddings": 16,
+            },
+            RopeConfig(scaling=Llama3Scaling(**LLAMA3)),
+        ),
+        ({"original_max_position_embeddings": 16}, RopeConfig()),
+        (
             {"rope_scaling": {key: value for key, value in LLAMA3.items() if not key.startswith("original")}},
             RopeConfig(scaling=Llama3Scaling(**(LLAMA3 | {"original_max_position_embeddings": 32}))),
         ),
@@ -180,6 +192,15 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         {"quantization_config": {"bits": 4}},
         "quantization_config", "is {'bits': 4}: Etchproof quantizes by its own recipe",
     ),
+    ({"some_new_key": False}, "some_new_key", "is False, a key that Etchproof does not know: it may change"),
+    ({"transformers_weights": "other.safetensors"}, "transformers_weights", "would read another file"),
+    ({"configuration_files": ["config.4.0.0.json"]}, "configuration_files", "would read another file"),
+    ({"auto_map": {"AutoConfig": "c.C"}}, "auto_map", "a model with code of its own"),
+    ({"per_layer_config": {"0": {"num_attention_heads": 2}}}, "per_layer_config", "different shapes"),
+    ({"is_causal": False}, "is_causal", "is False: attention to later tokens is not modelled"),
+    ({"is_causal": None}, "is_causal", "is None: attention to later tokens is not modelled"),
+    ({"torch_dtype": "float8_e4m3fn"}, "torch_dtype", "is 'float8_e4m3fn': transformers would round"),
+    ({"_attn_implementation": "someone/kernel"}, "_attn_implementation", "may compute something else"),
     ({"is_encoder_decoder": True}, "is_encoder_decoder", "is True: an encoder is not modelled"),
     # other RoPE
     (
@@ -227,6 +248,10 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"rope_scaling": LLAMA3, "rope_parameters": {"rope_theta": 1e4}}, "rope_scaling", "but rope_parameters says"),
     ({"rope_theta": -1.0, "rope_parameters": ...}, "rope_theta", "is -1.0, expected more than 0"),
     ({"rope_parameters": "llama3"}, "rope_parameters", "is 'llama3', expected an object"),
+    (
+        {"rope_parameters": LLAMA3, "original_max_position_embeddings": 17},
+        "original_max_position_embeddings", "is 17, but rope_parameters says 16",
+    ),
     # sizes and types
     ({"hidden_size": "abc"}, "hidden_size", "is 'abc', expected an integer"),
     ({"hidden_size": 12.0}, "hidden_size", "is 12.0, expected an integer"),
@@ -272,7 +297,7 @@ def test_refused_in_one_line(
     [
         {"num_local_experts": None, "sliding_window": None, "quantization_config": None},
         {"residual_multiplier": 1.0, "qk_norm": False, "layer_types": ["full_attention"] * 2},
-        {"pretraining_tp": 2, "use_cache": False, "attention_dropout": 0.1, "some_new_key": [1, 2]},
+        {"pretraining_tp": 2, "use_cache": False, "attention_dropout": 0.1, "some_new_key": None},
         {"partial_rotary_factor": 1.0, "num_experts": 0, "architectures": None},
     ],
     ids=str,

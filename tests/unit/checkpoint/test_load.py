@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,3 +69,58 @@ def test_runs_without_a_tokenizer_until_one_is_asked_for(folder: Path) -> None:
     checkpoint = load_checkpoint(folder)
     with pytest.raises(InputError, match=r"tokenizer\.json: file not found"):
         checkpoint.tokenizer()
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"])
+def test_an_adapter_in_the_model_s_own_folder(folder: Path, name: str) -> None:
+    (folder / name).write_text("{}")
+    with pytest.raises(InputError, match=rf"{name}: lies in the model's own folder.*--adapter"):
+        load_checkpoint(folder)
+
+
+def test_harmless_files_beside_the_model(folder: Path, tiny: ModelConfig) -> None:
+    """transformers prefers model.safetensors, and reads none of these."""
+    before = load_checkpoint(folder).sha256
+    for name in (
+        "README.md",
+        ".gitattributes",
+        "trainer_state.json",
+        "pytorch_model.bin",
+        "model.fp16.safetensors",
+    ):
+        (folder / name).write_text("x")
+    (folder / "checkpoint-100").mkdir()
+    (folder / "checkpoint-100" / "adapter_config.json").write_text("{}")
+    after = load_checkpoint(folder)
+    assert (after.sha256, after.config) == (before, tiny)
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("make", [fifo, device, Path.mkdir])
+@pytest.mark.parametrize(
+    "name", ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json"]
+)
+def test_what_is_no_file(folder: Path, name: str, make: Callable[[Path], None]) -> None:
+    (folder / name).unlink(missing_ok=True)
+    make(folder / name)
+    with pytest.raises(InputError, match=rf"{re.escape(name)}: is a .*, expected a regular file"):
+        load_checkpoint(folder).tokenizer()
+
+
+@pytest.mark.parametrize("make", [fifo, device, Path.mkdir])
+@pytest.mark.parametrize("name", ["model.safetensors.index.json", "model-00001-of-00002.safetensors"])
+def test_a_shard_that_is_no_file(
+    tmp_path: Path, tiny: ModelConfig, name: str, make: Callable[[Path], None]
+) -> None:
+    folder = write_synthetic(tmp_path / "tiny", tiny, seed=1, shards=2)
+    (folder / name).unlink()
+    make(folder / name)
+    with pytest.raises(InputError, match=rf"{re.escape(name)}: is a .*, expected a regular file"):
+        load_checkpoint(folder)

@@ -164,7 +164,7 @@ class TestFiles:
     def test_a_folder_in_its_place(self, folder: Path) -> None:
         (folder / "model.safetensors").unlink()
         (folder / "model.safetensors").mkdir()
-        refused(folder, "model.safetensors: cannot be read")
+        refused(folder, "model.safetensors: is a folder")
 
     def test_none(self, folder: Path) -> None:
         (folder / "model.safetensors").unlink()
