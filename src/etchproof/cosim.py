@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -70,12 +71,16 @@ def cosim(
         job = check(request, model_dir)
         config = job.design.checkpoint.config
         layers = f"{config.n_layers} layer{'s' if config.n_layers > 1 else ''}"
+        for note in job.notes:
+            print(f"etchproof: note: {note}", file=sys.stderr)
         say(f"{config.name}: {layers}, hidden {config.hidden_size}, vocabulary {config.vocab_size}")
     folder = claim(request.out, f"{config.name}-{job.design.recipe.name}")
     try:
         rerun = rerun_command(job.planned.sequences[0].prompt)
         folder.write_rerun(rerun)
         log.info("rerun: %s", rerun)
+        for note in job.notes:
+            log.warning("%s", note)
         log.info("tools: %s", job.tools)
         log.info("recipe: %s", job.design.recipe.described(job.asked))
         result = _run(job, folder, clock, begun, rerun)

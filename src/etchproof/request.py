@@ -11,6 +11,7 @@ from etchproof.checkpoint import Checkpoint, ModelConfig, Tokenizer
 from etchproof.checkpoint.tokenizer import TOKENIZER_FILE
 from etchproof.errors import InputError
 from etchproof.expect import Generation
+from etchproof.files import exists
 from etchproof.flow import Design, Injection
 from etchproof.project import Project
 from etchproof.recipe import Recipe
@@ -80,6 +81,7 @@ class Job:
         design: the checkpoint under its recipe.
         asked: the recipe as named, before random weights or ``--context`` changed it.
         tokenizer: None where the checkpoint has none.
+        notes: where the checkpoint and its tokenizer disagree, a line each.
         adapters: imported.
         planned: the sequences and loads of the run.
         injections: where the faults in ROM are.
@@ -96,6 +98,7 @@ class Job:
     injections: tuple[Injection, ...]
     sram_faults: tuple[SramFault, ...]
     tools: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
 def draw_model(request: CosimRequest, model: RandomModel, cache: Path) -> tuple[Path, str]:
@@ -134,7 +137,9 @@ def check(request: CosimRequest, model_dir: Path) -> Job:
     planned = slots.plan_run(sequence, adapters, design.recipe.lora.slots)
     sram = [text for text in request.inject if text.startswith(_SRAM)]
     faults = slots.locate_faults(sram, adapters, design.recipe.lora.slots, checkpoint.config.n_layers)
-    return Job(request, design, asked, tokenizer, adapters, planned, injections, faults, tool_versions())
+    notes = tokenizer.notes(checkpoint.config) if tokenizer and request.prompt is not None else ()
+    tools = tool_versions()
+    return Job(request, design, asked, tokenizer, adapters, planned, injections, faults, tools, notes)
 
 
 def _check_options(request: CosimRequest) -> Recipe:
@@ -156,12 +161,12 @@ def _check_dump(file: Path) -> None:
 
 
 def _tokenizer(checkpoint: Checkpoint, *, needed: bool) -> Tokenizer | None:
-    if not needed and not (checkpoint.path / TOKENIZER_FILE).exists():
+    if not needed and not exists(checkpoint.path / TOKENIZER_FILE):
         return None
     try:
         return checkpoint.tokenizer()
     except InputError as error:
-        if error.source is not None and not Path(error.source).exists():
+        if error.source is not None and not exists(error.source):
             raise InputError(
                 error.problem, source=error.source, hint="give the prompt as --prompt-ids"
             ) from None
@@ -193,6 +198,8 @@ def _prompt(request: CosimRequest, config: ModelConfig, tokenizer: Tokenizer | N
         ids = tuple(tokenizer.encode(request.prompt))
     else:
         ids = () if config.bos_token_id is None else (config.bos_token_id,)
+        if not ids and tokenizer is not None:
+            ids = tuple(tokenizer.encode(""))
     if not ids:
         raise InputError("is empty, and the model has no BOS token to begin with", key="--prompt")
     return ids

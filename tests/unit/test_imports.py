@@ -19,6 +19,8 @@ LAYERS = (
         "words that every stage shares",
         (
             "etchproof",
+            "etchproof.contained",
+            "etchproof.contained_child",
             "etchproof.errors",
             "etchproof.files",
             "etchproof.fixed_point",

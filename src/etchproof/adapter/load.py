@@ -91,7 +91,7 @@ def load_adapter(path: str | Path, model: ModelConfig, max_rank: int | None = No
     """
     folder = existing_folder(path, "adapter", CONFIG_FILE)
     config_file, weights_file = folder / CONFIG_FILE, folder / WEIGHTS_FILE
-    config = read_adapter_config(config_file)
+    config = read_adapter_config(folder)
     targets = resolve_targets(config, model, config_file, max_rank)
     if not exists(weights_file):
         raise _no_weights(folder)

@@ -57,7 +57,7 @@ class Checkpoint:
 
     def tokenizer(self) -> Tokenizer:
         """The checkpoint's tokenizer; InputError if ``tokenizer.json`` is missing or bad (not needed before)."""
-        return Tokenizer(self.path / TOKENIZER_FILE, self.config.vocab_size, self.config.bos_token_id)
+        return Tokenizer(self.path / TOKENIZER_FILE, self.config.vocab_size)
 
 
 def load_checkpoint(path: str | Path, known: Callable[[Checkpoint], bool] = lambda _: False) -> Checkpoint:

@@ -267,7 +267,7 @@ def _byte_tokenizer(config: ModelConfig) -> dict[str, Any]:
         ],
         "normalizer": None,
         "pre_tokenizer": byte_level,
-        "post_processor": None,
+        "post_processor": None if config.bos_token_id is None else _begin_with_bos(config.bos_token_id),
         "decoder": byte_level,
         "model": {
             "type": "BPE",
@@ -281,4 +281,15 @@ def _byte_tokenizer(config: ModelConfig) -> dict[str, Any]:
             "vocab": dict(sorted(vocab.items(), key=lambda item: item[1])),
             "merges": [],
         },
+    }
+
+
+def _begin_with_bos(bos: int) -> dict[str, Any]:
+    """The post-processor that puts BOS before a text."""
+    first, text = {"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
+    return {
+        "type": "TemplateProcessing",
+        "single": [first, text],
+        "pair": [first, text, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [bos], "tokens": ["<s>"]}},
     }

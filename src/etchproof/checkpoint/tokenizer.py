@@ -1,62 +1,105 @@
-"""Text to token ids and back, by the checkpoint's own ``tokenizer.json``."""
+"""Text to token ids and back, by the checkpoint's own ``tokenizer.json``, exactly as it is shipped.
+
+The tokenizers library runs in a process of its own (``tokenizer_child.py``): a file can make it panic, hang, or fill
+memory.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import tokenizers
-
+from etchproof.checkpoint.config import ModelConfig
 from etchproof.checkpoint.json_file import read_json_object, shown
+from etchproof.contained import Child, ContainedError
 from etchproof.errors import InputError
+from etchproof.files import exists, read_text
 
 TOKENIZER_FILE: Final = "tokenizer.json"
+CONFIG_FILE: Final = "tokenizer_config.json"
+_SPECIAL_FILE: Final = "special_tokens_map.json"  # of older transformers, like the next
+_ADDED_FILE: Final = "added_tokens.json"
+_CHILD: Final = Path(__file__).with_name("tokenizer_child.py")
 _BYTE_TOKEN: Final = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 _UNDECODED: Final = "\ufffd"  # what the decoder puts where bytes are no UTF-8, or not yet
 
 
 class Tokenizer:
-    """A ``tokenizer.json`` held to one model's vocabulary.
+    """A ``tokenizer.json``, with the files beside it that add tokens to it, held to one model's vocabulary.
 
     Args:
         path: the ``tokenizer.json``.
         vocab_size: of the model; ids beyond it are refused in both directions.
-        bos_token_id: every encoding begins with it, exactly once (None: nothing is added).
+
+    Attributes:
+        before: the ids that its post-processor puts before every text, BOS as a rule.
+        after: the ids that it puts after every text.
 
     Raises:
         InputError: the file is missing, or the tokenizers library cannot read it.
     """
 
-    def __init__(self, path: Path, vocab_size: int, bos_token_id: int | None) -> None:
-        read_json_object(path)  # says what is wrong with bad JSON better than the library does
-        self._path, self._vocab_size, self._bos = path, vocab_size, bos_token_id
-        try:
-            self._inner = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
-        except Exception as error:  # the library raises bare Exception
+    def __init__(self, path: Path, vocab_size: int) -> None:
+        text = read_text(path)
+        self._path, self._vocab_size = path, vocab_size
+        self._config = _companion(path.with_name(CONFIG_FILE))
+        if self._config.get("auto_map"):
             raise InputError(
-                f"is not a tokenizer the tokenizers library reads: {error}", source=path
-            ) from None
-        self._inner.no_truncation()
-        self._inner.no_padding()
-        self._special: Final = frozenset(
-            token for token, added in self._inner.get_added_tokens_decoder().items() if added.special
+                f"is {shown(self._config['auto_map'])}: a tokenizer with code of its own is not run",
+                source=path.with_name(CONFIG_FILE),
+                key="auto_map",
+            )
+        if "added_tokens_decoder" not in self._config:
+            self._config |= _companion(path.with_name(_SPECIAL_FILE))
+        self._child = Child(_CHILD)
+        self._contents: dict[int, str | None] = {}
+        loaded = self._ask(
+            op="load", text=text, config=self._config, added=_companion(path.with_name(_ADDED_FILE))
         )
+        self.before, self.after = tuple(loaded["before"]), tuple(loaded["after"])
+        self._named: dict[str, int | None] = loaded["named"]
+
+    def notes(self, config: ModelConfig) -> tuple[str, ...]:
+        """Where ``config.json`` and the tokenizer disagree about BOS or EOS, a line each; the tokenizer's word counts
+        for prompts, the config's for where a text ends."""
+        said, bos, eos = [], config.bos_token_id, config.eos_token_ids
+        if self.before != (() if bos is None else (bos,)):
+            begin = f"begins a text with {list(self.before)}" if self.before else "puts nothing before a text"
+            said.append(
+                f"{TOKENIZER_FILE} {begin}, config.json has bos_token_id {bos}: prompts are the tokenizer's"
+            )
+        if self.after:
+            said.append(
+                f"{TOKENIZER_FILE} ends every text with {list(self.after)}, the end of each prompt too"
+            )
+        for key, around in (("add_bos_token", self.before), ("add_eos_token", self.after)):
+            if self._config.get(key) not in (None, bool(around)):
+                said.append(
+                    f"{CONFIG_FILE} has {key} {shown(self._config[key])}, {TOKENIZER_FILE} adds {list(around)}, "
+                    "and it counts, as in transformers 5"
+                )
+        named = self._named.get("bos_token")
+        if named is not None and named != bos:
+            said.append(f"{CONFIG_FILE} has bos_token of id {named}, config.json has bos_token_id {bos}")
+        named = self._named.get("eos_token")
+        if named is not None and named not in eos:
+            said.append(
+                f"{CONFIG_FILE} has eos_token of id {named}, the model's EOS ids are {list(eos)}: a text ends there"
+            )
+        return tuple(said)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of ``text``; BOS stands first exactly once, whether or not the post-processor adds it.
+        """Token ids of ``text`` as the tokenizer is shipped: what its post-processor adds, and nothing else.
 
         Raises:
-            InputError: a token is outside the model's vocabulary, or the text is no valid Unicode.
+            InputError: a token is outside the model's vocabulary, the text is no valid Unicode, or the tokenizer
+                fails on it.
         """
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise InputError(f"text {shown(text)} holds half of a surrogate pair, expected valid Unicode")
-        ids: list[int] = self._inner.encode(text).ids
-        if self._bos is not None:
-            while ids[:1] == [self._bos]:  # added by the post-processor, written out in the text, or both
-                ids = ids[1:]
-            ids = [self._bos, *ids]
+        ids: list[int] = self._ask(op="encode", text=text)
         self._check(ids)
         return ids
 
@@ -64,14 +107,28 @@ class Tokenizer:
         """The text of ``ids``; special tokens, and ids the tokenizer has no entry for, yield nothing.
 
         Raises:
-            InputError: an id is outside the model's vocabulary.
+            InputError: an id is outside the model's vocabulary, or the tokenizer fails on them.
         """
         self._check(ids)
-        return str(self._inner.decode(list(ids), skip_special_tokens=True))
+        return str(self._ask(op="decode", ids=list(ids)))
 
     def stream(self, after: Sequence[int] = ()) -> TextStream:
         """A decoder to be given one id at a time; ``after`` is a prompt that the text continues, not repeated."""
         return TextStream(self, after)
+
+    def close(self) -> None:
+        """End the process; it ends by itself when nobody holds the tokenizer any more."""
+        self._child.close()
+
+    def _ask(self, **request: Any) -> Any:
+        try:
+            return self._child.ask(**request)
+        except ContainedError as error:
+            raise InputError(
+                str(error),
+                source=self._path,
+                hint="without this file, a run by --prompt-ids needs no tokenizer",
+            ) from None
 
     def _check(self, ids: Sequence[int]) -> None:
         for token in ids:
@@ -88,10 +145,15 @@ class Tokenizer:
 
         Byte-fallback tokens are decoded as a run: one invalid byte later changes what the whole run reads as.
         """
-        content = self._inner.id_to_token(token)
-        if content is None or token in self._special:
-            return None
-        return _BYTE_TOKEN.fullmatch(content) is None
+        if token not in self._contents:
+            self._contents[token] = self._ask(op="content", token=token)
+        content = self._contents[token]
+        return None if content is None else _BYTE_TOKEN.fullmatch(content) is None
+
+
+def _companion(path: Path) -> dict[str, Any]:
+    """A file beside ``tokenizer.json``; empty where there is none."""
+    return read_json_object(path) if exists(path) else {}
 
 
 class TextStream:
