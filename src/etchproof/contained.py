@@ -25,7 +25,6 @@ ANSWER_BYTES: Final = 16 << 20
 """The most that one answer may hold."""
 
 _DEATHS: Final = {
-    signal.SIGXCPU: f"took more than {CPU_S} seconds of processor time",
     signal.SIGKILL: "was killed, perhaps for want of memory",
     signal.SIGABRT: f"was aborted: more than {MEMORY_BYTES >> 30} GiB of memory, or a fault within the library",
     signal.SIGSEGV: "crashed within the library",
@@ -42,20 +41,21 @@ class Child:
 
     Args:
         script: a file beside its user that calls ``etchproof.contained_child.serve``.
+        cpu_s: seconds of processor time that a request may take.
     """
 
-    def __init__(self, script: Path) -> None:
+    def __init__(self, script: Path, cpu_s: int = CPU_S) -> None:
         path = os.pathsep.join(entry for entry in sys.path if entry)  # never the folder that we stand in
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-B", str(script), str(CPU_S), str(MEMORY_BYTES), str(ANSWER_BYTES)],
+            [sys.executable, "-P", "-B", str(script), str(cpu_s), str(MEMORY_BYTES), str(ANSWER_BYTES)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=os.environ
             | {"PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"},
         )
-        self._end = weakref.finalize(self, _end, self._process)
-        self._dead = ""
+        self._end = weakref.finalize(self, _end, self._process, os.getpid())
+        self._dead, self._cpu_s = "", cpu_s
 
     def ask(self, **request: Any) -> Any:
         """The answer to one request.
@@ -96,13 +96,17 @@ class Child:
         self._end()
         if late or code is None:
             self._dead = f"gave no answer within {WALL_S:g} seconds"
+        elif code == -signal.SIGXCPU:
+            self._dead = f"took more than {self._cpu_s} seconds of processor time"
         else:
             name = _DEATHS.get(signal.Signals(-code)) if code < 0 else None
             self._dead = name or f"ended the process that read it ({code})"
         return ContainedError(self._dead)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], parent: int) -> None:
+    if os.getpid() != parent:
+        return  # forked: the child is not ours
     process.kill()
     for stream in (process.stdin, process.stdout):
         if stream is not None:

@@ -228,14 +228,14 @@ def ours(folder: Path) -> Checkpoint | None:
         return None
 
 
-def theirs(folder: Path) -> torch.Tensor | None:
+def theirs(folder: Path, tokens: torch.Tensor) -> torch.Tensor | None:
     """transformers' logits, (T, vocab_size); None where it refuses the folder."""
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True
         ).eval()
         with torch.no_grad():
-            logits: torch.Tensor = model(TOKENS[None]).logits[0]
+            logits: torch.Tensor = model(tokens[None]).logits[0]
     except Exception:
         return None
     return logits
@@ -253,10 +253,11 @@ def compare(base: Path, mutate: Callable[[Path], None], config: dict[str, Any]) 
     checkpoint = ours(folder)
     if checkpoint is None:
         return "refused"
-    expected = theirs(folder)
+    tokens = TOKENS[: checkpoint.config.context]
+    expected = theirs(folder, tokens)
     if expected is None:
         return "incomparable"
-    logits = FloatModel(checkpoint.config, checkpoint.tensor).forward(TOKENS)
+    logits = FloatModel(checkpoint.config, checkpoint.tensor).forward(tokens)
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
     return "equal"
 

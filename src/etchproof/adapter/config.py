@@ -131,7 +131,7 @@ def read_adapter_config(path: str | Path) -> AdapterConfig:
     """
     path = Path(path)
     source = path / CONFIG_FILE if path.is_dir() else path
-    raw = read_json_object(source)
+    raw = read_json_object(source, limit_bytes=1 << 20)
     keys = AdapterConfig.model_fields
     refuse_unsupported(raw, keys, source)
     try:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
 from etchproof.adapter.config import AdapterConfig, Names
-from etchproof.adapter.expressions import ANY_LAYER, layer_expression, module_expression, pattern_expression
+from etchproof.adapter.expressions import (
+    ANY_LAYER,
+    Expression,
+    Found,
+    layer_expression,
+    match,
+    module_expression,
+    pattern_expression,
+)
 from etchproof.checkpoint.config import ModelConfig
 from etchproof.checkpoint.json_file import shown, shown_name
 from etchproof.checkpoint.tensors import expected_tensors
@@ -78,12 +86,14 @@ def resolve_targets(
     """The adapted linears in dataflow order, each with its rank and alpha.
 
     Raises:
-        InputError: the config adapts no linear, or something that is none, or at a rank above ``max_rank``.
+        InputError: the config adapts no linear, or something that is none, or at a rank above ``max_rank``; or its
+            expressions take too long.
     """
-    rank_of = _lookup(config.rank_pattern, "rank_pattern", config.r, "r")
-    alpha_of = _lookup(config.alpha_pattern, "alpha_pattern", config.lora_alpha, "lora_alpha")
+    found = _match_all(config, module_names(model), source)
+    rank_of = _lookup(config.rank_pattern, "rank_pattern", config.r, "r", found)
+    alpha_of = _lookup(config.alpha_pattern, "alpha_pattern", config.lora_alpha, "lora_alpha", found)
     targets = []
-    for linear in _adapted_linears(config, model, source):
+    for linear in _adapted_linears(config, model, found, source):
         r, key = rank_of(linear.module)
         if max_rank is not None and r > max_rank:
             raise InputError(
@@ -95,11 +105,11 @@ def resolve_targets(
     return targets
 
 
-def _adapted_linears(config: AdapterConfig, model: ModelConfig, source: Path) -> list[Linear]:
+def _adapted_linears(config: AdapterConfig, model: ModelConfig, found: Found, source: Path) -> list[Linear]:
     linears = decoder_linears(model)
     everything = isinstance(config.target_modules, str) and config.target_modules.lower() == ALL_LINEAR
-    targeted = linears.__contains__ if everything else _selector(config.target_modules)
-    excluded, in_layers = _selector(config.exclude_modules), _layer_filter(config)
+    targeted = linears.__contains__ if everything else _selector(config.target_modules, found)
+    excluded, in_layers = _selector(config.exclude_modules, found), _layer_filter(config, found)
 
     def refusal(problem: str, hint: str | None = None) -> InputError:
         written = (
@@ -129,40 +139,57 @@ def _adapted_linears(config: AdapterConfig, model: ModelConfig, source: Path) ->
     return adapted
 
 
-def _selector(names: Names) -> Predicate:
+def _match_all(config: AdapterConfig, names: Sequence[str], source: Path) -> Found:
+    """Every expression of the config on every module's name, in one go."""
+    expressions = [
+        *(
+            module_expression(text)
+            for text in (config.target_modules, config.exclude_modules)
+            if isinstance(text, str)
+        ),
+        *(pattern_expression(key) for key in (*config.rank_pattern, *config.alpha_pattern)),
+        *(_layer_lists(config) if config.layers_to_transform else ()),
+    ]
+    return match(list(dict.fromkeys(expressions)), names, source)
+
+
+def _selector(names: Names, found: Found) -> Predicate:
     """Whether a module's name matches an expression in full, or is one of the names or ends with one after a dot."""
     if isinstance(names, str):
-        expression = module_expression(names)
-        return lambda name: expression.fullmatch(name) is not None
+        return found[module_expression(names)].__contains__
     suffixes = tuple(f".{name}" for name in names)
     return lambda name: name in names or name.endswith(suffixes)
 
 
-def _layer_filter(config: AdapterConfig) -> Predicate:
+def _layer_lists(config: AdapterConfig) -> list[Expression]:
+    return [layer_expression(pattern) for pattern in config.layers_pattern] or [ANY_LAYER]
+
+
+def _layer_filter(config: AdapterConfig, found: Found) -> Predicate:
     """Whether ``layers_to_transform`` lets a module be; one outside every layer is let be only if it is empty."""
     layers = config.layers_to_transform
     if not layers:
         return lambda name: True
-    expressions = [layer_expression(pattern) for pattern in config.layers_pattern] or [ANY_LAYER]
+    expressions = _layer_lists(config)
 
     def in_layers(name: str) -> bool:
-        match = next(filter(None, (expression.match(name) for expression in expressions)), None)
-        index = match and match.group("idx")
-        return index is not None and int(index) in layers
+        index = next((found[one][name] for one in expressions if name in found[one]), "")
+        return index != "" and int(index) in layers
 
     return in_layers
 
 
 def _lookup(
-    patterns: Mapping[str, V], section: str, default: V, default_key: str
+    patterns: Mapping[str, V], section: str, default: V, default_key: str, found: Found
 ) -> Callable[[str], tuple[V, str]]:
     """The value for a module, and the key in the file that says so: the first pattern that fits, else the default."""
-    compiled = [
-        (pattern_expression(key), f"{section}.{shown_name(key)}", value) for key, value in patterns.items()
+    fits = [
+        (found[pattern_expression(key)], f"{section}.{shown_name(key)}", value)
+        for key, value in patterns.items()
     ]
 
     def look_up(module: str) -> tuple[V, str]:
-        fitting = ((value, key) for expression, key, value in compiled if expression.match(module))
+        fitting = ((value, key) for names, key, value in fits if module in names)
         return next(fitting, (default, default_key))
 
     return look_up

@@ -23,14 +23,15 @@ def shown_name(name: str) -> str:
     return name if name.isprintable() else shown(name)
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path, limit_bytes: int = 4 << 20) -> dict[str, Any]:
     """The top-level object of a UTF-8 JSON file; a repeated key is refused, as readers differ on which one
     counts.
 
     Raises:
-        InputError: the file is missing, unreadable, not UTF-8, not JSON, or not an object.
+        InputError: the file is missing, unreadable, not UTF-8, not JSON, not an object, or larger than
+            ``limit_bytes``: parsed, a file takes twenty times its size of memory.
     """
-    text = read_text(path)
+    text = read_text(path, limit_bytes)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: dict[str, Any] = {}

@@ -225,7 +225,7 @@ def _surplus_hint(name: str) -> str | None:
 
 def _read_index(path: Path) -> dict[str, str]:
     """The index's ``weight_map``: tensor name to shard, each a plain file name within the folder."""
-    weight_map = read_json_object(path).get("weight_map")
+    weight_map = read_json_object(path, limit_bytes=16 << 20).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise InputError(
             f"is {shown(weight_map)}, expected an object of tensor name to shard",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from etchproof.adapter import AdapterConfig
 from etchproof.adapter.targets import decoder_linears, module_names, resolve_targets
@@ -143,3 +144,31 @@ def test_patterns(base: ModelConfig, patterns: dict[str, int], expected: list[in
 def test_an_expression_that_python_warns_of(base: ModelConfig) -> None:
     """Warnings are errors here; PEFT compiles the same text, so its meaning is that of today."""
     assert targeted(base, target_modules=r".*\.[[q]_proj") == every("q_proj")
+
+
+EXPLODES = "(.*.*)*(.*.*)*(.*.*)*x!"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"target_modules": rf".*{EXPLODES}"},
+        {"exclude_modules": EXPLODES},
+        {"rank_pattern": {EXPLODES: 2}},
+        {"layers_to_transform": (0,), "layers_pattern": (EXPLODES,)},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_an_expression_that_takes_years(base: ModelConfig, options: dict[str, Any]) -> None:
+    config = AdapterConfig.model_validate({"r": 2, "lora_alpha": 4, "target_modules": ("q_proj",)} | options)
+    with pytest.raises(
+        InputError, match=r"a\.json: holds regular expressions of which matching took more than"
+    ):
+        resolve_targets(config, base, Path("a.json"))
+    good = AdapterConfig(r=2, lora_alpha=4, target_modules=r".*\.q_proj")
+    assert len(resolve_targets(good, base, Path("a.json"))) == base.n_layers  # and the next one is served
+
+
+def test_an_expression_without_end() -> None:
+    with pytest.raises(ValidationError, match="at most 10,000 characters"):
+        AdapterConfig(r=2, lora_alpha=4, target_modules="(?:a" * 5000)
