@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from etchproof.contained import CPU_S, Child, ContainedError
+from etchproof.contained import Child, ContainedError
+
+CPU_S = 1
 
 HOW = {
     "hang": ("while True: pass", f"took more than {CPU_S} seconds of processor time"),
@@ -34,7 +36,7 @@ serve(answer)
 def child(folder: Path, body: str) -> Child:
     script = folder / "child.py"
     script.write_text(SCRIPT.format(body=textwrap.indent(body, "    ")))
-    return Child(script)
+    return Child(script, CPU_S)
 
 
 @pytest.mark.parametrize("how", HOW)
