@@ -10,8 +10,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from etchproof.checkpoint.json_file import read_text, shown
+from etchproof.checkpoint.json_file import shown
 from etchproof.errors import InputError
+from etchproof.files import read_text
 
 _Record = TypeVar("_Record", bound=BaseModel)
 
