@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from etchproof.cli import main
+import sys
 
 if __name__ == "__main__":
+    if not sys.flags.safe_path:
+        del sys.path[0]  # the current folder, in which a file of data may bear a library's name
+    from etchproof.cli import main
+
     main()

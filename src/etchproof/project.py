@@ -7,9 +7,11 @@ there, it uses the reference project: the one that the wheel carries, or the che
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import tomllib
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Final
@@ -18,8 +20,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import ErrorDetails
 
 from etchproof.errors import InputError
+from etchproof.files import named, read_text
 
 PROJECT_FILE: Final = "etchproof.toml"
+
+DATA_FILES: Final = (
+    *("config.json", "adapter_config.json", "tokenizer.json"),
+    *("run.json", "item.json", "regression.json", "signoff.json"),
+)
+"""What tells a folder of data: a checkpoint, an adapter, a result. No project is found from inside of one."""
 
 _PACKAGE: Final = Path(__file__).resolve().parent
 
@@ -188,20 +197,64 @@ class Project(_File):
         return folder
 
 
-def find_project(start: Path | None = None) -> Project:
+def find_project(start: Path | None = None, data: Iterable[Path] = ()) -> Project:
     """The project of a folder: the nearest ``etchproof.toml`` in it or above it, else the reference project.
+
+    A project's code is run, and data of other people must run none. So a project that nobody named is refused where
+    the search began inside a folder of data, in which its file may have come with the data.
 
     Args:
         start: where to begin; the current folder by default.
+        data: what the command reads or writes as data: checkpoints, adapters, folders of results.
 
     Raises:
-        InputError: the file is not valid, or there is none and no reference project is installed.
+        InputError: the file is not valid, or would be found from a folder of data, or there is none and no reference
+            project is installed.
     """
-    begin = (start or Path.cwd()).resolve()
+    begin = (start or current_folder()).resolve()
     for folder in (begin, *begin.parents):
         if (folder / PROJECT_FILE).is_file():
+            if folder not in _references():
+                _refuse_data(begin, folder, data)
             return load_project(folder)
     return load_project(reference_root())
+
+
+def current_folder() -> Path:
+    """The current folder.
+
+    Raises:
+        InputError: it is gone, or its path is not UTF-8, which no record could hold.
+    """
+    try:
+        folder = Path.cwd()
+    except OSError as error:
+        raise InputError(f"cannot be used: {error.strerror}", key="the current folder") from None
+    _check_utf8(folder, "the current folder")
+    return folder
+
+
+def _refuse_data(begin: Path, root: Path, data: Iterable[Path]) -> None:
+    """Refuse the project in ``root`` where ``begin``, in it or below it, lies in a folder of data."""
+    found = [folder for folder in data if begin.is_relative_to(os.path.realpath(folder))]
+    why = [f"{str(found[0])!r} is data of this command"] if found else []
+    for folder in (begin, *begin.parents):
+        why += [f"{str(folder)!r} holds {name}" for name in DATA_FILES if (folder / name).exists()]
+        if folder == root:
+            break
+    if why:
+        raise InputError(
+            f"was found from a folder of data, and is not used unless it is named: {why[0]}",
+            source=root / PROJECT_FILE,
+            hint="its code would be run; say --project DIR, or run from another folder",
+        )
+
+
+def _check_utf8(path: Path, key: str) -> None:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError("is not a path in UTF-8", source=named(path), key=key) from None
 
 
 def reference_root() -> Path:
@@ -210,7 +263,7 @@ def reference_root() -> Path:
     Raises:
         InputError: neither is there.
     """
-    for root in (_PACKAGE / "_reference", _PACKAGE.parents[1]):
+    for root in _references():
         if (root / PROJECT_FILE).is_file():
             return root
     raise InputError(
@@ -220,18 +273,25 @@ def reference_root() -> Path:
     )
 
 
+def _references() -> tuple[Path, Path]:
+    """Where the reference project may be: in the wheel, or in the checkout of an editable installation."""
+    return _PACKAGE / "_reference", _PACKAGE.parents[1]
+
+
 def load_project(path: Path) -> Project:
     """Reads a project from its ``etchproof.toml`` or the folder that holds it.
 
     Raises:
         InputError: unreadable, not TOML, or a key is missing, unknown or of the wrong kind; all are named.
     """
-    file = (path / PROJECT_FILE if path.is_dir() else path).resolve()
+    file = Path(
+        os.path.realpath(path / PROJECT_FILE if path.is_dir() else path)
+    )  # a loop of links raises nothing
+    _check_utf8(file.parent, "--project")
+    text = read_text(file)
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=file) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise InputError(f"is not TOML: {error}", source=file) from error
     try:
         content = _File.model_validate(data)

@@ -285,7 +285,7 @@ def test_one_site_twice(refused: Cli, model: Path) -> None:
         (["models", "--timeout", "nan"], "--timeout: is nan"),
         (["models", "--dump-taps", "taps.txt"], "--dump-taps: 'taps.txt' does not end in .npz"),
         (["models", "--dump-taps", "nowhere/taps.npz"], "--dump-taps: "),
-        (["models", "--project", "nowhere"], "cannot be read"),
+        (["models", "--project", "nowhere"], "nowhere: file not found"),
     ],
 )
 def test_usage(refused: Cli, words: list[str], problem: str) -> None:

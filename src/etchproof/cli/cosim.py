@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etchproof.cli.console import Progress, make_console
-from etchproof.cli.source import check_source
+from etchproof.cli.source import check_source, choose_project
 from etchproof.errors import InputError
-from etchproof.project import find_project, load_project
 
 if TYPE_CHECKING:
     from etchproof.request import CosimRequest
@@ -36,7 +35,7 @@ def run_cosim(
         raise InputError(
             "is missing", key="--random-weights", hint="a shape has no weights: give the seed of random ones"
         )
-    found = load_project(project) if project else find_project()
+    found = choose_project(project, model, options["out"], *options["adapters"])
     ids = _ids(prompt_ids, options["prompt"])
     console = make_console()
     progress = Progress(console)

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from etchproof import flow, slots
 from etchproof.cli.console import Progress, make_console
+from etchproof.cli.source import choose_project
 from etchproof.errors import InputError
-from etchproof.project import find_project, load_project
 from etchproof.quality import QualityReport, TapQuality, measure
 from etchproof.quantize import sample_text
 from etchproof.reference import FloatModel
@@ -38,7 +38,7 @@ def run_quality(
     adapters: Sequence[Path] = (),
 ) -> int:
     """Always 0: quality is a measurement, not a verdict."""
-    found = load_project(project) if project else find_project()
+    found = choose_project(project, model, *adapters)
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise InputError(f"{str(out)!r} is a folder, or in none", key="--out")
     console = make_console()

@@ -8,13 +8,13 @@ from rich.table import Table
 from rich.text import Text
 
 from etchproof.cli.console import make_console
-from etchproof.project import find_project, load_project
+from etchproof.cli.source import choose_project
 from etchproof.recipe import load_recipe
 
 
 def run_recipes(*, project: Path | None) -> int:
     """Always 0."""
-    found = load_project(project) if project else find_project()
+    found = choose_project(project)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("recipe", "method", "activations", "cache", "description"):
         table.add_column(heading)

@@ -15,10 +15,9 @@ from rich.console import Console
 from rich.text import Text
 
 from etchproof.cli.console import make_console, visible
-from etchproof.cli.source import check_source
+from etchproof.cli.source import check_source, choose_project
 from etchproof.errors import InputError
 from etchproof.lock import hold
-from etchproof.project import find_project, load_project
 from etchproof.yaml_file import validation_problem
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def run_regress(
     from etchproof.regress.spec import expand, load_list
     from etchproof.testplan import all_tests
 
-    found = load_project(project) if project else find_project()
+    found = choose_project(project, model, out, *adapters)
     for folder in adapters:
         if not folder.is_dir():
             raise InputError("is not a folder", source=folder, key="--adapter")
@@ -156,7 +155,9 @@ def run_one_test(
     from etchproof.slots import DRAWN
     from etchproof.testplan import all_tests
 
-    found = load_project(project) if project else find_project()
+    found = choose_project(
+        project, model, out, *(Path(name) for name in adapters if not name.startswith(DRAWN))
+    )
     known = all_tests(found)
     if test not in known:
         raise InputError(

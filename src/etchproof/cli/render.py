@@ -6,8 +6,7 @@ from pathlib import Path
 
 from etchproof import flow
 from etchproof.cli.console import make_console
-from etchproof.cli.source import check_source
-from etchproof.project import find_project, load_project
+from etchproof.cli.source import check_source, choose_project
 from etchproof.run_folder import check_out
 from etchproof.shape import cut_shape, load_shape
 
@@ -25,7 +24,7 @@ def run_render(
 ) -> int:
     """Always 0."""
     check_source(model, shape, {"--layers": layers, "--vocab": vocab})
-    found = load_project(project) if project else find_project()
+    found = choose_project(project, model, out)
     check_out(out)
     named = flow.read_recipe(found, recipe)
     if model is not None:

@@ -10,13 +10,13 @@ from rich.text import Text
 
 from etchproof.checkpoint import expected_tensors
 from etchproof.cli.console import make_console
-from etchproof.project import find_project, load_project
+from etchproof.cli.source import choose_project
 from etchproof.shape import load_shape
 
 
 def run_shapes(*, project: Path | None) -> int:
     """Always 0."""
-    found = load_project(project) if project else find_project()
+    found = choose_project(project)
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("shape")
     for heading in ("layers", "hidden", "MLP", "heads", "of keys", "head", "vocabulary", "weights"):

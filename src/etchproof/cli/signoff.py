@@ -14,9 +14,9 @@ from rich.text import Text
 
 from etchproof.cli.console import Progress, make_console, visible
 from etchproof.cli.regress import ItemLines
+from etchproof.cli.source import choose_project
 from etchproof.errors import InputError
 from etchproof.lock import hold
-from etchproof.project import find_project, load_project
 from etchproof.testplan import Stage
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def run_signoff(
     today: str | None,
 ) -> int:
     """0 for PASS, 1 for FAIL."""
-    found = load_project(project) if project else find_project()
+    found = choose_project(project, model, out, *adapters)
     day = _day(today)
     console = make_console()
     progress = Progress(console)
@@ -71,7 +71,7 @@ def run_report(*, folder: Path, project: Path | None) -> int:
 
     if not folder.is_dir():
         raise InputError("is no folder of a sign-off", source=folder, key="DIR")
-    found = load_project(project) if project else find_project()
+    found = choose_project(project, folder)
     with hold(folder):
         result = read_result(folder / SIGNOFF_FILE)
         verify(result, folder.absolute(), found)

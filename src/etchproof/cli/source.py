@@ -1,4 +1,4 @@
-"""What a command works on: a checkpoint folder, or a shape in its place."""
+"""What a command works on: a project; a checkpoint folder, or a shape in its place."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from etchproof.errors import InputError
+from etchproof.project import Project, current_folder, find_project, load_project
 
 
 def check_source(model: Path | None, shape: str | None, of_shape: Mapping[str, int | None]) -> None:
@@ -27,3 +28,19 @@ def check_source(model: Path | None, shape: str | None, of_shape: Mapping[str, i
                 raise InputError("stands without --shape", key=key, hint="a checkpoint is taken as it is")
         if model is None:
             raise InputError("is missing", key="MODEL_DIR", hint="name a checkpoint folder, or a --shape")
+
+
+def choose_project(named: Path | None, *data: Path | None) -> Project:
+    """The project that ``--project`` names, else the one around the current folder, else the reference chip.
+
+    Args:
+        named: ``--project``.
+        data: MODEL_DIR, adapters, folders of results: a project found from inside of one of them is refused.
+
+    Raises:
+        InputError: there is none, it is not valid, or it may have come with data; or the current folder is unusable.
+    """
+    current_folder()
+    if named is not None:
+        return load_project(named)
+    return find_project(data=[folder for folder in data if folder is not None])
