@@ -19,6 +19,7 @@ from etchproof.errors import EtchproofError
 from etchproof.expect import Expectation, Generation, PlannedRun
 from etchproof.flow import Design, Injection
 from etchproof.images import ImageSet
+from etchproof.model_files import MODEL_FOLDER, keep_model
 from etchproof.project import load_object
 from etchproof.quantized import QuantizedModel
 from etchproof.readback import READBACK_FILE, Readback
@@ -150,7 +151,7 @@ def etch(
     """Quantize, render and etch.
 
     Args:
-        folder: gets ``fabric/`` and ``rom/``.
+        folder: gets ``fabric/``, ``rom/`` and ``model/`` (``keep_model``).
         watcher: is told of each stage.
         corners: seed of the project's weights that are etched in place of the checkpoint's (``flow.corner_weights``).
         asked: the recipe as it was named, where random weights changed it.
@@ -170,6 +171,7 @@ def etch(
         say(f"{len(fabric.sources)} files, fabric {fabric.sha256[:12]}")
     with watcher.stage("etch") as say:
         images = flow.etch(design, model, folder / "rom")
+        keep_model(design, folder / MODEL_FOLDER)
         size_bytes = sum(image.size_bytes for image in images.images)
         say(f"{len(images.images)} images, {size_bytes:,} bytes, rom {images.sha256[:12]}")
     return Etched(design, model, fabric, images)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -603,3 +604,86 @@ class Chip:
 def recompute(folder: Path, facts: Facts, tokens: Sequence[int], frame: Sequence[int] | None = None) -> Taps:
     """Every tap of every token, from the images in ``folder`` and the frame of an adapter."""
     return Chip(folder, facts, frame).run(tokens)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A run's folder (cli.md, "The run folder")
+
+
+def facts_of(folder: Path) -> Facts:
+    """rom-format.md, "Which architecture constants a third party also needs", from the folder's ``model/``."""
+    config = json.loads((folder / "model" / "config.json").read_text(encoding="utf-8"), parse_float=Decimal)
+    recipe = json.loads((folder / "model" / "recipe.json").read_text(encoding="utf-8"))
+    layers, heads = config["num_hidden_layers"], config["num_attention_heads"]
+    modules = {(-1, "embed_tokens"): "model.embed_tokens", (-1, "lm_head"): "lm_head"}
+    for layer in range(layers):
+        for name in PROJECTIONS:
+            block = "self_attn" if name in PROJECTIONS[:4] else "mlp"
+            modules[layer, name] = f"model.layers.{layer}.{block}.{name}"
+    return Facts(
+        hidden=config["hidden_size"],
+        ffn=config["intermediate_size"],
+        vocab=config["vocab_size"],
+        layers=layers,
+        heads=heads,
+        kv_heads=config.get("num_key_value_heads") or heads,
+        head_dim=config.get("head_dim") or config["hidden_size"] // heads,
+        eps=Decimal(config.get("rms_norm_eps", Decimal("1e-6"))),
+        activation_bits=recipe["activation_bits"],
+        kv_bits=recipe["kv_bits"],
+        tile_rows=recipe["tile"]["rows"],
+        tile_inputs=recipe["tile"]["inputs"],
+        groups={key: recipe["formats"][module]["group_size"] for key, module in modules.items()},
+    )
+
+
+def recompute_run(folder: Path) -> list[Taps]:
+    """Every tap of each sequence that ``run.json`` records; the chip's choices must be those that it records."""
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    facts = facts_of(folder)
+    assert rom_sha256(folder / "rom") == run["rom_sha256"], "the images are not the run's"
+    sequences = []
+    for sequence in run["sequences"]:
+        frame = None
+        if sequence["adapter"] is not None:
+            index = sequence["adapter"]
+            file = folder / "adapters" / f"{index}.slot{run['adapters'][index]['slot']}.bin"
+            frame = np.frombuffer(file.read_bytes(), dtype="<u4").tolist()
+        prompt, generated = sequence["prompt_tokens"], sequence["generated_tokens"]
+        taps = recompute(folder / "rom", facts, [*prompt, *generated[:-1]], frame)
+        chosen = [token for (token,) in taps[-1, "token"]][len(prompt) - 1 :]
+        assert chosen == generated, f"the chip chose {generated}, the book {chosen}"
+        elements = sum(len(vector) for vectors in taps.values() for vector in vectors)
+        assert elements == sequence["elements_compared"], "other taps were compared"
+        sequences.append(taps)
+    return sequences
+
+
+def compare_dump(sequences: Sequence[Taps], dump: Path) -> int:
+    """Hold the chip's side of a dump (cli.md, "Taps") against the book; returns the number of elements."""
+    compared = 0
+    with np.load(dump) as arrays:
+        for name in arrays.files:
+            side, number, layer, tap = name.split(".", 3)
+            if side == "chip":
+                expected = [x for vector in sequences[int(number)][int(layer), tap] for x in vector]
+                assert arrays[name].reshape(-1).tolist() == expected, f"{name} differs"
+                compared += len(expected)
+    return compared
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Recompute a run from its folder; with the file of ``--dump-taps``, hold every element of the chip against it."""
+    folder, *dumps = map(Path, arguments)
+    sequences = recompute_run(folder)
+    count = sum(len(vector) for taps in sequences for vectors in taps.values() for vector in vectors)
+    print(f"{count} elements recomputed; the tokens are those of run.json")
+    for dump in dumps:
+        compared = compare_dump(sequences, dump)
+        assert compared == count, f"the dump has {compared} elements"
+        print(f"{compared} elements of the chip are the same")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -67,6 +67,7 @@ LAYERS = (
         "stages as functions, and what is asked for",
         (
             "etchproof.flow",
+            "etchproof.model_files",
             "etchproof.slots",
             "etchproof.request",
             "etchproof.watcher",
