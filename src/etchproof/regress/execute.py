@@ -133,6 +133,10 @@ def test_config(spec: ItemSpec, design: Design, adapters: Sequence[LoadedAdapter
             prompt: Sequence[int] = design.checkpoint.tokenizer().encode(spec.prompt)
         else:
             prompt = [checkpoint.bos_token_id or 0]
+        if not prompt:
+            raise InputError(
+                "is no token to this tokenizer, which adds no BOS", source=spec.name, key="prompt"
+            )
         new = min(spec.tokens, design.context - len(prompt) + 1)
         if new < 1:
             raise InputError(
