@@ -189,7 +189,8 @@ def with_simulator(etched: Etched, kind: Kind, cache: Path, watcher: Watcher | N
         verilator = find_verilator()
         simulator = build(etched.fabric, kind, verilator=verilator, cache_dir=cache)
         what = "cached" if simulator.cached else "compiled"
-        say(f"{what}, {kind}, {verilator.version} ({verilator.source})")
+        code = "untouched" if simulator.rewrites is None else "rewritten"
+        say(f"{what}, {kind}, {code}, {verilator.version} ({verilator.source})")
     return Chip(etched.design, etched.model, etched.fabric, etched.images, simulator)
 
 

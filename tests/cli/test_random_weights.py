@@ -72,7 +72,7 @@ def test_profile(drawn: Done) -> None:
     assert profile is not None
     rows = {stage.name: stage.wall_s for stage in profile.stages}
     split = ["startup", "simulate", "wait", "other"]
-    assert list(rows) == ["start", "draw", "import", "quantize", "render", "etch", "build", *split]
+    assert list(rows) == ["start", "draw", "import", "quantize", "render", "etch", "build", "health", *split]
     assert sum(rows.values()) == pytest.approx(profile.total_s, abs=0.02)
     assert all(
         peak and peak > 10 << 20 for peak in (profile.peak_rss_bytes, profile.simulator_peak_rss_bytes)
