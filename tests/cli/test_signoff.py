@@ -484,7 +484,7 @@ def test_a_chip_without_slots(signoff: Signoff, project: Path, tmp_path: Path) -
     assert {"adapter_products", "adapter_slots", "lora_ranks"} <= set(evidence.not_applicable)
     assert not [item for item in evidence.items if item.test.startswith("Adapter")]
     assert not [point for point in evidence.testpoints if point.name.startswith("adapter_")]
-    done = signoff(*words, "--adapter", project)
+    done = signoff(*words, "--adapter", tmp_path / "nowhere")
     assert done.returncode == 2 and "no slot for adapters" in done.stderr
 
 
