@@ -167,7 +167,7 @@ def test_missing_and_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not UTF-8 text at byte 3"):
         load_recipe("bytes", tmp_path)
     (tmp_path / "folder.yaml").mkdir()
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is a folder, expected a regular file"):
         load_recipe("folder", tmp_path)
 
 
