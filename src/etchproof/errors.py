@@ -31,6 +31,20 @@ _LIMITS: Final = {
 }
 
 
+SHOWN_CHARS: Final = 80
+
+
+def shown(value: object) -> str:
+    """A value as an error line shows it: printable ASCII, at most ``SHOWN_CHARS`` characters."""
+    text = ascii(value)
+    return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 3]}..."
+
+
+def shown_name(name: str) -> str:
+    """A key or tensor name as it stands, or escaped where it holds characters that cannot be printed."""
+    return name if name.isprintable() else shown(name)
+
+
 class EtchproofError(Exception):
     """Base of everything Etchproof raises on purpose."""
 

@@ -19,8 +19,9 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from etchproof.errors import InputError
-from etchproof.files import named, read_text
+from etchproof.documents import read_document
+from etchproof.errors import InputError, shown
+from etchproof.files import named
 
 PROJECT_FILE: Final = "etchproof.toml"
 
@@ -288,11 +289,7 @@ def load_project(path: Path) -> Project:
         os.path.realpath(path / PROJECT_FILE if path.is_dir() else path)
     )  # a loop of links raises nothing
     _check_utf8(file.parent, "--project")
-    text = read_text(file)
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"is not TOML: {error}", source=file) from error
+    data = read_document(file, "TOML", tomllib.loads)
     try:
         content = _File.model_validate(data)
     except ValidationError as error:
@@ -371,4 +368,4 @@ def _problem(detail: ErrorDetails) -> str:
             return f"unknown key {key!r}"
         case "missing":
             return f"key {key!r} is missing"
-    return f"{key} is {detail['input']!r}: {detail['msg']}"
+    return f"{key} is {shown(detail['input'])}: {detail['msg']}"

@@ -7,14 +7,18 @@ testpoint without tests, or a test that no testpoint claims is refused: each is 
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from etchproof.errors import InputError
+from etchproof.documents import read_document
+from etchproof.errors import InputError, shown, shown_name
 from etchproof.project import Project, load_module
 
 Stage = Literal["V1", "V2", "V3"]
@@ -145,7 +149,7 @@ def read_testplan(path: Path) -> Testplan:
     Raises:
         InputError: the file is bad.
     """
-    return _merged(path, ())
+    return _merged(path, set())
 
 
 def load_testplan(
@@ -192,18 +196,19 @@ def load_testplan(
 
 
 def _repeated(what: str, names: Iterable[str]) -> list[str]:
-    listed = list(names)
-    return [f"{what} {name!r} stands twice" for name in dict.fromkeys(listed) if listed.count(name) > 1]
+    return [f"{what} {name!r} stands twice" for name, count in Counter(names).items() if count > 1]
 
 
-def _merged(path: Path, above: tuple[Path, ...]) -> Testplan:
-    path = path.resolve()
-    if path in above:
-        raise InputError("imports itself", source=path, key="import_testplans")
+def _merged(path: Path, known: set[Path]) -> Testplan:
+    """A plan with those that it imports; ``known`` are the files read so far, each of which counts once."""
+    path = Path(os.path.realpath(path))  # a loop of links raises nothing
+    if path in known:
+        raise InputError("is imported twice, or imports itself", source=path, key="import_testplans")
+    known.add(path)
     content = _read(path)
     points, groups = [*content.testpoints], [*content.covergroups]
     for name in content.import_testplans:
-        imported = _merged(path.parent / name, (*above, path))
+        imported = _merged(path.parent / name, known)
         points += imported.testpoints
         groups += imported.covergroups
     return Testplan(name=content.name, testpoints=tuple(points), covergroups=tuple(groups))
@@ -213,18 +218,14 @@ def _read(path: Path) -> _File:
     import hjson
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise InputError("stands twice in one object", source=path, key=key)
-        return dict(pairs)
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise InputError("stands twice in one object", source=path, key=shown_name(key))
+            found[key] = value
+        return found
 
-    try:
-        data = hjson.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique)
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=path) from None
-    except (hjson.HjsonDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"is not Hjson: {error}", source=path) from None
+    data = read_document(path, "Hjson", partial(hjson.loads, object_pairs_hook=unique))
     if not isinstance(data, dict):
         raise InputError("is not an object", source=path)
     try:
@@ -232,7 +233,7 @@ def _read(path: Path) -> _File:
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
         raise InputError(
-            f"is {_shown(detail['input'])}: {detail['msg']}",
+            f"is {shown(detail['input'])}: {detail['msg']}",
             source=path,
             key=_key(data, detail["loc"]),
         ) from None
@@ -251,8 +252,3 @@ def _key(data: Any, location: tuple[int | str, ...]) -> str:
         name = entry.get("name") if isinstance(entry, dict) else None
         words += f"[{name if isinstance(name, str) else part}]"
     return words
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -11,12 +12,21 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from etchproof.checkpoint.json_file import shown
+from etchproof.documents import MAX_DEPTH, read_document
 from etchproof.errors import InputError
-from etchproof.files import read_text
 
 _Record = TypeVar("_Record", bound=BaseModel)
 
 SUFFIXES: Final = (".yaml", ".yml")
+
+_WORDS: Final = (
+    ("null", r"(?:~|null|Null|NULL|)\Z", ("~", "n", "N", "")),
+    ("bool", r"(?:true|True|TRUE|false|False|FALSE)\Z", "tTfF"),
+    ("int", r"[-+]?[0-9]+\Z", "-+0123456789"),
+    ("float", r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)\Z", "-+.0123456789"),
+    ("float", r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z", "-+."),
+)
+"""What an untagged word stands for beside text, and how it begins (YAML 1.2.2, section 10.3.2)."""
 
 
 def find_yaml(path_or_name: str | Path, folder: Path, *, kind: str) -> Path:
@@ -54,29 +64,73 @@ def read_yaml_object(path: Path) -> dict[str, Any]:
     return data
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML without repeated keys: the usual loader keeps the last one silently."""
+class _Loader(yaml.SafeLoader):
+    """The part of YAML that is keys, values and lists, with the words of YAML 1.2's core schema.
+
+    Tags, anchors, aliases and merge keys are refused: they make a short file a long one, or a value of another type
+    than it reads as. A date, ``yes``, ``no``, and a number to the base of 60 are text. A repeated key is refused: the
+    usual loader keeps the last one silently.
+    """
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 -- PyYAML's own way: add_implicit_resolver fills it
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event: yaml.NodeEvent = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            raise _marked("an anchor or alias: write the value out", event.start_mark)
+        if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag is not None:
+            raise _marked(f"tag {shown(event.tag)}: values carry no tags here", event.start_mark)
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise _marked(f"more than {MAX_DEPTH} levels", event.start_mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                continue  # a list as a key: the base class says so
+                raise _marked("a list or mapping as a key", key_node.start_mark)
             key = key_node.value
             if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {shown(key)} stands twice", key_node.start_mark
-                )
+                raise _marked(f"key {shown(key)} stands twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_integer(self, node: yaml.ScalarNode) -> int:
+        """In decimal, also behind a zero."""
+        return int(self.construct_scalar(node))
+
+
+for _tag, _pattern, _first in _WORDS:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_integer)
+
+
+def _marked(problem: str, mark: Any) -> ValueError:
+    """``mark`` is where PyYAML says that it stands, or None."""
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return ValueError(where + problem)
+
+
+def _parse(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        problem = error.problem or error.context or "it cannot be read"
+        mark = error.problem_mark or error.context_mark
+        raise _marked(problem, mark) from None
+    except yaml.YAMLError as error:  # of the reader: a character that YAML does not have
+        raise ValueError(str(error)) from None
+
 
 def _read(path: Path) -> dict[str, Any]:
-    text = read_text(path)
-    try:
-        data = yaml.load(text, Loader=_UniqueKeys)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"is not valid YAML: {error}", source=path) from None
+    data = read_document(path, "YAML", _parse)
     if not isinstance(data, dict):
         raise InputError(f"holds {shown(data)}, expected keys and values", source=path)
     for key in data:
@@ -91,6 +145,7 @@ _EXPECTED: Final = {
     "string_type": "expected text",
     "bool_type": "expected true or false",
     "tuple_type": "expected a list",
+    "date_type": "expected a day such as 2026-12-31",
     "model_type": "expected keys and values",
     "model_attributes_type": "expected keys and values",
     "literal_error": "expected {expected}",

@@ -21,6 +21,7 @@ LAYERS = (
             "etchproof",
             "etchproof.contained",
             "etchproof.contained_child",
+            "etchproof.documents",
             "etchproof.errors",
             "etchproof.files",
             "etchproof.fixed_point",

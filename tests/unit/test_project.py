@@ -114,7 +114,7 @@ def test_frozen(root: Path) -> None:
         ('"mine_golden:Golden"', '"mine_golden"', "golden.factory is 'mine_golden': "),
         ('"mine_golden:Golden"', "3", "golden.factory is 3: "),
         ('"my_top"', '"my top"', "chip.top is 'my top': "),
-        ('name = "mine"', "name = ", "is not TOML: "),
+        ('name = "mine"', "name = ", "is not valid TOML: "),
     ],
 )
 def test_refused_by_name(root: Path, old: str, new: str, problem: str) -> None:

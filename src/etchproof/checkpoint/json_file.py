@@ -6,21 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from etchproof.errors import InputError
+from etchproof.errors import InputError, shown, shown_name
 from etchproof.files import read_text
 
-SHOWN_CHARS = 80
-
-
-def shown(value: object) -> str:
-    """A value as an error line shows it: printable ASCII, at most ``SHOWN_CHARS`` characters."""
-    text = ascii(value)
-    return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 3]}..."
-
-
-def shown_name(name: str) -> str:
-    """A key or tensor name as it stands, or escaped where it holds characters that cannot be printed."""
-    return name if name.isprintable() else shown(name)
+__all__ = ["read_json_object", "shown", "shown_name", "write_json"]
 
 
 def read_json_object(path: Path, limit_bytes: int = 4 << 20) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from rich.text import Text
 from etchproof.cli.console import make_console, visible
 from etchproof.cli.source import check_source, choose_project
 from etchproof.errors import InputError
+from etchproof.files import read_bytes
 from etchproof.lock import hold
 from etchproof.yaml_file import validation_problem
 
@@ -208,9 +209,7 @@ def _directed(path: Path | None) -> tuple[tuple[int, ...], ...]:
     if path is None:
         return ()
     try:
-        return TypeAdapter(tuple[tuple[Token, ...], ...]).validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=path, key="--directed") from None
+        return TypeAdapter(tuple[tuple[Token, ...], ...]).validate_json(read_bytes(path))
     except ValidationError as error:
         raise InputError(
             f"holds no sequences of token ids: {validation_problem(error, path)}", key="--directed"

@@ -7,6 +7,8 @@ and the list's base seed only: adding a line to a list changes no other item.
 from __future__ import annotations
 
 import hashlib
+import math
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from itertools import product
 from pathlib import Path
@@ -27,6 +29,11 @@ ADAPTERS: Final = "@adapters"
 """Stand in a list for what the command line names."""
 
 LISTS_FOLDER: Final = "ci"
+MAX_ITEMS: Final = 100_000
+"""The most that a list comes to; ten times the largest nightly that we know of."""
+
+_MAX_TIMEOUT_S: Final = 30 * 24 * 3600
+_MAX_POSITIONS: Final = 2**31 - 1
 _MAX_SEED: Final = 2**31 - 1
 _MAX_NAME_BYTES: Final = 200  # file systems allow 255
 _HASH_DIGITS: Final = 12
@@ -82,12 +89,14 @@ class Entry(_Strict):
     models: Names = ()
     shapes: Annotated[tuple[ShapeEntry, ...], BeforeValidator(_tuple)] = ()
     recipes: Names = (RECIPE,)
-    contexts: Annotated[tuple[Annotated[int, Field(ge=1)] | None, ...], BeforeValidator(_tuple)] = (None,)
+    contexts: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=_MAX_POSITIONS)] | None, ...], BeforeValidator(_tuple)
+    ] = (None,)
     builds: Annotated[tuple[Kind, ...], BeforeValidator(_tuple)] = ("fast",)
     adapters: Annotated[tuple[Names, ...], BeforeValidator(_tuple)] = ((),)
-    seeds: Annotated[int, Field(ge=1)] = 1
+    seeds: Annotated[int, Field(ge=1, le=MAX_ITEMS)] = 1
     prompts: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = ()
-    tokens: Annotated[int, Field(ge=1)] = 32
+    tokens: Annotated[int, Field(ge=1, le=_MAX_POSITIONS)] = 32
     directed: Annotated[tuple[tuple[Token, ...], ...], BeforeValidator(_tuple)] = ()
 
 
@@ -97,7 +106,7 @@ class RegressionList(_Strict):
     name: str
     description: str = ""
     base_seed: Annotated[int, Field(ge=0)] = 1
-    timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    timeout_s: Annotated[float, Field(gt=0, le=_MAX_TIMEOUT_S)] = 600.0
     entries: Annotated[tuple[Entry, ...], BeforeValidator(_tuple)]
 
 
@@ -179,10 +188,14 @@ def expand(
 
     Raises:
         InputError: an unknown test, no chip, a placeholder that nobody fills, adapters that no entry names, or two
-            items of one name.
+            items of one name, or more than ``MAX_ITEMS`` items.
     """
     if adapters and not any(ADAPTERS in names for entry in listed.entries for names in entry.adapters):
         raise InputError(f"no entry of {listed.name} runs {ADAPTERS}", key="--adapter")
+    if (size := sum(map(_size, listed.entries))) > MAX_ITEMS:
+        raise InputError(
+            f"come to {size:,} runs, expected at most {MAX_ITEMS:,}", source=listed.name, key="entries"
+        )
     items: list[ItemSpec] = []
     for number, entry in enumerate(listed.entries):
         key = f"entries[{number}]"
@@ -197,9 +210,8 @@ def expand(
         if not entry.models and not entry.shapes:
             raise InputError("names neither models nor shapes", source=listed.name, key=key)
         items += _items(entry, key, listed, root, model, recipe, adapters, base_seed)
-    names = [item.name for item in items]
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(item.name for item in items).items():
+        if count > 1:
             raise InputError(f"{shown(name)} stands twice", source=listed.name, key="entries")
     return tuple(items)
 
@@ -273,6 +285,20 @@ def _items(
                 directed=entry.directed,
                 timeout_s=listed.timeout_s,
             )
+
+
+def _size(entry: Entry) -> int:
+    """How many items an entry comes to."""
+    chips = len(entry.models) + len(entry.shapes)
+    lists = (
+        entry.tests,
+        entry.recipes,
+        entry.contexts,
+        entry.builds,
+        entry.adapters,
+        entry.prompts or (None,),
+    )
+    return math.prod(map(len, lists)) * chips * entry.seeds
 
 
 def _adapters(names: Sequence[str], root: Path, given: Sequence[Path]) -> Iterator[str]:

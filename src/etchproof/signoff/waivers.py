@@ -24,6 +24,14 @@ def _tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _date(value: object) -> object:
+    """The day that a text of the form 2026-12-31 names; anything else as it is, to be refused."""
+    try:
+        return datetime.date.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
 class Waiver(BaseModel):
     """One waiver.
 
@@ -40,7 +48,7 @@ class Waiver(BaseModel):
     what: Annotated[str, Field(min_length=1)]
     why: Annotated[str, Field(min_length=20)]
     who: Annotated[str, Field(min_length=2)]
-    until: datetime.date
+    until: Annotated[datetime.date, BeforeValidator(_date)]
     fabric: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

@@ -1,0 +1,95 @@
+"""What people write by hand (YAML, TOML, Hjson), parsed: plain values of a sensible size, or refused in one line.
+
+The formats can say more than any of our files needs: integers of thousands of digits, infinite numbers, text that is
+no Unicode, lists within lists without end. A library may answer each in its own way, deep in its own code. They are
+refused here, once, for every file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from etchproof.errors import InputError, shown, shown_name
+from etchproof.files import read_text
+
+LIMIT_BYTES: Final = 128 << 10
+"""The most that a file written by hand may hold; our longest is below 20 KiB."""
+
+MAX_DEPTH: Final = 32
+"""Lists and mappings within one another."""
+
+_MOST: Final = 2**63 - 1
+
+
+def read_document(path: Path, kind: str, parse: Callable[[str], Any]) -> Any:
+    """The values of a UTF-8 file.
+
+    Args:
+        kind: what the file is ("TOML"), for the message.
+        parse: raises a ``ValueError`` of text that is not of this kind.
+
+    Raises:
+        InputError: the file cannot be read, is larger than ``LIMIT_BYTES``, is not of this kind, or holds a value that
+            ``check_values`` refuses.
+    """
+    text = read_text(path, LIMIT_BYTES)
+    try:
+        values = parse(text)
+    except RecursionError:
+        raise InputError(
+            f"is not valid {kind}: it nests deeper than {MAX_DEPTH} levels", source=path
+        ) from None
+    except (ValueError, ArithmeticError, LookupError) as error:  # the last two are slips of a library
+        raise InputError(f"is not valid {kind}: {error}", source=path) from None
+    check_values(values, path)
+    return values
+
+
+def check_values(values: object, source: Path) -> None:
+    """Refuse what no file of ours needs, wherever in ``values`` it stands.
+
+    Raises:
+        InputError: text that is no Unicode or holds a NUL, an integer beyond 64 bits, a number that is not finite, or
+            more than ``MAX_DEPTH`` levels.
+    """
+    for key, value, depth in _walk(values):
+        if depth > MAX_DEPTH:
+            raise InputError(f"nests deeper than {MAX_DEPTH} levels", source=source, key=key)
+        if (problem := _problem(value)) is not None:
+            raise InputError(problem, source=source, key=key or None)
+
+
+def _walk(values: object) -> Iterator[tuple[str, object, int]]:
+    """Each value with its key and its depth, keys as values of their own; no deeper than is refused."""
+    ahead: list[tuple[str, object, int]] = [("", values, 0)]
+    while ahead:
+        key, value, depth = ahead.pop()
+        yield key, value, depth
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                yield key, name, depth
+                text = shown_name(name) if isinstance(name, str) else shown(name)
+                ahead.append((f"{key}.{text}"[-200:].lstrip("."), inner, depth + 1))
+        elif isinstance(value, list):
+            ahead += [(f"{key}[{index}]", inner, depth + 1) for index, inner in enumerate(value)]
+
+
+def _problem(value: object) -> str | None:
+    match value:
+        case str():
+            if "\0" in value:
+                return f"is {shown(value)}, expected text without NUL"
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                return f"is {shown(value)}: a half of a surrogate pair is no text"
+        case bool():
+            return None
+        case int() if abs(value) > _MOST:
+            return f"is an integer of {value.bit_length()} bits, expected at most 63"
+        case float() if not math.isfinite(value):
+            return f"is {value}, expected a finite number"
+    return None
