@@ -32,6 +32,7 @@ _LIMITS: Final = {
 
 
 SHOWN_CHARS: Final = 80
+_MOST_CHARS: Final = 1000
 
 
 def shown(value: object) -> str:
@@ -43,6 +44,17 @@ def shown(value: object) -> str:
 def shown_name(name: str) -> str:
     """A key or tensor name as it stands, or escaped where it holds characters that cannot be printed."""
     return name if name.isprintable() else shown(name)
+
+
+def named(path: str | Path) -> str:
+    """A path as an error line shows it: escaped where it cannot be printed, cut where it has no end."""
+    text = str(path)
+    return _cut(text if text.isprintable() else ascii(text), 400)
+
+
+def _cut(text: str, most: int) -> str:
+    """Text of at most ``most`` characters; of a longer one its begin, and its end, which tells what it was."""
+    return text if len(text) <= most else f"{text[: most - 103]}...{text[-100:]}"
 
 
 class EtchproofError(Exception):
@@ -68,8 +80,9 @@ class InputError(EtchproofError):
         hint: str | None = None,
     ) -> None:
         self.problem, self.source, self.key, self.hint = problem, source, key, hint
-        where = [str(part) for part in (source, key) if part is not None]
-        line = ": ".join([*where, problem])
+        where = [named(source)] if source is not None else []
+        where += [key] if key is not None else []
+        line = ": ".join([*where, _cut(problem, _MOST_CHARS)])
         if hint:
             line = f"{line} ({hint})"
         super().__init__(" ".join(line.split()))

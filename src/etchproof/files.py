@@ -42,11 +42,11 @@ def open_regular(path: str | Path) -> BinaryIO:
             os.close(descriptor)
             raise
     except FileNotFoundError:
-        raise InputError("file not found", source=named(path)) from None
+        raise InputError("file not found", source=path) from None
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=named(path)) from None
+        raise InputError(f"cannot be read: {error.strerror}", source=path) from None
     except ValueError as error:  # NUL, or half of a surrogate pair
-        raise InputError(f"is no usable path: {error}", source=named(path)) from None
+        raise InputError(f"is no usable path: {error}", source=path) from None
 
 
 def check_regular(path: str | Path) -> None:
@@ -65,10 +65,27 @@ def exists(path: str | Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=named(path)) from None
+        raise InputError(f"cannot be read: {error.strerror}", source=path) from None
     except ValueError as error:
-        raise InputError(f"is no usable path: {error}", source=named(path)) from None
+        raise InputError(f"is no usable path: {error}", source=path) from None
     return True
+
+
+def check_writable(path: Path, key: str) -> None:
+    """Look whether a file can come to ``path``, before the work for it begins; a regular file there is replaced.
+
+    Raises:
+        InputError: something else is there, the folder is not, or the name cannot be one.
+    """
+    if exists(path):
+        try:
+            _refuse_irregular(os.stat(path), path)
+        except FileNotFoundError:
+            raise InputError("is a link to nothing", source=path, key=key) from None
+        except OSError as error:
+            raise InputError(f"cannot be used: {error.strerror}", source=path, key=key) from None
+    elif not path.absolute().parent.is_dir():
+        raise InputError("lies in a folder that is not there", source=path, key=key)
 
 
 def read_bytes(path: str | Path, limit_bytes: int = SMALL_BYTES) -> bytes:
@@ -81,11 +98,9 @@ def read_bytes(path: str | Path, limit_bytes: int = SMALL_BYTES) -> bytes:
         with open_regular(path) as stream:
             content = stream.read(limit_bytes + 1)
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=named(path)) from None
+        raise InputError(f"cannot be read: {error.strerror}", source=path) from None
     if len(content) > limit_bytes:
-        raise InputError(
-            f"holds more than {limit_bytes:,} bytes, the most of such a file", source=named(path)
-        )
+        raise InputError(f"holds more than {limit_bytes:,} bytes, the most of such a file", source=path)
     return content
 
 
@@ -98,17 +113,10 @@ def read_text(path: str | Path, limit_bytes: int = SMALL_BYTES) -> str:
     try:
         return read_bytes(path, limit_bytes).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"is not UTF-8 text at byte {error.start}", source=named(path)) from None
-
-
-def named(path: str | Path) -> str:
-    """A path as an error line shows it: escaped where it cannot be printed, cut where it has no end."""
-    text = str(path)
-    text = text if text.isprintable() else ascii(text)
-    return text if len(text) <= 400 else f"{text[:200]}...{text[-40:]}"
+        raise InputError(f"is not UTF-8 text at byte {error.start}", source=path) from None
 
 
 def _refuse_irregular(found: os.stat_result, path: str | Path) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = next((name for test, name in _KINDS if test(found.st_mode)), "something else")
-        raise InputError(f"is {kind}, expected a regular file", source=named(path))
+        raise InputError(f"is {kind}, expected a regular file", source=path)

@@ -91,7 +91,7 @@ def cache_folder() -> Path:
 
 def read_recipe(project: Project, name: str | None) -> Recipe:
     """The recipe of that name or file; the project's default when None."""
-    return load_recipe(name or project.recipes.default, project.recipes_dir)
+    return load_recipe(project.recipes.default if name is None else name, project.recipes_dir)
 
 
 def draw(config: ModelConfig, seed: int, cache: Path) -> tuple[Path, bool]:

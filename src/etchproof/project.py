@@ -21,7 +21,6 @@ from pydantic_core import ErrorDetails
 
 from etchproof.documents import read_document
 from etchproof.errors import InputError, shown
-from etchproof.files import named
 
 PROJECT_FILE: Final = "etchproof.toml"
 
@@ -255,7 +254,7 @@ def _check_utf8(path: Path, key: str) -> None:
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError:
-        raise InputError("is not a path in UTF-8", source=named(path), key=key) from None
+        raise InputError("is not a path in UTF-8", source=path, key=key) from None
 
 
 def reference_root() -> Path:

@@ -11,7 +11,7 @@ from etchproof.checkpoint import Checkpoint, ModelConfig, Tokenizer
 from etchproof.checkpoint.tokenizer import TOKENIZER_FILE
 from etchproof.errors import InputError
 from etchproof.expect import Generation
-from etchproof.files import exists
+from etchproof.files import check_writable, exists
 from etchproof.flow import Design, Injection
 from etchproof.project import Project
 from etchproof.recipe import Recipe
@@ -156,8 +156,7 @@ def _check_options(request: CosimRequest) -> Recipe:
 def _check_dump(file: Path) -> None:
     if file.suffix != ".npz":
         raise InputError(f"{str(file)!r} does not end in .npz", key="--dump-taps")
-    if file.is_dir() or not file.absolute().parent.is_dir():
-        raise InputError(f"{str(file)!r} is a folder, or in none", key="--dump-taps")
+    check_writable(file, "--dump-taps")
 
 
 def _tokenizer(checkpoint: Checkpoint, *, needed: bool) -> Tokenizer | None:

@@ -106,7 +106,7 @@ def check_out(out: Path) -> None:
         InputError: there is something.
     """
     try:
-        taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+        taken = any(out.iterdir()) if out.is_dir() else os.path.lexists(out)
     except OSError as error:
         raise InputError(f"cannot be used: {error.strerror}", source=out, key="--out") from error
     if taken:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from etchproof import cli
 from etchproof.result import VOLATILE, RunResult
 from etchproof.sim.build import CACHE_ENV
 
@@ -37,6 +38,7 @@ class Done:
 
 
 Cosim = Callable[..., Done]
+Refused = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +84,33 @@ def passed(cosim: Cosim, tmp_path_factory: pytest.TempPathFactory) -> tuple[Done
     """A run that passes, and the taps that it dumped."""
     dump = tmp_path_factory.mktemp("dump") / "taps.npz"
     return cosim("--dump-taps", dump), dump
+
+
+@pytest.fixture
+def refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    cli_env: dict[str, str],
+) -> Refused:
+    """A command that must be refused, run in this process; returns its line."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    for name, value in cli_env.items():
+        monkeypatch.setenv(name, value)
+
+    def run(*words: str | Path) -> str:
+        assert cli.run([str(word) for word in words]) == 2
+        captured = capfd.readouterr()
+        lines = captured.err.splitlines()
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("etchproof: ")
+        assert "Traceback" not in captured.out
+        assert list(work.iterdir()) == []
+        return lines[0].removeprefix("etchproof: ")
+
+    return run
 
 
 def drop_volatile(record: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,36 +15,7 @@ from etchproof.adapter import AdapterConfig, write_synthetic_adapter
 from etchproof.checkpoint import read_config
 from etchproof.sim.build import CACHE_ENV
 from etchproof.tools import VERILATOR_ENV
-from tests.cli.conftest import command
-
-Cli = Callable[..., str]
-
-
-@pytest.fixture
-def refused(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    cli_env: dict[str, str],
-) -> Cli:
-    """A command that must be refused, run in this process; returns its line."""
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    for name, value in cli_env.items():
-        monkeypatch.setenv(name, value)
-
-    def run(*words: str | Path) -> str:
-        assert cli.run([str(word) for word in words]) == 2
-        captured = capfd.readouterr()
-        lines = captured.err.splitlines()
-        assert len(lines) == 1, lines
-        assert lines[0].startswith("etchproof: ")
-        assert "Traceback" not in captured.out
-        assert list(work.iterdir()) == []
-        return lines[0].removeprefix("etchproof: ")
-
-    return run
+from tests.cli.conftest import Refused, command
 
 
 @pytest.fixture
@@ -70,14 +40,14 @@ def test_debug_shows_the_traceback(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 5, 3000, -1])
-def test_truncated_weights(refused: Cli, model: Path, size: int) -> None:
+def test_truncated_weights(refused: Refused, model: Path, size: int) -> None:
     weights = model / "model.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[:size])
     assert refused("cosim", model).startswith(f"{weights}: ")
 
 
-def test_corrupt_weights(refused: Cli, model: Path) -> None:
+def test_corrupt_weights(refused: Refused, model: Path) -> None:
     weights = model / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[20:40] = b"\xff" * 20
@@ -85,7 +55,7 @@ def test_corrupt_weights(refused: Cli, model: Path) -> None:
     assert refused("cosim", model).startswith(f"{weights}: ")
 
 
-def test_wrong_shape(refused: Cli, model: Path) -> None:
+def test_wrong_shape(refused: Refused, model: Path) -> None:
     weights = model / "model.safetensors"
     tensors = load_file(weights)
     name = "model.layers.1.mlp.up_proj.weight"
@@ -99,18 +69,18 @@ def test_wrong_shape(refused: Cli, model: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_absent_file(refused: Cli, model: Path, name: str) -> None:
+def test_absent_file(refused: Refused, model: Path, name: str) -> None:
     (model / name).unlink()
     assert refused("cosim", model).startswith(f"{model}")
 
 
-def test_absent_tokenizer(refused: Cli, model: Path) -> None:
+def test_absent_tokenizer(refused: Refused, model: Path) -> None:
     (model / "tokenizer.json").unlink()
     line = refused("cosim", model, "--prompt", "Once")
     assert line == f"{model / 'tokenizer.json'}: file not found (give the prompt as --prompt-ids)"
 
 
-def test_unknown_model_type(refused: Cli, model: Path) -> None:
+def test_unknown_model_type(refused: Refused, model: Path) -> None:
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     (model / "config.json").write_text(json.dumps({**config, "model_type": "gpt2"}), encoding="utf-8")
     line = refused("cosim", model)
@@ -128,7 +98,7 @@ def test_unknown_model_type(refused: Cli, model: Path) -> None:
         ("matrices: [", "is not valid YAML"),
     ],
 )
-def test_impossible_recipe(refused: Cli, model: Path, tmp_path: Path, text: str, key: str) -> None:
+def test_impossible_recipe(refused: Refused, model: Path, tmp_path: Path, text: str, key: str) -> None:
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(text, encoding="utf-8")
     line = refused("cosim", model, "--recipe", recipe)
@@ -136,20 +106,20 @@ def test_impossible_recipe(refused: Cli, model: Path, tmp_path: Path, text: str,
     assert key in line
 
 
-def test_unknown_recipe_lists_the_known(refused: Cli, model: Path) -> None:
+def test_unknown_recipe_lists_the_known(refused: Refused, model: Path) -> None:
     assert "recipe 'w5a16' is not known (known are w3w6a16, w4a16, w6a16" in refused(
         "cosim", model, "--recipe", "w5a16"
     )
 
 
-def test_prompt_longer_than_the_context(refused: Cli, model: Path) -> None:
+def test_prompt_longer_than_the_context(refused: Refused, model: Path) -> None:
     line = refused("cosim", model, "--prompt-ids", ",".join(["5"] * 257))
     assert line == "--prompt-ids: has 257 tokens, the chip's context holds 256"
     line = refused("cosim", model, "--prompt", "Once upon a time " * 200)
     assert line.startswith("--prompt: has ")
 
 
-def test_more_tokens_than_the_context(refused: Cli, model: Path) -> None:
+def test_more_tokens_than_the_context(refused: Refused, model: Path) -> None:
     line = refused("cosim", model, "--prompt-ids", "1,2,3", "--tokens", "255")
     assert line.startswith("--tokens: is 255: with the prompt's 3 tokens that takes 257 positions")
     assert line.endswith("holds 256 (at most 254 fit)")
@@ -157,7 +127,7 @@ def test_more_tokens_than_the_context(refused: Cli, model: Path) -> None:
     assert "context holds 8" in refused("cosim", model, "--context", "8", "--tokens", "9")
 
 
-def test_folder_that_is_not_empty(refused: Cli, model: Path, tmp_path: Path) -> None:
+def test_folder_that_is_not_empty(refused: Refused, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine").touch()
@@ -179,7 +149,7 @@ def test_folder_that_is_not_empty(refused: Cli, model: Path, tmp_path: Path) -> 
         ("", "is no site"),
     ],
 )
-def test_site_that_is_not_on_the_chip(refused: Cli, model: Path, site: str, problem: str) -> None:
+def test_site_that_is_not_on_the_chip(refused: Refused, model: Path, site: str, problem: str) -> None:
     line = refused("cosim", model, "--inject", site)
     assert line.startswith("--inject")
     assert problem in line
@@ -216,7 +186,7 @@ def change_config(folder: Path, **changes: object) -> None:
 )
 @pytest.mark.parametrize("name", ["cosim", "quality"])
 def test_an_adapter_that_cannot_run(
-    refused: Cli, model: Path, adapter: Path, name: str, changes: dict[str, object], problem: str
+    refused: Refused, model: Path, adapter: Path, name: str, changes: dict[str, object], problem: str
 ) -> None:
     change_config(adapter, **changes)
     line = refused(name, model, "--adapter", adapter)
@@ -225,7 +195,7 @@ def test_an_adapter_that_cannot_run(
 
 
 def test_adapters_of_nowhere_and_of_another_model(
-    refused: Cli, model: Path, adapter: Path, stories260k: Path
+    refused: Refused, model: Path, adapter: Path, stories260k: Path
 ) -> None:
     assert refused("cosim", model, "--adapter", "nowhere") == "nowhere: adapter folder not found"
     line = refused("cosim", stories260k, "--adapter", adapter)
@@ -234,7 +204,7 @@ def test_adapters_of_nowhere_and_of_another_model(
 
 
 def test_an_adapter_is_refused_before_weights_are_drawn(
-    refused: Cli, shape: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    refused: Refused, shape: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(CACHE_ENV, str(tmp_path / "cache"))
     line = refused("cosim", "--shape", shape, "--random-weights", "1", "--adapter", adapter)
@@ -255,7 +225,9 @@ def test_an_adapter_is_refused_before_weights_are_drawn(
         ("lora:0:model.layers.1.self_attn.v_proj[3,2]^4", "is no site"),
     ],
 )
-def test_site_that_is_in_no_sram(refused: Cli, model: Path, adapter: Path, site: str, problem: str) -> None:
+def test_site_that_is_in_no_sram(
+    refused: Refused, model: Path, adapter: Path, site: str, problem: str
+) -> None:
     line = refused("cosim", model, "--adapter", adapter, "--inject", site)
     assert line.startswith("--inject")
     assert problem in line
@@ -263,7 +235,7 @@ def test_site_that_is_in_no_sram(refused: Cli, model: Path, adapter: Path, site:
     assert "no adapter is loaded" in without or "is no site" in without
 
 
-def test_one_site_twice(refused: Cli, model: Path) -> None:
+def test_one_site_twice(refused: Refused, model: Path) -> None:
     assert "are the same bit" in refused(
         "cosim", model, "--inject", "rom:lm_head[0,0]^0", "--inject", "rom:lm_head[0,0]^0"
     )
@@ -288,7 +260,7 @@ def test_one_site_twice(refused: Cli, model: Path) -> None:
         (["models", "--project", "nowhere"], "nowhere: file not found"),
     ],
 )
-def test_usage(refused: Cli, words: list[str], problem: str) -> None:
+def test_usage(refused: Refused, words: list[str], problem: str) -> None:
     assert problem in refused("cosim", *words)
 
 
@@ -328,7 +300,7 @@ def shape(tmp_path: Path) -> Path:
         ),
     ],
 )
-def test_a_checkpoint_or_a_shape(refused: Cli, words: list[str], line: str) -> None:
+def test_a_checkpoint_or_a_shape(refused: Refused, words: list[str], line: str) -> None:
     assert refused("cosim", *words) == line
 
 
@@ -352,14 +324,19 @@ def test_a_checkpoint_or_a_shape(refused: Cli, words: list[str], line: str) -> N
     ],
 )
 def test_a_shape_is_refused_before_weights_are_drawn(
-    refused: Cli, shape: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], line: str
+    refused: Refused,
+    shape: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    line: str,
 ) -> None:
     monkeypatch.setenv(CACHE_ENV, str(tmp_path / "cache"))
     assert refused("cosim", "--shape", shape, "--random-weights", "1", *words).endswith(line)
     assert not (tmp_path / "cache").exists()
 
 
-def test_bad_shapes(refused: Cli, shape: Path) -> None:
+def test_bad_shapes(refused: Refused, shape: Path) -> None:
     known = "known are llama-3.1-8b, llama-3.2-1b, llama-3.2-3b"
     assert refused("cosim", "--shape", "llama-4", "--random-weights", "1").endswith(
         f"shape 'llama-4' is not known ({known})"
@@ -375,18 +352,18 @@ def test_bad_shapes(refused: Cli, shape: Path) -> None:
     )
 
 
-def test_render_takes_a_checkpoint_or_a_shape(refused: Cli, shape: Path) -> None:
+def test_render_takes_a_checkpoint_or_a_shape(refused: Refused, shape: Path) -> None:
     assert refused("render", "--out", "out").startswith("MODEL_DIR: is missing")
     assert refused("render", "models", "--shape", shape, "--out", "out").startswith("--shape: stands beside")
     assert refused("render", "models", "--vocab", "3", "--out", "out").startswith("--vocab: stands without")
     assert refused("render", "--shape", shape, "--layers", "4", "--out", "out").startswith("--layers: is 4")
 
 
-def test_unknown_command(refused: Cli) -> None:
+def test_unknown_command(refused: Refused) -> None:
     assert "No such command 'frob'" in refused("frob")
 
 
-def test_ids_and_context_out_of_range(refused: Cli, model: Path) -> None:
+def test_ids_and_context_out_of_range(refused: Refused, model: Path) -> None:
     assert (
         refused("cosim", model, "--prompt-ids", "1,397")
         == "--prompt-ids: 397 is outside the vocabulary of 397"
@@ -395,14 +372,14 @@ def test_ids_and_context_out_of_range(refused: Cli, model: Path) -> None:
     assert refused("quality", model, "--length", "300").startswith("--length: is 300")
 
 
-def test_missing_tool(refused: Cli, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_tool(refused: Refused, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VERILATOR_ENV, "/nowhere/verilator")
     assert refused("cosim", model).startswith(
         f"{VERILATOR_ENV}: '/nowhere/verilator' is not an executable file"
     )
 
 
-def test_line_stays_one_line(refused: Cli, tmp_path: Path) -> None:
+def test_line_stays_one_line(refused: Refused, tmp_path: Path) -> None:
     assert "\\x1b" in refused("cosim", "no\x1b[31m\nwhere")
 
 
@@ -423,7 +400,9 @@ def test_line_stays_one_line(refused: Cli, tmp_path: Path) -> None:
         "\xff",
     ],
 )
-def test_directed_sequences(refused: Cli, tiny_checkpoint: Path, tmp_path: Path, text: str | None) -> None:
+def test_directed_sequences(
+    refused: Refused, tiny_checkpoint: Path, tmp_path: Path, text: str | None
+) -> None:
     """Token ids are whole numbers that the pins can take, and nothing else is taken for one."""
     file = tmp_path / "directed.json"
     if text is not None:

@@ -10,6 +10,7 @@ import typer
 
 from etchproof import __version__
 from etchproof.cli import options
+from etchproof.errors import named, shown
 
 
 class Action(NamedTuple):
@@ -35,9 +36,12 @@ def parse(arguments: Sequence[str]) -> Action:
     """The command that the words ask for; help and version are printed at once.
 
     Raises:
-        UsageError: there is no such command or option.
+        UsageError: there is no such command or option, or a word is no text.
     """
     words = list(arguments) or ["--help"]
+    for word in words:
+        if (problem := _no_text(word)) is not None:
+            raise UsageError(f"{shown(word)} {problem}")
     try:
         chosen: Any = APP(args=words, prog_name="etchproof", standalone_mode=False)
     except Exception as error:
@@ -45,8 +49,19 @@ def parse(arguments: Sequence[str]) -> Action:
         describe = getattr(error, "format_message", None)
         if describe is None:
             raise
-        raise UsageError(f"{' '.join(describe().split())} (see etchproof --help)") from error
+        raise UsageError(f"{named(' '.join(describe().split()))} (see etchproof --help)") from error
     return chosen if isinstance(chosen, Action) else Action(lambda: int(chosen or 0), False)
+
+
+def _no_text(word: str) -> str | None:
+    """Why no command could use a word, be it a path or a prompt: no record could hold it."""
+    if "\0" in word:
+        return "holds a NUL"
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return "is not UTF-8"
+    return None
 
 
 def _version(wanted: bool) -> None:
@@ -167,7 +182,9 @@ def quality(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.json", help="Also write the report as JSON.")
     ] = None,
-    sequences: Annotated[int, typer.Option("--sequences", metavar="N", min=1, help="Texts to sample.")] = 16,
+    sequences: Annotated[
+        int, typer.Option("--sequences", metavar="N", min=1, max=100_000, help="Texts to sample.")
+    ] = 16,
     length: Annotated[
         int | None,
         typer.Option(
@@ -177,7 +194,9 @@ def quality(
             help="Tokens of each, BOS included. Default: 200, or the chip's context.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the sampled text.")] = 2,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=options.MAX_SEED, help="Of the sampled text.")
+    ] = 2,
     adapter: Annotated[
         list[Path] | None,
         typer.Option("--adapter", metavar="DIR", help="Also measure it with this LoRA adapter. Repeatable."),
@@ -275,7 +294,13 @@ def regress(
         Path | None, typer.Option("--model", metavar="DIR", help="What @model in the list stands for.")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option("--recipe", metavar="NAME|FILE", help="What @recipe in the list stands for.")
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME|FILE",
+            callback=options.name_or_file,
+            help="What @recipe in the list stands for.",
+        ),
     ] = None,
     adapter: Annotated[
         list[Path] | None,
@@ -294,7 +319,8 @@ def regress(
         list[str] | None, typer.Option("--only", metavar="ITEM", help="Run this item alone. Repeatable.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Base seed, in place of the list's.")
+        int | None,
+        typer.Option("--seed", min=0, max=options.MAX_SEED, help="Base seed, in place of the list's."),
     ] = None,
     project: options.Project = None,
     debug: options.Debug = False,
@@ -345,7 +371,13 @@ def test(
     ] = None,
     corners: Annotated[
         int | None,
-        typer.Option("--corners", metavar="SEED", min=0, help="Drawn weights in place of the checkpoint's."),
+        typer.Option(
+            "--corners",
+            metavar="SEED",
+            min=0,
+            max=options.MAX_SEED,
+            help="Drawn weights in place of the checkpoint's.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Its folder, new or empty.")

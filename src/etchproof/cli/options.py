@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+
+
+MAX_SEED: Final = 2**31 - 1
+
+
+def name_or_file(value: str | None) -> str | None:
+    """A name as it is; an empty one is no name, and does not stand for the default."""
+    if value == "":
+        raise typer.BadParameter("is empty")
+    return value
+
 
 Model = Annotated[
     Path,
@@ -24,6 +35,7 @@ Shape = Annotated[
     typer.Option(
         "--shape",
         metavar="NAME|FILE",
+        callback=name_or_file,
         help="In place of MODEL_DIR: a shape (`etchproof shapes`) or a .yaml file.",
     ),
 ]
@@ -39,6 +51,7 @@ Recipe = Annotated[
     typer.Option(
         "--recipe",
         metavar="NAME|FILE",
+        callback=name_or_file,
         help="Recipe: a name (`etchproof recipes`) or a .yaml file. The project has a default.",
     ),
 ]
@@ -57,10 +70,12 @@ Context = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
 RandomWeights = Annotated[
     int | None,
-    typer.Option("--random-weights", metavar="SEED", min=0, help="Of the shape: the weights' seed."),
+    typer.Option(
+        "--random-weights", metavar="SEED", min=0, max=MAX_SEED, help="Of the shape: the weights' seed."
+    ),
 ]
 Tokens = Annotated[int, typer.Option("--tokens", metavar="N", min=1, help="Tokens to generate.")]
-Seed = Annotated[int, typer.Option("--seed", min=1, max=2**31 - 1, help="Of everything random.")]
+Seed = Annotated[int, typer.Option("--seed", min=1, max=MAX_SEED, help="Of everything random.")]
 Timeout = Annotated[float, typer.Option("--timeout", metavar="S", help="Wall-clock limit of the simulation.")]
 Jobs = Annotated[
     int | None, typer.Option("-j", "--jobs", metavar="N", min=1, help="At once. Default: every core.")

@@ -12,9 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from etchproof import flow, slots
+from etchproof.atomic import write_atomically
 from etchproof.cli.console import Progress, make_console
 from etchproof.cli.source import choose_project
 from etchproof.errors import InputError
+from etchproof.files import check_writable
 from etchproof.quality import QualityReport, TapQuality, measure
 from etchproof.quantize import sample_text
 from etchproof.reference import FloatModel
@@ -39,8 +41,8 @@ def run_quality(
 ) -> int:
     """Always 0: quality is a measurement, not a verdict."""
     found = choose_project(project, model, *adapters)
-    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
-        raise InputError(f"{str(out)!r} is a folder, or in none", key="--out")
+    if out is not None:
+        check_writable(out, "--out")
     console = make_console()
     progress = Progress(console)
     with progress.stage("import") as say:
@@ -71,7 +73,7 @@ def run_quality(
             say(f"{what}{reports[-1].tokens:,} positions, {len(reports[-1].taps)} taps")
     report = reports[0].model_copy(update={"adapters": tuple(reports[1:])})
     if out is not None:
-        out.write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        write_atomically(out, report.model_dump_json(indent=1) + "\n")
     print_quality(console, report)
     return 0
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from etchproof.errors import InputError
+from etchproof.errors import InputError, shown
 from etchproof.regress.key import item_key
 from etchproof.regress.spec import ItemSpec
 
@@ -70,5 +70,5 @@ def only(items: Sequence[ItemSpec], names: Sequence[str]) -> tuple[ItemSpec, ...
     known = {item.name for item in items}
     for name in names:
         if name not in known:
-            raise InputError(f"{name!r} is no item of this list", key="--only")
+            raise InputError(f"{shown(name)} is no item of this list", key="--only")
     return tuple(item for item in items if not names or item.name in names)
