@@ -35,8 +35,15 @@ class EtchproofError(Exception):
     """Base of everything Etchproof raises on purpose."""
 
 
+_LONGEST_LINE: Final = 1000
+_KEPT_END: Final = 200
+
+
 class InputError(EtchproofError):
     """Bad input or a missing tool: one line that names the file, the key, the value, and what to do.
+
+    The line can be printed, whatever the input held: other characters are escaped, and a line that has no end is cut in
+    its middle.
 
     Args:
         problem: what is wrong, with the value ("hidden_size is 'abc', expected a positive integer").
@@ -58,7 +65,15 @@ class InputError(EtchproofError):
         line = ": ".join([*where, problem])
         if hint:
             line = f"{line} ({hint})"
-        super().__init__(" ".join(line.split()))
+        super().__init__(_printable(" ".join(line.split())))
+
+
+def _printable(line: str) -> str:
+    if not line.isprintable():
+        line = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
+    if len(line) <= _LONGEST_LINE:
+        return line
+    return f"{line[: _LONGEST_LINE - _KEPT_END - 5]} ... {line[-_KEPT_END:]}"
 
 
 def machine_trouble(error: Exception, place: str | Path | None = None) -> InputError | None:
