@@ -33,7 +33,7 @@ _DTYPES: Final = (
     None,
     1,
 )
-_OFFSETS: Final = (
+_OFFSETS: Final[tuple[Any, ...]] = (
     [0, 0],
     [0, 2**63],
     [8, 4],
@@ -46,7 +46,7 @@ _OFFSETS: Final = (
     [0.0, 4.0],
     [1, 5],
 )
-_SHAPES: Final = (
+_SHAPES: Final[tuple[Any, ...]] = (
     *([], [0], [1], [-1], [2**63], [2**32, 2**32], [2**62, 4], [1] * 200, [1] * 100_000, "x", [None], [1.5]),
     *([0, 2**63], [True]),
 )
@@ -145,10 +145,11 @@ def _zip(rng: random.Random, name: str) -> bytes:
 
 
 _REGEX: Final = ({"Regex": "(a|a)*$"}, {"Regex": "(.*)*b"}, {"Regex": "("}, {"Regex": "a{1,99999}{1,99999}"})
+_EIGHTFOLD: Final = {"type": "Replace", "pattern": {"String": "a"}, "content": "aaaaaaaa"}
 _PARTS: Final[dict[str, tuple[Any, ...]]] = {
     "normalizer": (
         *({"type": "Replace", "pattern": pattern, "content": "aa" * 2000} for pattern in _REGEX),
-        {"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"String": "a"}, "content": "aaaaaaaa"}] * 12},
+        {"type": "Sequence", "normalizers": [_EIGHTFOLD] * 12},
         {"type": "Prepend", "prepend": "a" * 2_000_000},
         {"type": "Precompiled", "precompiled_charsmap": "AAAA"},
         {"type": "Precompiled", "precompiled_charsmap": ""},
@@ -179,7 +180,8 @@ _PARTS: Final[dict[str, tuple[Any, ...]]] = {
         {"type": "Unigram", "vocab": [], "unk_id": 5},
         {"type": "Unigram", "vocab": [["a", -1e308], ["b", 1e308]], "unk_id": None},
         {"type": "WordLevel", "vocab": {"a": 2**32 - 1}, "unk_token": "b"},
-        {"type": "WordPiece", "vocab": {}, "unk_token": "u", "continuing_subword_prefix": "", "max_input_chars_per_word": 0},
+        {"type": "WordPiece", "vocab": {}, "unk_token": "u", "continuing_subword_prefix": "",
+         "max_input_chars_per_word": 0},
         {"type": "BPE", "vocab": {"a": 0, "b": 0}, "merges": []},
         {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]},
         {"type": "BPE", "vocab": {"a": 0}, "merges": [], "dropout": 2.0},

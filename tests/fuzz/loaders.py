@@ -2,251 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Final
 
-from tests.fuzz import seeds
+from tests.fuzz import loads, seeds
 from tests.fuzz.table import Loader
-
-
-def checkpoint(folder: Path) -> object:
-    from etchproof.checkpoint import load_checkpoint
-
-    loaded = load_checkpoint(folder / "model")
-    return [loaded.tensor(name) for name in loaded.tensor_names]
-
-
-def config(folder: Path) -> object:
-    from etchproof.checkpoint import read_config
-
-    return read_config(folder / "config.json")
-
-
-def tokenizer(folder: Path) -> object:
-    from etchproof.checkpoint.tokenizer import Tokenizer
-
-    loaded = Tokenizer(folder / "tokenizer.json", 1 << 24)
-    try:
-        ids = loaded.encode("Once upon a time")
-        stream = loaded.stream(after=ids[:2])
-        pieces = [stream.push(token) for token in ids[2:12]]
-        return loaded.notes(seeds.MODEL), loaded.decode(ids), pieces, stream.finish()
-    finally:
-        loaded.close()
-
-
-def adapter(folder: Path) -> object:
-    from etchproof.adapter import load_adapter
-
-    return load_adapter(folder / "adapter", seeds.MODEL, max_rank=8)
-
-
-def project(folder: Path) -> object:
-    from etchproof.project import load_project
-
-    return load_project(folder)
-
-
-def recipe(folder: Path) -> object:
-    from etchproof.recipe import load_recipe, resolve
-
-    return resolve(load_recipe(folder / "w3w6a16.yaml", folder), seeds.MODEL)
-
-
-def shape(folder: Path) -> object:
-    from etchproof.shape import RandomModel
-
-    return RandomModel(str(folder / "llama-3.2-1b.yaml"), 1, layers=1, vocab=64).config(folder)
-
-
-def regression_list(folder: Path) -> object:
-    from etchproof.regress.spec import expand, load_list
-
-    listed = load_list(str(folder / "smoke.yaml"), folder)
-    tests = [test for entry in listed.entries for test in entry.tests]
-    return expand(listed, folder, tests, model=folder, recipe="w6a16")
-
-
-def gates(folder: Path) -> object:
-    from etchproof.signoff.gates import load_gates, read_gates
-
-    found = read_gates(folder / "signoff.yaml", "V1")
-    groups = found.gates.get("covergroup", {})
-    return load_gates(folder / "signoff.yaml", "V1", tuple(groups) if isinstance(groups, dict) else ())
-
-
-def waivers(folder: Path) -> object:
-    from etchproof.signoff.waivers import load_waivers
-
-    return load_waivers(folder / "waivers.yaml")
-
-
-def exclusions(folder: Path) -> object:
-    from etchproof.coverage.exclusions import load_exclusions
-
-    return load_exclusions(folder / "coverage-exclusions.yaml")
-
-
-def testplan(folder: Path) -> object:
-    from etchproof.testplan import read_testplan
-
-    return read_testplan(folder / "testplan.hjson")
-
-
-def rom(folder: Path) -> object:
-    from etchproof.images import load_image, read_images
-
-    images = read_images(folder / "rom")
-    return images.sha256, images.index(), [load_image(images, image) for image in images.images]
-
-
-def coverage(folder: Path) -> object:
-    from etchproof.coverage.verilator import lcov, read, summary
-
-    modules = read(folder / "coverage.dat").modules
-    return summary(modules), lcov(modules)
-
-
-def stored_coverage(folder: Path) -> object:
-    from etchproof.coverage.verilator import lcov, merge_all, read, summary
-
-    stored = read(folder / "coverage.npz")
-    modules = merge_all([stored, stored]).modules
-    return summary(modules), lcov(modules)
-
-
-def functional(folder: Path) -> object:
-    from etchproof.coverage.functional import FunctionalCoverage
-
-    found = FunctionalCoverage.read(folder / "functional.json")
-    return found.summary(), found.holes(), found.to_json()
-
-
-def quantized(folder: Path) -> object:
-    from etchproof.quantize.store import content_sha256, load_quantized
-
-    return content_sha256(load_quantized(folder / "quantized"))
-
-
-def quantized_adapter(folder: Path) -> object:
-    from etchproof.quantize.adapter_store import load_quantized_adapter
-
-    return load_quantized_adapter(folder / "adapter.safetensors", "name").ranks
-
-
-def item(folder: Path) -> object:
-    from etchproof.regress.item import read_item
-
-    return read_item(folder, seeds.spec(), seeds.SHA)
-
-
-def verified_item(folder: Path) -> object:
-    from etchproof.signoff.verify import _item
-
-    return _item(folder, seeds.spec())
-
-
-def comparison(folder: Path) -> object:
-    from etchproof.verdict import read_comparison
-
-    return read_comparison(folder)
-
-
-def readback(folder: Path) -> object:
-    from etchproof.testrun import read_readback
-
-    return read_readback(folder)
-
-
-def regression_plan(folder: Path) -> object:
-    from etchproof.regress.plan import RegressionPlan
-
-    return RegressionPlan.read(folder)
-
-
-def signoff(folder: Path) -> object:
-    from etchproof.signoff.report import html
-    from etchproof.signoff.result import read_result
-
-    return html(read_result(folder / "signoff.json"))
-
-
-def build_record(folder: Path) -> object:
-    from etchproof.sim.build import Build, _load
-    from etchproof.sim.fabric import make_fabric
-    from etchproof.verdict import check_fabric
-
-    (folder / "ep.sv").write_text("", encoding="utf-8")
-    log = folder / "build/build.log"
-    made = Build(folder / "build/ep_top", "ep_top", "fast", "", True, 0.0, log)
-    return _load(folder / "build", "key"), check_fabric(make_fabric(folder, ["ep.sv"], "ep_top"), made)
-
-
-def run_config(folder: Path) -> object:
-    from etchproof.sim.child import RUN_ENV, run_config
-
-    os.environ[RUN_ENV] = str(folder)
-    return run_config()
-
-
-def progress(folder: Path) -> object:
-    from etchproof.sim.progress import ProgressReader
-
-    return ProgressReader(folder).read()
-
-
-def results(folder: Path) -> object:
-    from etchproof.errors import InputError
-    from etchproof.sim.results import ResultsError, read_results
-
-    try:
-        return read_results(folder / "results.xml", "Alpha")
-    except ResultsError as error:
-        raise InputError(error.failure.message) from None
-
-
-def lock(folder: Path) -> object:
-    from etchproof.lock import _told
-
-    return _told(folder / ".lock.json")
-
-
-def owner(folder: Path) -> object:
-    from etchproof.signoff.run import _owner
-
-    return _owner(folder / "owner.json")
-
-
-def drawn(folder: Path) -> object:
-    from etchproof.checkpoint.synthetic import _is_whole
-
-    return _is_whole(folder / "drawn")
-
-
-def directed(folder: Path) -> object:
-    from etchproof.cli.regress import _directed
-
-    return _directed(folder / "directed.json")
-
-
-def fabric(folder: Path) -> object:
-    from etchproof.coverage.exclusions import source_lines
-    from etchproof.render import Rendering, render
-    from etchproof.sim.fabric import make_fabric
-
-    (folder / "out").mkdir()
-    texts = source_lines(folder / "hw")
-    view = [Rendering("x.sv.j2", "x.sv", {"name": "x"})]
-    names = render(view, templates=folder / "templates", hw=folder / "hw", out=folder / "out")
-    return texts, make_fabric(folder / "out", names, "ep_a"), make_fabric(folder / "hw", ("ep_a.sv",), "ep_a")
-
-
-def lint_waivers(folder: Path) -> object:
-    from etchproof.lint import read_waivers
-
-    return read_waivers(folder / "verilator.vlt")
-
 
 _JSON: Final = "etchproof.checkpoint.json_file"
 _CHILD: Final = "etchproof.checkpoint.tokenizer_child:_Answers"
@@ -261,7 +20,7 @@ LOADERS: Final = (
             "model/generation_config.json": "json",
             "model/model.safetensors": "safetensors",
         },
-        checkpoint,
+        loads.checkpoint,
         (
             *("etchproof.checkpoint.config:read_config", "etchproof.checkpoint.config:_generation_eos"),
             *("etchproof.checkpoint.tensors:open_weights", "etchproof.checkpoint.tensors:WeightFiles._open"),
@@ -270,7 +29,7 @@ LOADERS: Final = (
                 "etchproof.checkpoint.safetensors_file:open_safetensors",
             ),
             *("etchproof.files:open_regular", "etchproof.files:check_regular"),
-            f"{_JSON}:read_json_object",
+            *(f"{_JSON}:read_json_object", f"{_JSON}:read_json", f"{_JSON}:parse_json"),
         ),
         weight=3,
     ),
@@ -282,11 +41,16 @@ LOADERS: Final = (
             "model/model.safetensors.index.json": "json",
             "model/model-00001-of-00002.safetensors": "safetensors",
         },
-        checkpoint,
+        loads.checkpoint,
         ("etchproof.checkpoint.tensors:_read_index",),
     ),
     Loader(
-        "config", seeds.rope, {"config.json": "json"}, config, ("etchproof.checkpoint.config:read_config",), 2
+        "config",
+        seeds.rope,
+        {"config.json": "json"},
+        loads.config,
+        ("etchproof.checkpoint.config:read_config",),
+        2,
     ),
     Loader(
         "tokenizer",
@@ -297,7 +61,7 @@ LOADERS: Final = (
             "special_tokens_map.json": "json",
             "added_tokens.json": "json",
         },
-        tokenizer,
+        loads.tokenizer,
         (
             *(
                 "etchproof.checkpoint.tokenizer:Tokenizer.__init__",
@@ -307,12 +71,13 @@ LOADERS: Final = (
             *("etchproof.contained:Child.ask", "etchproof.contained_child:serve"),
             *("etchproof.files:read_text", "etchproof.files:read_bytes"),
         ),
+        weight=0.7,  # each starts a process
     ),
     Loader(
         "adapter",
         seeds.adapter,
         {"adapter/adapter_config.json": "adapter", "adapter/adapter_model.safetensors": "safetensors"},
-        adapter,
+        loads.adapter,
         ("etchproof.adapter.config:read_adapter_config", "etchproof.adapter.load:_read_tensors"),
         weight=3,
     ),
@@ -320,14 +85,14 @@ LOADERS: Final = (
         "project",
         seeds.copied("etchproof.toml"),
         {"etchproof.toml": "toml"},
-        project,
+        loads.project,
         ("etchproof.project:load_project",),
     ),
     Loader(
         "recipe",
         seeds.copied("models/recipes/w3w6a16.yaml"),
         {"w3w6a16.yaml": "yaml"},
-        recipe,
+        loads.recipe,
         ("etchproof.recipe:load_recipe", "etchproof.yaml_file:_read", "etchproof.yaml_file:read_yaml_record"),
         weight=2,
     ),
@@ -335,14 +100,14 @@ LOADERS: Final = (
         "shape",
         seeds.copied("models/shapes/llama-3.2-1b.yaml"),
         {"llama-3.2-1b.yaml": "yaml"},
-        shape,
+        loads.shape,
         ("etchproof.shape:load_shape",),
     ),
     Loader(
         "list",
         seeds.copied("ci/smoke.yaml"),
         {"smoke.yaml": "yaml"},
-        regression_list,
+        loads.regression_list,
         ("etchproof.regress.spec:load_list",),
         weight=2,
     ),
@@ -350,35 +115,35 @@ LOADERS: Final = (
         "gates",
         seeds.copied("verif/signoff.yaml"),
         {"signoff.yaml": "yaml"},
-        gates,
+        loads.gates,
         ("etchproof.signoff.gates:read_gates",),
     ),
     Loader(
         "waivers",
         seeds.waivers,
         {"waivers.yaml": "yaml"},
-        waivers,
+        loads.waivers,
         ("etchproof.signoff.waivers:load_waivers",),
     ),
     Loader(
         "exclusions",
         seeds.copied("verif/coverage-exclusions.yaml"),
         {"coverage-exclusions.yaml": "yaml"},
-        exclusions,
+        loads.exclusions,
         ("etchproof.coverage.exclusions:load_exclusions",),
     ),
     Loader(
         "testplan",
         seeds.copied("verif/testplan.hjson", "verif/testplan-adapters.hjson"),
         {"testplan.hjson": "hjson", "testplan-adapters.hjson": "hjson"},
-        testplan,
+        loads.testplan,
         ("etchproof.testplan:_read",),
     ),
     Loader(
         "rom",
         seeds.rom,
         {"rom/manifest.json": "manifest"},
-        rom,
+        loads.rom,
         ("etchproof.images:read_images", "etchproof.images:load_image"),
         weight=2,
     ),
@@ -386,118 +151,132 @@ LOADERS: Final = (
         "coverage",
         seeds.coverage,
         {"coverage.dat": "text"},
-        coverage,
+        loads.coverage,
         ("etchproof.coverage.verilator:read",),
     ),
     Loader(
         "coverage-npz",
         seeds.coverage,
         {"coverage.npz": "npz"},
-        stored_coverage,
-        ("etchproof.coverage.verilator:read",),
+        loads.stored_coverage,
+        ("etchproof.coverage.verilator:read", "etchproof.coverage.verilator:_array"),
     ),
     Loader(
         "functional",
         seeds.functional,
         {"functional.json": "json"},
-        functional,
+        loads.functional,
         ("etchproof.coverage.functional:FunctionalCoverage.read",),
     ),
     Loader(
         "quantized",
         seeds.quantized,
         {"quantized/model.json": "json", "quantized/weights.safetensors": "safetensors"},
-        quantized,
+        loads.quantized,
         ("etchproof.quantize.store:load_quantized",),
     ),
     Loader(
         "quantized-adapter",
         seeds.quantized,
         {"adapter.safetensors": "safetensors"},
-        quantized_adapter,
+        loads.quantized_adapter,
         ("etchproof.quantize.adapter_store:load_quantized_adapter",),
     ),
     Loader(
         "item",
         seeds.item,
         _ITEM,
-        item,
+        loads.item,
         ("etchproof.regress.item:read_item", "etchproof.regress.item:_follows"),
     ),
-    Loader("item-verified", seeds.item, _ITEM, verified_item, ("etchproof.signoff.verify:_item",)),
+    Loader("item-verified", seeds.item, _ITEM, loads.verified_item, ("etchproof.signoff.verify:_item",)),
     Loader(
         "comparison",
         seeds.item,
         {"comparison.json": "json"},
-        comparison,
+        loads.comparison,
         ("etchproof.verdict:read_comparison",),
     ),
-    Loader("readback", seeds.item, {"readback.json": "json"}, readback, ("etchproof.testrun:read_readback",)),
+    Loader(
+        "readback",
+        seeds.item,
+        {"readback.json": "json"},
+        loads.readback,
+        ("etchproof.testrun:read_readback",),
+    ),
     Loader(
         "plan",
         seeds.regression,
         {"regression.json": "json"},
-        regression_plan,
-        ("etchproof.regress.plan:RegressionPlan.read",),
+        loads.regression_plan,
+        ("etchproof.regress.plan:RegressionPlan.read", "etchproof.json_record:read_json_record"),
     ),
     Loader(
         "signoff",
         seeds.signoff,
         {"signoff.json": "json"},
-        signoff,
+        loads.signoff,
         ("etchproof.signoff.result:read_result",),
     ),
     Loader(
         "build",
         seeds.simulator,
         {"build/build.json": "json"},
-        build_record,
+        loads.build_record,
         ("etchproof.sim.build:_load", "etchproof.verdict:check_fabric"),
     ),
     Loader(
         "run-config",
         seeds.simulator,
         {"run_config.json": "json"},
-        run_config,
+        loads.run_config,
         ("etchproof.sim.child:run_config",),
     ),
     Loader(
         "progress",
         seeds.simulator,
         {"progress.jsonl": "text"},
-        progress,
+        loads.progress,
         ("etchproof.sim.progress:ProgressReader.read", "etchproof.sim.progress:_event"),
     ),
     Loader(
-        "results", seeds.simulator, {"results.xml": "xml"}, results, ("etchproof.sim.results:read_results",)
+        "results",
+        seeds.simulator,
+        {"results.xml": "xml"},
+        loads.results,
+        ("etchproof.sim.results:read_results",),
     ),
-    Loader("lock", seeds.folders, {".lock.json": "json"}, lock, ("etchproof.lock:_told",)),
-    Loader("owner", seeds.folders, {"owner.json": "json"}, owner, ("etchproof.signoff.run:_owner",)),
+    Loader("lock", seeds.folders, {".lock.json": "json"}, loads.lock, ("etchproof.lock:_told",)),
+    Loader("owner", seeds.folders, {"owner.json": "json"}, loads.owner, ("etchproof.signoff.run:_owner",)),
     Loader(
         "drawn",
         seeds.folders,
         {"drawn/synthetic.json": "json"},
-        drawn,
+        loads.drawn,
         ("etchproof.checkpoint.synthetic:_is_whole",),
     ),
     Loader(
-        "directed", seeds.folders, {"directed.json": "json"}, directed, ("etchproof.cli.regress:_directed",)
+        "directed",
+        seeds.folders,
+        {"directed.json": "json"},
+        loads.directed,
+        ("etchproof.cli.regress:_directed",),
     ),
     Loader(
         "fabric",
         seeds.sources,
         {"hw/ep_a.sv": "text", "hw/ep_b.sv": "text", "templates/x.sv.j2": "text"},
-        fabric,
+        loads.fabric,
         (
             *("etchproof.render:render", "etchproof.render:_header", "etchproof.sim.fabric:fabric_sha256"),
-            "etchproof.coverage.exclusions:source_lines",
+            *("etchproof.render:_template", "etchproof.coverage.exclusions:source_lines"),
         ),
     ),
     Loader(
         "lint-waivers",
         seeds.sources,
         {"verilator.vlt": "text"},
-        lint_waivers,
+        loads.lint_waivers,
         ("etchproof.lint:_text",),
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -28,13 +29,16 @@ EXTRA_BYTES: Final = 1 << 30
 _MAKING_S: Final = 120.0  # the first case of a loader imports what it needs
 
 
+How = Literal["clean", "refused", "failed"]
+
+
 @dataclass(frozen=True)
 class Result:
     """What came of a case."""
 
     loader: str
     number: int
-    how: Literal["clean", "refused", "failed"]
+    how: How
     said: str
 
     def __str__(self) -> str:
@@ -121,10 +125,11 @@ class _Worker:
         found = self._once(loader, number)
         if found is None:
             found = self._once(loader, number)
-        how, said = found or ("failed", f"takes more than {self._limit_s:g} seconds")
-        return Result(loader, number, how, said)
+        if found is None:
+            return Result(loader, number, "failed", f"takes more than {self._limit_s:g} seconds")
+        return Result(loader, number, *found)
 
-    def _once(self, loader: str, number: int) -> tuple[Any, str] | None:
+    def _once(self, loader: str, number: int) -> tuple[How, str] | None:
         if self._process is None:
             self._start()
         assert self._process is not None and self._process.stdin is not None
@@ -178,14 +183,11 @@ class _Worker:
         return found
 
     def end(self) -> None:
-        """End the process with all that it started."""
+        """End the process with all that it started: it leads a group of its own."""
         if self._process is None:
             return
-        with_children = self._process.pid
-        try:
-            os.killpg(with_children, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:

@@ -98,8 +98,14 @@ def copied(*names: str) -> Any:
 
 def waivers(folder: Path) -> None:
     """Waivers with one entry; the project's own file has none."""
-    entry = f"what: code_line\n    why: a reason of enough letters\n    who: lead\n    until: 2026-11-21\n    fabric: {SHA}"
-    (folder / "waivers.yaml").write_text(f"waivers:\n  - {entry}\n", encoding="utf-8")
+    entry = f"""
+  - what: code_line
+    why: a reason of enough letters
+    who: lead
+    until: 2026-11-21
+    fabric: {SHA}
+"""
+    (folder / "waivers.yaml").write_text(f"waivers:{entry}", encoding="utf-8")
 
 
 def rom(folder: Path) -> None:
@@ -273,9 +279,12 @@ def simulator(folder: Path) -> None:
     (folder / "progress.jsonl").write_text(
         "".join(json.dumps(event) + "\n" for event in events), encoding="utf-8"
     )
-    case = '<testcase name="Alpha" classname="verif.tests" time="1.0" /><testcase name="Beta"><failure message="no">x</failure></testcase>'
+    cases = (
+        '<testcase name="Alpha" classname="verif.tests" time="1.0" />',
+        '<testcase name="Beta"><failure message="no">x</failure></testcase>',
+    )
     (folder / "results.xml").write_text(
-        f'<testsuites><testsuite name="all">{case}</testsuite></testsuites>', encoding="utf-8"
+        f'<testsuites><testsuite name="all">{"".join(cases)}</testsuite></testsuites>', encoding="utf-8"
     )
 
 

@@ -1,7 +1,8 @@
 """The inner side of ``pool``: makes a case, loads it, and says in one line of JSON what came of it.
 
-Started as ``python -m tests.fuzz.worker TABLE SEEDS WORK EXTRA_BYTES``. A line in is ``LOADER NUMBER``. Two lines come out: one when
-the input lies there, from when on the time counts, and one with the outcome.
+It is started as ``python -m tests.fuzz.worker TABLE SEEDS WORK EXTRA_BYTES``. A line that comes in is
+``LOADER NUMBER``. Two lines go out: one when the input lies there, from when on the time counts, and one with the
+outcome.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def bad_message(said: str) -> str | None:
 
 
 def limit_memory(extra_bytes: int) -> None:
-    """What this process holds now and ``extra_bytes`` more, of memory that is its own; files that are mapped do not count."""
+    """What this process holds now and ``extra_bytes`` more, of memory of its own: a file that is mapped is none."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     held = next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmData:"))
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
