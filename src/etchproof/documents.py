@@ -21,8 +21,6 @@ LIMIT_BYTES: Final = 128 << 10
 MAX_DEPTH: Final = 32
 """Lists and mappings within one another."""
 
-_MOST: Final = 2**63 - 1
-
 
 def read_document(path: Path, kind: str, parse: Callable[[str], Any]) -> Any:
     """The values of a UTF-8 file.
@@ -48,17 +46,20 @@ def read_document(path: Path, kind: str, parse: Callable[[str], Any]) -> Any:
     return values
 
 
-def check_values(values: object, source: Path) -> None:
-    """Refuse what no file of ours needs, wherever in ``values`` it stands.
+def check_values(values: object, source: Path, *, depth: int = MAX_DEPTH, bits: int = 63) -> None:
+    """Refuse what no file needs, wherever in ``values`` it stands.
+
+    Args:
+        depth: of lists and mappings within one another, at most.
+        bits: of an integer without its sign, at most.
 
     Raises:
-        InputError: text that is no Unicode or holds a NUL, an integer beyond 64 bits, a number that is not finite, or
-            more than ``MAX_DEPTH`` levels.
+        InputError: text that is no Unicode or holds a NUL, a larger integer, a number that is not finite, more levels.
     """
-    for key, value, depth in _walk(values):
-        if depth > MAX_DEPTH:
-            raise InputError(f"nests deeper than {MAX_DEPTH} levels", source=source, key=key)
-        if (problem := _problem(value)) is not None:
+    for key, value, level in _walk(values):
+        if level > depth:
+            raise InputError(f"nests deeper than {depth} levels", source=source, key=key)
+        if (problem := _problem(value, bits)) is not None:
             raise InputError(problem, source=source, key=key or None)
 
 
@@ -77,7 +78,7 @@ def _walk(values: object) -> Iterator[tuple[str, object, int]]:
             ahead += [(f"{key}[{index}]", inner, depth + 1) for index, inner in enumerate(value)]
 
 
-def _problem(value: object) -> str | None:
+def _problem(value: object, bits: int) -> str | None:
     match value:
         case str():
             if "\0" in value:
@@ -88,8 +89,8 @@ def _problem(value: object) -> str | None:
                 return f"is {shown(value)}: a half of a surrogate pair is no text"
         case bool():
             return None
-        case int() if abs(value) > _MOST:
-            return f"is an integer of {value.bit_length()} bits, expected at most 63"
+        case int() if value.bit_length() > bits:
+            return f"is an integer of {value.bit_length()} bits, expected at most {bits}"
         case float() if not math.isfinite(value):
             return f"is {value}, expected a finite number"
     return None

@@ -32,7 +32,7 @@ _LIMITS: Final = {
 
 
 SHOWN_CHARS: Final = 80
-_MOST_CHARS: Final = 1000
+_MOST_CHARS: Final = 1000  # of a line
 
 
 def shown(value: object) -> str:
@@ -42,8 +42,8 @@ def shown(value: object) -> str:
 
 
 def shown_name(name: str) -> str:
-    """A key or tensor name as it stands, or escaped where it holds characters that cannot be printed."""
-    return name if name.isprintable() else shown(name)
+    """A key or tensor name as it stands; escaped where it cannot be printed, cut where it has no end."""
+    return _cut(name, 200) if name.isprintable() else shown(name)
 
 
 def named(path: str | Path) -> str:
@@ -64,6 +64,9 @@ class EtchproofError(Exception):
 class InputError(EtchproofError):
     """Bad input or a missing tool: one line that names the file, the key, the value, and what to do.
 
+    The line can be printed, whatever the input held: other characters are escaped, and a line that has no end is cut in
+    its middle.
+
     Args:
         problem: what is wrong, with the value ("hidden_size is 'abc', expected a positive integer").
         source: the file or folder in which it stands.
@@ -82,10 +85,16 @@ class InputError(EtchproofError):
         self.problem, self.source, self.key, self.hint = problem, source, key, hint
         where = [named(source)] if source is not None else []
         where += [key] if key is not None else []
-        line = ": ".join([*where, _cut(problem, _MOST_CHARS)])
+        line = ": ".join([*where, problem])
         if hint:
             line = f"{line} ({hint})"
-        super().__init__(" ".join(line.split()))
+        super().__init__(_printable(" ".join(line.split())))
+
+
+def _printable(line: str) -> str:
+    if not line.isprintable():
+        line = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
+    return _cut(line, _MOST_CHARS)
 
 
 def machine_trouble(error: Exception, place: str | Path | None = None) -> InputError | None:

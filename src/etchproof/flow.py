@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import platformdirs
-from pydantic import ValidationError
 
 from etchproof.atomic import write_atomically
 from etchproof.checkpoint import Checkpoint, ModelConfig, load_checkpoint
 from etchproof.errors import InputError
 from etchproof.health import ModelHealth, measure_health
 from etchproof.images import ImageSet, flip_bits, write_images
+from etchproof.json_record import read_json_record
 from etchproof.project import Project, load_object
 from etchproof.quantize import calibration_text, content_sha256, is_cached, quantize_cached
 from etchproof.quantized import QuantizedAdapter, QuantizedModel
@@ -154,8 +154,8 @@ def model_health(design: Design, model: QuantizedModel, cache: Path) -> ModelHea
     Of a large model the text is shorter still: its golden model takes seconds for a token.
     """
     file = quantized_folder(cache) / "health" / f"{content_sha256(model)[:32]}-{design.context}.json"
-    with contextlib.suppress(OSError, ValidationError):
-        return ModelHealth.model_validate_json(file.read_bytes())
+    with contextlib.suppress(InputError):
+        return read_json_record(file, ModelHealth)
     checkpoint, large = design.checkpoint, model.config.hidden_size * model.config.n_layers > _LARGE
     calibration = design.recipe.calibration
     size = {"sequences": 1, "length": 16} if large else {"sequences": 2, "length": 64}

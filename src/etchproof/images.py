@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
 
 from etchproof.errors import InputError
+from etchproof.files import open_regular
+from etchproof.json_record import read_json_record
 from etchproof.sim.images import IndexedImage
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 1
+_LARGEST_BYTES: Final = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,28 @@ class StoredImage:
     shape: tuple[int, ...]
     sha256: str
     size_bytes: int
+
+
+class _Entry(BaseModel):
+    """An entry of the manifest as the file has it. ``file`` can name nothing outside the manifest's own folder."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    layer: Annotated[int, Field(ge=-1, lt=2**24)]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,200}$")]
+    file: Annotated[str, Field(pattern=r"^[0-9a-f]{64}\.bin$")]
+    dtype: Literal["u1", "u2", "i2", "i4"]
+    shape: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**48)], ...], Field(max_length=8)]
+    bits: Annotated[int, Field(ge=1, le=32)]
+
+
+class _Manifest(BaseModel):
+    """``manifest.json``."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    format: Literal[1]
+    images: tuple[_Entry, ...]
 
 
 @dataclass(frozen=True)
@@ -120,27 +148,29 @@ def read_images(folder: Path) -> ImageSet:
     """Read a manifest back; contents are not read (``ImageSet.path`` names them by their hash).
 
     Raises:
-        InputError: the manifest is missing or is not of this format.
+        InputError: the manifest is missing or is not of this format; file and key are named.
     """
     path = folder / MANIFEST
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        if raw["format"] != FORMAT:
-            raise InputError(f"{raw['format']!r}, expected {FORMAT}", source=path, key="format")
-        entries = [
-            StoredImage(
-                entry["layer"],
-                entry["name"],
-                entry["bits"],
-                entry["dtype"],
-                tuple(entry["shape"]),
-                entry["file"].removesuffix(".bin"),
-                int(np.prod(entry["shape"])) * np.dtype(f"<{entry['dtype']}").itemsize,
+    manifest = read_json_record(path, _Manifest)
+    keys = [(entry.layer, entry.name) for entry in manifest.images]
+    for before, key in pairwise(keys):
+        if before >= key:
+            problem = "stands twice" if before == key else "is not in order of layer and name"
+            raise InputError(f"image {key[1]} of layer {key[0]} {problem}", source=path, key="images")
+    entries = []
+    for entry in manifest.images:
+        size_bytes = math.prod(entry.shape) * np.dtype(entry.dtype).itemsize
+        if size_bytes > _LARGEST_BYTES or entry.bits > 8 * np.dtype(entry.dtype).itemsize:
+            problem = (
+                "is larger than any ROM" if size_bytes > _LARGEST_BYTES else "has more bits than its dtype"
             )
-            for entry in raw["images"]
-        ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"is no ROM manifest: {error}", source=path) from error
+            raise InputError(
+                f"image {entry.name} of layer {entry.layer} {problem}", source=path, key="images"
+            )
+        sha256 = entry.file.removesuffix(".bin")
+        entries.append(
+            StoredImage(entry.layer, entry.name, entry.bits, entry.dtype, entry.shape, sha256, size_bytes)
+        )
     return ImageSet(folder, tuple(entries))
 
 
@@ -148,13 +178,21 @@ def load_image(images: ImageSet, image: StoredImage) -> npt.NDArray[Any]:
     """An image's content, re-read from disk and checked against its hash.
 
     Raises:
-        InputError: the file is missing or its bytes are not those of its name.
+        InputError: the file is missing, has another size, or its bytes are not those of its name.
     """
     path = images.path(image)
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=path, key=image.name) from error
+    with open_regular(path) as stream:
+        size_bytes = os.fstat(stream.fileno()).st_size
+        if size_bytes != image.size_bytes:
+            raise InputError(
+                f"holds {size_bytes:,} bytes, the manifest says {image.size_bytes:,}",
+                source=path,
+                key=image.name,
+            )
+        try:
+            raw = stream.read()
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}", source=path, key=image.name) from error
     if hashlib.sha256(raw).hexdigest() != image.sha256:
         raise InputError("content does not have the hash of its name", source=path, key=image.name)
     return np.frombuffer(raw, dtype=f"<{image.dtype}").reshape(image.shape)

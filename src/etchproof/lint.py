@@ -21,7 +21,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from etchproof.checkpoint.json_file import shown
 from etchproof.errors import InputError
+from etchproof.files import read_text
 from etchproof.sim.fabric import Fabric, make_fabric
 from etchproof.tools import find_formatter, find_verilator, simulation_env
 
@@ -206,7 +208,7 @@ def read_waivers(path: Path) -> tuple[Waiver, ...]:
         entry = _LINT_OFF.fullmatch(line.strip())
         if entry is None:
             raise InputError(
-                f"{line.strip()!r} is no waiver",
+                f"{shown(line.strip())} is no waiver",
                 source=path,
                 key=f"line {number}",
                 hint='write lint_off -rule RULE -file "GLOB" -match "GLOB"',
@@ -346,10 +348,7 @@ def _silent_failure(tool: Tool, view: View, status: int, lines: Sequence[str]) -
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=path) from error
+    return read_text(path)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -14,6 +14,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
+from etchproof.checkpoint.json_file import read_json_object, shown_name
 from etchproof.errors import InputError
 
 LOCK_FILES: Final = frozenset({".lock", ".lock.json"})
@@ -55,7 +56,8 @@ def hold(folder: Path) -> Iterator[None]:
 
 def _told(holder: Path) -> str:
     try:
-        found = json.loads(holder.read_text(encoding="utf-8"))
-        return f"process {found['pid']} since {found['since']}: {found['command']}"
-    except (OSError, ValueError, KeyError, TypeError):
+        found = read_json_object(holder)
+        words = [shown_name(str(found[key])) for key in ("pid", "since", "command")]
+        return "process {} since {}: {}".format(*words)
+    except (InputError, KeyError):
         return "another process"

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from etchproof.errors import InputError
+from etchproof.files import open_regular
 from etchproof.flow import Design
 from etchproof.recipe import resolve
 
@@ -37,11 +37,7 @@ def keep_model(design: Design, folder: Path) -> None:
         source = design.checkpoint.path / name
         if name != _REQUIRED and not source.exists():
             continue
-        try:
-            raw = source.open("rb")
-        except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", source=source) from error
-        with raw, (folder / name).open("xb") as copy:
+        with open_regular(source) as raw, (folder / name).open("xb") as copy:
             shutil.copyfileobj(raw, copy)
     formats = {
         module: {"bits": form.bits, "group_size": form.group_size}

@@ -17,7 +17,8 @@ from typing import Any, Final
 import jinja2
 
 import etchproof
-from etchproof.errors import EtchproofError, InputError
+from etchproof.errors import InputError
+from etchproof.files import exists, read_bytes, read_text
 from etchproof.tools import find_formatter
 
 FORMAT_FLAGS: Final = (
@@ -63,9 +64,9 @@ def render(renderings: Sequence[Rendering], *, templates: Path, hw: Path, out: P
         InputError: a template is missing or does not fit its context, two files have one name, or the formatter
             is missing or refuses what was rendered.
     """
-    texts = {path.name: path.read_text(encoding="utf-8") for path in sorted(hw.rglob("*.sv"))}
+    texts = {path.name: read_text(path) for path in sorted(hw.rglob("*.sv"))}
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(templates),
+        loader=jinja2.FunctionLoader(lambda name: _template(templates / name)),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -84,6 +85,11 @@ def render(renderings: Sequence[Rendering], *, templates: Path, hw: Path, out: P
         (out / name).write_text(text, encoding="utf-8")
     format_files([out / name for name in rendered if name.endswith(".sv")])
     return compile_order(texts)
+
+
+def _template(path: Path) -> str | None:
+    """A template's text; None where there is none of that name, as Jinja asks for it."""
+    return read_text(path) if exists(path) else None
 
 
 def compile_order(names: Iterable[str]) -> list[str]:
@@ -105,7 +111,7 @@ def _render(environment: jinja2.Environment, item: Rendering, templates: Path) -
 def _header(item: Rendering, templates: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(templates.glob("*.j2")):
-        digest.update(path.read_bytes())
+        digest.update(read_bytes(path))
     digest.update(json.dumps(item.context, default=_jsonable, sort_keys=True).encode())
     comment = "//"
     return (
@@ -124,11 +130,12 @@ def format_files(paths: Sequence[Path]) -> None:
     """Format SystemVerilog in place with the pinned formatter.
 
     Raises:
-        InputError: the formatter is missing.
-        EtchproofError: it refuses a file.
+        InputError: the formatter is missing, or refuses a file.
     """
     command = [str(find_formatter()), *FORMAT_FLAGS, "--inplace", *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         first = (done.stderr or done.stdout).strip().splitlines()[:1] or ["no message"]
-        raise EtchproofError(f"the formatter refused what was rendered: {first[0]}")
+        raise InputError(
+            f"the formatter refused what was rendered: {first[0]}", hint="mend the template or its view"
+        )

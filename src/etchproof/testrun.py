@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
-
 from etchproof import flow
 from etchproof.compare import COMPARISON_FILE, Comparison
-from etchproof.errors import EtchproofError
+from etchproof.errors import EtchproofError, InputError
 from etchproof.expect import Expectation, Generation, PlannedRun
 from etchproof.flow import Design, Injection
 from etchproof.images import ImageSet
+from etchproof.json_record import read_json_record
 from etchproof.model_files import MODEL_FOLDER, keep_model
 from etchproof.project import load_object
 from etchproof.quantized import QuantizedModel
@@ -330,6 +329,6 @@ def _clear(folder: Path) -> None:
 def read_readback(folder: Path) -> Readback | None:
     """What a run read back from the chip's ROMs; None where it left no such record that counts."""
     try:
-        return Readback.model_validate_json((folder / READBACK_FILE).read_bytes(), strict=True)
-    except (OSError, ValidationError):
+        return read_json_record(folder / READBACK_FILE, Readback, strict=True)
+    except InputError:
         return None

@@ -5,19 +5,18 @@ The testbench checks itself and lists what it found; what is checked again here 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from pydantic import ValidationError
-
+from etchproof.checkpoint.json_file import read_json_object
 from etchproof.compare import COMPARISON_FILE, Comparison, tap_plan
 from etchproof.errors import InputError
 from etchproof.expect import Expectation, Generation
 from etchproof.fed import check_fed, tokens_of
 from etchproof.images import ImageSet
+from etchproof.json_record import read_json_record
 from etchproof.readback import READBACK_FILE, Readback
 from etchproof.result import Reason
 from etchproof.sim.build import Build
@@ -30,20 +29,13 @@ from etchproof.taps import TapKey
 def read_comparison(run_dir: Path) -> tuple[Comparison | None, list[Reason]]:
     """What the testbench wrote, or the reason why there is none that counts."""
     file = run_dir / COMPARISON_FILE
-    try:
-        return Comparison.model_validate_json(file.read_bytes(), strict=True), []
-    except FileNotFoundError:
+    if not file.exists():
         return None, [Reason(name="comparison_missing", message=f"the testbench wrote no {COMPARISON_FILE}")]
-    except OSError as error:
-        return None, [
-            Reason(name="comparison_broken", message=f"{COMPARISON_FILE} cannot be read: {error.strerror}")
-        ]
-    except ValidationError as error:
-        detail = error.errors(include_url=False)[0]
-        where = ".".join(map(str, detail["loc"]))
-        return None, [
-            Reason(name="comparison_broken", message=f"{COMPARISON_FILE}: {where}: {detail['msg']}")
-        ]
+    try:
+        return read_json_record(file, Comparison, strict=True), []
+    except InputError as error:
+        words = ": ".join(part for part in (COMPARISON_FILE, error.key, error.problem) if part is not None)
+        return None, [Reason(name="comparison_broken", message=str(InputError(words)))]
 
 
 def judge(
@@ -103,9 +95,9 @@ def _ended(outcome: SimOutcome, reasons: Sequence[Reason]) -> list[Reason]:
 def check_fabric(fabric: Fabric, build: Build) -> list[Reason]:
     """Whether the simulator was built from the fabric that was rendered, and that still is as it was."""
     try:
-        record = json.loads((build.executable.parent / "build.json").read_text(encoding="utf-8"))
+        record = read_json_object(build.executable.parent / "build.json")
         built = record["inputs"]["fabric"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (InputError, KeyError, TypeError) as error:
         return [Reason(name="fabric_unknown", message=f"the simulator's build.json cannot be read: {error}")]
     if built != fabric.sha256:
         return [

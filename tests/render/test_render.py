@@ -178,7 +178,7 @@ def run_small(root: Path, renderings: list[Rendering]) -> list[str]:
         ("module {{ plan.nmae }}; endmodule\n", "nmae"),
         ("{% if nmae %}{% endif %}\n", "UndefinedError: 'nmae' is undefined"),
         ("{% for x in %}\n", "TemplateSyntaxError"),
-        ('{% from "absent.j2" import x %}\n', "TemplateNotFound: 'absent.j2'"),
+        ('{% from "absent.j2" import x %}\n', "TemplateNotFound: absent.j2"),
     ],
 )
 def test_a_bad_template_is_named(template: str, said: str, tmp_path: Path) -> None:

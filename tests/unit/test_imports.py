@@ -29,10 +29,11 @@ LAYERS = (
             "etchproof.taps",
         ),
     ),
-    ("where things are", ("etchproof.atomic", "etchproof.lock", "etchproof.project", "etchproof.tools")),
+    ("where things are", ("etchproof.atomic", "etchproof.project", "etchproof.tools")),
     ("what is planned", ("etchproof.testplan",)),
     ("import: a checkpoint becomes one resolved form", ("etchproof.checkpoint",)),
     ("import: an adapter for that form", ("etchproof.adapter",)),
+    ("JSON that a run leaves, read back", ("etchproof.json_record", "etchproof.lock")),
     (
         "what shall become of it",
         ("etchproof.yaml_file", "etchproof.recipe", "etchproof.shape", "etchproof.rope"),

@@ -1,45 +1,100 @@
-"""The small JSON files of a checkpoint. Reading: every way in which one can be bad is one ``InputError``."""
+"""JSON that others wrote, read strictly: every way in which a file can be bad is one ``InputError``.
+
+Python's reader takes more than the standard does, and readers differ on what it means. A key that stands twice, NaN,
+infinity, half of a surrogate pair, an integer without end and nesting without end are refused here.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from etchproof.documents import check_values
 from etchproof.errors import InputError, shown, shown_name
 from etchproof.files import read_text
 
-__all__ = ["read_json_object", "shown", "shown_name", "write_json"]
+__all__ = ["parse_json", "read_json", "read_json_object", "shown", "shown_name", "write_json"]
+
+_MAX_DEPTH: Final = 64
+"""How deep lists and objects may stand in each other; a real file has less than ten levels."""
+
+_MAX_DIGITS: Final = 40
+_MAX_BITS: Final = 128
+"""Integers of checkpoints may be large: `model_max_length` is 10^30 where a tokenizer has no limit."""
+
+_LONG_NUMBER: Final = re.compile(rf"\d{{{_MAX_DIGITS}}}|\d[eE]\+?\d{{3}}")
 
 
 def read_json_object(path: Path, limit_bytes: int = 4 << 20) -> dict[str, Any]:
-    """The top-level object of a UTF-8 JSON file; a repeated key is refused, as readers differ on which one
-    counts.
+    """The top-level object of a UTF-8 JSON file.
 
     Raises:
-        InputError: the file is missing, unreadable, not UTF-8, not JSON, not an object, or larger than
+        InputError: as ``read_json``, or the file holds no object.
+    """
+    parsed = read_json(path, limit_bytes)
+    if not isinstance(parsed, dict):
+        raise InputError(f"holds {shown(parsed)}, expected a JSON object", source=path)
+    return parsed
+
+
+def read_json(path: Path, limit_bytes: int = 4 << 20) -> Any:
+    """What a UTF-8 JSON file holds.
+
+    Raises:
+        InputError: the file is missing, unreadable, not UTF-8, not strict JSON (``parse_json``), or larger than
             ``limit_bytes``: parsed, a file takes twenty times its size of memory.
     """
-    text = read_text(path, limit_bytes)
+    return parse_json(read_text(path, limit_bytes), path)
+
+
+def parse_json(text: str, source: Path) -> Any:
+    """What a JSON text means.
+
+    Args:
+        source: the file that holds the text, for messages.
+
+    Raises:
+        InputError: the text is no JSON, an object holds a key twice, a number is NaN, infinite or endless, a string
+            holds half of a surrogate pair, or values nest deeper than ``_MAX_DEPTH``.
+    """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: dict[str, Any] = {}
         for key, value in pairs:
             if key in seen:
-                raise InputError("stands twice in one object", source=path, key=shown_name(key))
+                raise InputError("stands twice in one object", source=source, key=shown_name(key))
             seen[key] = value
         return seen
 
+    odd: list[str] = []
+
+    def constant(name: str) -> float:
+        odd.append(name)
+        return float(name)
+
+    long = _LONG_NUMBER.search(text) is not None
     try:
-        parsed = json.loads(text, object_pairs_hook=unique)
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # JSONDecodeError; an integer too long for Python; deep nesting
-        raise InputError(f"is not valid JSON: {error}", source=path) from None
-    if not isinstance(parsed, dict):
-        raise InputError(f"holds {shown(parsed)}, expected a JSON object", source=path)
+        parsed = json.loads(
+            text,
+            object_pairs_hook=unique,
+            parse_constant=constant,
+            parse_int=_integer if long else None,
+        )
+    except RecursionError:
+        raise InputError("is not valid JSON: it nests too deep", source=source) from None
+    except ValueError as error:
+        raise InputError(f"is not valid JSON: {error}", source=source) from None
+    if long or odd or "\\u" in text or text.count("[") + text.count("{") > _MAX_DEPTH:
+        check_values(parsed, source, depth=_MAX_DEPTH, bits=_MAX_BITS)
     return parsed
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"it holds an integer of {len(digits):,} characters")
+    return int(digits)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

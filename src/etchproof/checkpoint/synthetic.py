@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from etchproof.checkpoint.config import ModelConfig
-from etchproof.checkpoint.json_file import write_json
+from etchproof.checkpoint.json_file import read_json_object, write_json
 from etchproof.checkpoint.tensors import INDEX_FILE, SINGLE_FILE, expected_tensors
 from etchproof.checkpoint.tokenizer import TOKENIZER_FILE
 from etchproof.errors import InputError
@@ -121,9 +121,9 @@ def cached_synthetic(config: ModelConfig, seed: int, cache_dir: Path) -> tuple[P
 def _is_whole(folder: Path) -> bool:
     """Whether a folder of the cache holds what was written."""
     try:
-        sizes = json.loads((folder / _ENTRY_FILE).read_text(encoding="utf-8"))["size_bytes"]
+        sizes = read_json_object(folder / _ENTRY_FILE)["size_bytes"]
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 

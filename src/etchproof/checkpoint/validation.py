@@ -23,6 +23,11 @@ _EXPECTED: Final = {
     "less_than": "expected less than {lt}",
     "less_than_equal": "expected at most {le}",
     "int_parsing_size": "expected a smaller integer",
+    "literal_error": "expected {expected}",
+    "model_type": "expected an object",
+    "model_attributes_type": "expected an object",
+    "tuple_type": "expected a list",
+    "extra_forbidden": "but there is no such key",
 }
 
 
@@ -37,11 +42,13 @@ def input_error(error: ValidationError, source: Path, section: str | None = None
     detail: ErrorDetails = error.errors(include_url=False)[0]
     context = detail.get("ctx", {})
     if detail["type"] == "inconsistent":
+        key: str | None
         key, problem = str(context["key"]), str(context["problem"])
     else:
         names = [part for part in detail["loc"] if isinstance(part, str) and part != "[key]"]
         # A union puts its own tags into the location; the field's name is last inside the RoPE sub-model.
         key = names[-1] if section else ".".join(shown_name(name) for name in names)
+        key = key or None
         if detail["type"] == "missing":
             problem = "is missing"
         else:

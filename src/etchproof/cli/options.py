@@ -7,7 +7,6 @@ from typing import Annotated, Final
 
 import typer
 
-
 MAX_SEED: Final = 2**31 - 1
 
 

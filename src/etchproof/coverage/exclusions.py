@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from etchproof.coverage.verilator import ModuleCoverage, Point, PointKind
 from etchproof.errors import InputError
+from etchproof.files import read_text
 from etchproof.yaml_file import read_yaml_record
 
 Tag = Literal["unreachable", "simulation-only", "unsupported", "low-risk"]
@@ -83,7 +84,7 @@ def load_exclusions(path: Path) -> tuple[Exclusion, ...]:
 def source_lines(folder: Path) -> dict[str, list[str]]:
     """Each SystemVerilog file below a fabric's folder, by name: its lines, without the space around them."""
     return {
-        path.name: [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        path.name: [line.strip() for line in read_text(path).splitlines()]
         for path in sorted(folder.rglob("*.sv"))
     }
 

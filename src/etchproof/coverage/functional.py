@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from etchproof.compare import LoadRecord, ResetRecord, SequenceCount, TokenRecord
 from etchproof.errors import EtchproofError, InputError
+from etchproof.json_record import read_json_record
 from etchproof.quantized import QuantizedAdapter
 from etchproof.taps import TapKey, TokenArrays
 
@@ -82,7 +83,7 @@ class _Group(BaseModel):
 
     name: str
     bins: tuple[str, ...]
-    hits: tuple[int, ...]
+    hits: tuple[Annotated[int, Field(ge=0, lt=2**53)], ...]
     first: tuple[str | None, ...]
 
 
@@ -180,17 +181,13 @@ class FunctionalCoverage:
         Raises:
             InputError: it is none.
         """
-        try:
-            content = _File.model_validate_json(path.read_bytes())
-        except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", source=path) from None
-        except ValidationError as error:
-            raise InputError(
-                f"is no functional coverage: {error.error_count()} errors", source=path
-            ) from None
+        content = read_json_record(path, _File)
         if content.format != FORMAT:
             raise InputError(f"is {content.format}, expected {FORMAT}", source=path, key="format")
-        found = cls([Covergroup(group.name, group.bins) for group in content.covergroups])
+        try:
+            found = cls([Covergroup(group.name, group.bins) for group in content.covergroups])
+        except EtchproofError as error:
+            raise InputError(str(error), source=path, key="covergroups") from None
         for group in content.covergroups:
             if not len(group.bins) == len(group.hits) == len(group.first):
                 raise InputError("has other numbers of bins and hits", source=path, key=group.name)

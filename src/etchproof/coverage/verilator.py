@@ -10,9 +10,11 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -20,15 +22,21 @@ import numpy as np
 import numpy.typing as npt
 
 from etchproof.errors import InputError
+from etchproof.files import read_bytes
 
 PointKind = Literal["line", "branch", "toggle"]
 KINDS: Final[tuple[PointKind, ...]] = ("line", "branch", "toggle")
 COVERAGE_FILE: Final = "coverage.dat"
 
 _HEADER: Final = b"# SystemC::Coverage-3\n"
-_POINT: Final = re.compile(rb"^C '([^'\n]*)' (\d+)$", re.MULTILINE)
+_POINT: Final = re.compile(rb"^C '([^'\n]*)' (\d{1,15})$", re.MULTILINE)
 _FIELD: Final = re.compile(rb"\x01([^\x02]*)\x02([^\x01]*)")
 _VARIANT: Final = "__"  # begins what Verilator adds to a module's name for its parameters
+_NUMBER: Final = re.compile(r"\d{1,7}")
+_LINES: Final = re.compile(r"\d{1,7}(-\d{1,7})?(,\d{1,7}(-\d{1,7})?)*")
+_LIMIT_BYTES: Final = 256 << 20
+_MOST_LINES: Final = 100_000  # that one point stands for
+_LARGEST_COUNT: Final = 10**15
 
 
 class Point(NamedTuple):
@@ -138,6 +146,7 @@ def parse(data: bytes, source: str | Path = COVERAGE_FILE) -> CodeCoverage:
     ordered = tuple(keys[index] for index in order)
     if len(set(keys)) != len(keys):
         raise InputError("counts a point twice", source=source)
+    _check_points(ordered, source)
     counts = np.array([int(found[index][1]) for index in order], dtype=np.int64)
     return CodeCoverage(ordered, counts)
 
@@ -148,27 +157,80 @@ def read(path: Path) -> CodeCoverage:
     Raises:
         InputError: as ``parse``, or the file cannot be read.
     """
+    data = read_bytes(path, _LIMIT_BYTES)
+    if path.suffix != ".npz":
+        return parse(data, path)
     try:
-        if path.suffix != ".npz":
-            return parse(path.read_bytes(), path)
-        with np.load(io.BytesIO(path.read_bytes())) as stored:
-            keys = tuple(stored["keys"].tobytes().split(b"\n")) if stored["keys"].size else ()
-            counts = stored["counts"].astype(np.int64)
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=path) from None
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(io.BytesIO(data)) as stored:
+            text = _array(stored, "keys", "|u1")
+            counts = _array(stored, "counts", "<i8")
+    except (
+        ValueError,
+        KeyError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise InputError(f"is no stored coverage: {error}", source=path) from None
+    keys = tuple(text.tobytes().split(b"\n")) if text.size else ()
     if len(keys) != len(counts):
         raise InputError(f"has {len(keys)} points and {len(counts)} counts", source=path)
-    return CodeCoverage(keys, counts)
+    if any(before >= key for before, key in pairwise(keys)):
+        raise InputError("has its points in no order, or one twice", source=path)
+    if counts.size and not 0 <= counts.min() <= counts.max() < _LARGEST_COUNT:
+        raise InputError(f"counts a point less than 0 or at least {_LARGEST_COUNT} times", source=path)
+    _check_points(keys, path)
+    return CodeCoverage(keys, counts.astype(np.int64))
+
+
+def _array(stored: zipfile.ZipFile, name: str, dtype: str) -> npt.NDArray[np.int64]:
+    """An array of one dimension of a .npz. NumPy itself would take as much memory as the array's header asks for.
+
+    Raises:
+        ValueError: it has another type or shape, or is too large.
+    """
+    with stored.open(f"{name}.npy") as stream:
+        content = stream.read(_LIMIT_BYTES + 1)
+    if len(content) > _LIMIT_BYTES:
+        raise ValueError(f"{name} unpacks to more than {_LIMIT_BYTES:,} bytes")
+    data = io.BytesIO(content)
+    np.lib.format.read_magic(data)  # of another version, what follows is no header of this one
+    shape, _, found = np.lib.format.read_array_header_1_0(data)
+    elements, rest = divmod(len(content) - data.tell(), np.dtype(dtype).itemsize)
+    if found != np.dtype(dtype) or shape != (elements,) or rest:
+        raise ValueError(f"{name} is of type {found} and shape {shape}")
+    return np.frombuffer(content, dtype, offset=data.tell())
+
+
+def _fields(key: bytes) -> dict[str, str]:
+    return {
+        name.decode(errors="replace"): value.decode(errors="replace") for name, value in _FIELD.findall(key)
+    }
+
+
+def _check_points(keys: Iterable[bytes], source: str | Path) -> None:
+    """Refuse a point whose line, column or lines are no numbers, or stand for more lines than a file has."""
+    for key in keys:
+        fields = _fields(key)
+        for name, form in (("l", _NUMBER), ("n", _NUMBER), ("S", _LINES)):
+            value = fields.get(name, "")
+            if value and form.fullmatch(value) is None:
+                raise InputError(
+                    f"has a point with {value[:80]!r}, expected line numbers", source=source, key=name
+                )
+        parts = [part.partition("-") for part in fields.get("S", "").split(",") if "-" in part]
+        if sum(int(last) - int(first) for first, _, last in parts) > _MOST_LINES:
+            raise InputError(f"has a point of more than {_MOST_LINES:,} lines", source=source, key="S")
 
 
 def _point(key: bytes) -> Point:
-    fields = {name.decode(): value.decode(errors="replace") for name, value in _FIELD.findall(key)}
+    fields = _fields(key)
     return Point(
         file=fields.get("f", ""),
-        line=int(fields.get("l", "0")),
-        column=int(fields.get("n", "0")),
+        line=int(fields.get("l") or 0),
+        column=int(fields.get("n") or 0),
         kind=fields.get("t", ""),
         module=fields.get("page", "").partition("/")[2].partition(_VARIANT)[0],
         what=fields.get("o", ""),

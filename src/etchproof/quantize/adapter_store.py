@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from etchproof.errors import InputError
+from etchproof.files import check_regular
 from etchproof.quantize.store import Arrays, sealed_sha256
 from etchproof.quantized import AdapterMatrix, QuantizedAdapter, QuantizedModel
 from etchproof.taps import LINEARS, module_name
@@ -87,6 +88,7 @@ def load_quantized_adapter(file: Path, name: str) -> QuantizedAdapter:
     Raises:
         InputError: it is missing, or not what was written.
     """
+    check_regular(file)
     try:
         with safe_open(file, framework="np") as stored:
             header = _Header.model_validate_json((stored.metadata() or {})[_HEADER])

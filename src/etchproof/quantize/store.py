@@ -17,13 +17,14 @@ from typing import Annotated, Any, Final, Literal
 
 import filelock
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from etchproof.checkpoint import Checkpoint, ModelConfig
-from etchproof.checkpoint.json_file import read_json_object
 from etchproof.errors import InputError
+from etchproof.files import check_regular
+from etchproof.json_record import read_json_record
 from etchproof.quantized import QuantizedGains, QuantizedLayer, QuantizedMatrix, QuantizedModel
 from etchproof.recipe import EMBEDDING_MODULE, LM_HEAD_MODULE, Recipe
 from etchproof.taps import LINEARS, module_name
@@ -84,15 +85,11 @@ def load_quantized(folder: Path) -> QuantizedModel:
     Raises:
         InputError: a file is missing, not what was written, or of another format.
     """
-    path = folder / HEADER_FILE
+    header = read_json_record(folder / HEADER_FILE, _Header)
+    check_regular(folder / WEIGHTS_FILE)
     try:
-        header = _Header.model_validate_json(json.dumps(read_json_object(path)))
         arrays = load_file(folder / WEIGHTS_FILE)
         model = _model(header, arrays)
-    except ValidationError as error:
-        detail = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in detail["loc"])
-        raise InputError(detail["msg"], source=path, key=key) from None
     except (SafetensorError, OSError, KeyError) as error:
         raise InputError(f"is damaged: {error}", source=folder, hint="quantize again") from None
     if _hash(header, arrays) != header.content_sha256:

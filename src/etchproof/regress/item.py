@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from etchproof.compare import COMPARISON_FILE, Comparison
+from etchproof.errors import InputError
+from etchproof.json_record import read_json_record
 from etchproof.readback import READBACK_FILE
 from etchproof.regress.spec import ItemSpec
 from etchproof.result import Reason
@@ -132,33 +134,35 @@ def read_item(folder: Path, spec: ItemSpec, key: str) -> ItemResult | str:
     It has to be of this item under this key, its files have to be those that it names, and what follows from them has
     to follow: what was edited is as good as not there.
     """
-    try:
-        result = ItemResult.model_validate_json((folder / ITEM_FILE).read_bytes())
-    except FileNotFoundError:
+    if not (folder / ITEM_FILE).exists():
         return NOT_RUN
-    except (OSError, ValidationError):
+    try:
+        result = read_json_record(folder / ITEM_FILE, ItemResult)
+    except InputError:
         return f"its {ITEM_FILE} is broken"
     if result.key != key:
         return "what it depends on has changed"
     if (result.name, result.test, result.seed, result.kind) != (spec.name, spec.test, spec.seed, spec.kind):
         return f"its {ITEM_FILE} is another item's"
-    if files_sha256(folder) != result.files:
-        return "its files are not those of its run"
+    try:
+        if files_sha256(folder) != result.files:
+            return "its files are not those of its run"
+    except InputError:
+        return "its files cannot be read"
     if result.verdict == "PASS" and COMPARISON_FILE not in result.files:
         return f"it passed without a {COMPARISON_FILE}"
     try:
         return result if _follows(result, folder) else f"its {ITEM_FILE} does not follow from its run"
-    except (OSError, ValidationError):
+    except InputError:
         return f"its {COMPARISON_FILE} is broken"
 
 
 def _follows(result: ItemResult, folder: Path) -> bool:
     comparison = None
     if COMPARISON_FILE in result.files:
-        content = (folder / COMPARISON_FILE).read_bytes()
         try:
-            comparison = Comparison.model_validate_json(content, strict=True)
-        except ValidationError:
+            comparison = read_json_record(folder / COMPARISON_FILE, Comparison, strict=True)
+        except InputError:
             if result.verdict == "PASS":
                 raise
     expected = derived(comparison)

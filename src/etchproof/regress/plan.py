@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from etchproof.errors import InputError, shown
+from etchproof.json_record import read_json_record
 from etchproof.regress.key import item_key
 from etchproof.regress.spec import ItemSpec
 
@@ -51,14 +52,7 @@ class RegressionPlan(BaseModel):
         Raises:
             InputError: there is none, or it is broken.
         """
-        try:
-            return cls.model_validate_json((out / PLAN_FILE).read_bytes())
-        except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", source=out / PLAN_FILE) from None
-        except ValidationError as error:
-            raise InputError(
-                f"is no regression: {error.error_count()} errors", source=out / PLAN_FILE
-            ) from None
+        return read_json_record(out / PLAN_FILE, cls)
 
 
 def only(items: Sequence[ItemSpec], names: Sequence[str]) -> tuple[ItemSpec, ...]:

@@ -15,6 +15,7 @@ from etchproof.coverage.exclusions import apply_exclusions, load_exclusions, sou
 from etchproof.coverage.functional import Covergroup, FunctionalCoverage, RunSample, Sampler
 from etchproof.coverage.verilator import KINDS, holes, lcov, merge_all, read
 from etchproof.flow import Design
+from etchproof.json_record import read_json_record
 from etchproof.project import Project, load_object
 from etchproof.quantized import QuantizedModel
 from etchproof.regress.execute import ITEMS_FOLDER
@@ -95,8 +96,7 @@ def _sample(
     design: Design, model: QuantizedModel, spec: ItemSpec, result: ItemResult, runs: Path
 ) -> RunSample:
     cache = flow.quantized_folder(flow.cache_folder())
-    file = runs / ITEMS_FOLDER / result.name / COMPARISON_FILE
-    comparison = Comparison.model_validate_json(file.read_bytes())
+    comparison = read_json_record(runs / ITEMS_FOLDER / result.name / COMPARISON_FILE, Comparison)
     loaded = slots.run_adapters(design, model, spec.adapters, spec.seed, cache)
     adapters = [adapter.quantized for adapter in loaded]
     session = flow.make_golden(design, model, adapters).session()

@@ -8,9 +8,8 @@ import json
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import ValidationError
-
 from etchproof.errors import InputError
+from etchproof.json_record import read_json_record
 from etchproof.project import Project
 from etchproof.result import Sha256
 from etchproof.signoff.evidence import Record, SignoffEvidence
@@ -61,14 +60,7 @@ def read_result(path: Path) -> SignoffResult:
     Raises:
         InputError: it is no such file, or its verdict does not follow from its evidence.
     """
-    try:
-        result = SignoffResult.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=path) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise InputError(f"is no sign-off: {first['msg']}", source=path, key=key) from None
+    result = read_json_record(path, SignoffResult)
     if evidence_sha256(result.evidence) != result.evidence_sha256:
         raise InputError("is not the evidence that was written", source=path, key="evidence")
     waivers = [found.waiver for found in result.waivers]

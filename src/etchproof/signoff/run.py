@@ -7,12 +7,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from etchproof import flow, slots
 from etchproof.atomic import write_atomically
+from etchproof.checkpoint.json_file import read_json_object, shown_name
 from etchproof.coverage.closure import close, reach, taps_needed
 from etchproof.coverage.corpus import Corpus, Predict, Segment, gather
 from etchproof.coverage.exclusions import load_exclusions
@@ -266,16 +267,21 @@ def _take(request: SignoffRequest) -> None:
     mine = {"project": str(request.project.root), "model": str(request.model_dir.absolute())}
     file = out / _OWNER_FILE
     if file.exists():
-        try:
-            owner = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            owner = None
+        owner = _owner(file)
         if owner != mine:
-            of = owner.get("model") if isinstance(owner, dict) else "an unknown model"
+            of = shown_name(str(owner.get("model", "an unknown model")))
             raise InputError(f"holds a sign-off of {of}", source=out, key="--out", hint="name another folder")
     for name in (SIGNOFF_FILE, *REPORTS, *_KEPT):
         (out / name).unlink(missing_ok=True)
     write_atomically(file, json.dumps(mine, indent=1) + "\n")
+
+
+def _owner(file: Path) -> dict[str, Any]:
+    """Whose folder it is; empty where the file does not say it."""
+    try:
+        return read_json_object(file)
+    except InputError:
+        return {}
 
 
 def _planned(request: SignoffRequest) -> _Plan:

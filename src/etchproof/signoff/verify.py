@@ -12,6 +12,7 @@ from typing import Final
 from etchproof import flow
 from etchproof.errors import InputError
 from etchproof.images import read_images
+from etchproof.json_record import read_json_record
 from etchproof.project import Project
 from etchproof.regress.execute import ITEMS_FOLDER
 from etchproof.regress.item import ITEM_FILE, ItemResult, read_item
@@ -117,8 +118,8 @@ def _runs(result: SignoffResult, out: Path, project: Project) -> Iterator[Proble
 def _item(folder: Path, spec: ItemSpec) -> ItemResult | str:
     """A stored item, whatever its key: whether it is still of today's sources is a question of signing off."""
     try:
-        key = ItemResult.model_validate_json((folder / ITEM_FILE).read_bytes()).key
-    except (OSError, ValueError):
+        key = read_json_record(folder / ITEM_FILE, ItemResult).key
+    except InputError:
         return f"its {ITEM_FILE} is missing or broken"
     return read_item(folder, spec, key)
 

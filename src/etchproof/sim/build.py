@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 import platformdirs
 from filelock import FileLock
 
+from etchproof.checkpoint.json_file import read_json_object
 from etchproof.errors import InputError, machine_trouble, said_by_the_system
 from etchproof.sim.environment import build_env
 from etchproof.sim.fabric import Fabric, fabric_sha256
@@ -230,7 +231,7 @@ def _fields(record: Build) -> dict[str, Any]:
 def _load(entry: Path, key: str) -> Build | None:
     """The entry of the cache, None when there is none or it is not whole."""
     try:
-        record = json.loads((entry / "build.json").read_text(encoding="utf-8"))
+        record = read_json_object(entry / "build.json")
         executable = entry / record["inputs"]["top"]
         whole = file_sha256(executable) == record["executable_sha256"] and os.access(executable, os.X_OK)
         rewrites = None if record["rewrites"] is None else Rewrites.model_validate(record["rewrites"])

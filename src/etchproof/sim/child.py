@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from etchproof.checkpoint.json_file import read_json_object
 from etchproof.errors import InputError
 
 RUN_ENV: Final = "ETCHPROOF_RUN"
@@ -21,6 +22,7 @@ PYTHON_PATH_ENV: Final = "ETCHPROOF_PYTHON_PATH"
 any sign."""
 
 CONFIG_FILE: Final = "run_config.json"
+_CONFIG_BYTES: Final = 32 << 20  # it may hold every token of a long directed test
 
 
 def start() -> None:
@@ -65,10 +67,4 @@ def run_config() -> dict[str, Any]:
         InputError: no run, or its ``run_config.json`` is missing or broken.
     """
     file = run_dir() / CONFIG_FILE
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read: {error}", source=file) from error
-    if not isinstance(config, dict):
-        raise InputError("is not an object", source=file)
-    return config
+    return read_json_object(file, _CONFIG_BYTES)

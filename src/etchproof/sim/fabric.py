@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from etchproof.errors import InputError
+from etchproof.files import read_bytes
 
 _COMPILED = (".sv", ".v", ".vlt")
 _INCLUDED = (".svh", ".vh")
@@ -62,10 +63,7 @@ def fabric_sha256(folder: Path, sources: tuple[str, ...], top: str) -> str:
             )
         if sources.count(name) > 1:
             raise InputError(f"{name!r} is listed twice", source=folder, key="sources")
-        try:
-            content = (folder / name).read_bytes()
-        except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", source=folder / name) from error
+        content = read_bytes(folder / name)
         digest.update(f"{name} {len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()

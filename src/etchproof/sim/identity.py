@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from etchproof.errors import InputError
+from etchproof.files import open_regular
 from etchproof.tools import Verilator, tool_output
 
 ENGINE_SOURCES: Final = (
@@ -23,6 +24,7 @@ ENGINE_SOURCES: Final = (
 )
 """The modules of this package that decide what is compiled, and how."""
 
+_BLOCK_BYTES: Final = 1 << 22
 _COMPILER_PARTS: Final = ("cc1plus", "collect2", "as", "ld")
 _VERILATOR_PROGRAMS: Final = ("verilator", "verilator_bin", "verilator_includer")
 
@@ -102,8 +104,11 @@ def file_sha256(path: Path) -> str:
 
 @lru_cache(maxsize=4096)
 def _file_sha256(path: str, *_stat: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _found(name: str, env: Mapping[str, str]) -> Path:

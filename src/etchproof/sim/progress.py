@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from etchproof.files import open_regular
+
 PROGRESS_FILE: Final = "progress.jsonl"
 
 
@@ -53,12 +55,11 @@ class ProgressReader:
 
     def read(self) -> list[dict[str, Any]]:
         """The new complete events; a line that is no JSON object is shown as ``{"malformed": line}``."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                new = file.read()
-        except FileNotFoundError:
+        if not self._path.exists():
             return []
+        with open_regular(self._path) as file:
+            file.seek(self._offset)
+            new = file.read()
         complete = new[: new.rfind(b"\n") + 1]
         self._offset += len(complete)
         return [_event(line) for line in complete.splitlines() if line.strip()]

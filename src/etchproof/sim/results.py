@@ -6,6 +6,9 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
+from etchproof.errors import InputError
+from etchproof.files import read_text
+
 _MESSAGE_CHARACTERS = 4000
 
 
@@ -43,12 +46,11 @@ def read_results(file: Path, test_case: str) -> tuple[tuple[str, ...], tuple[Fai
     Raises:
         ResultsError: the file is missing or is not what cocotb writes when it ends.
     """
+    if not file.exists():
+        raise ResultsError(Failure("results_missing", "", "the simulator left no results.xml"))
     try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        message = "the simulator left no results.xml"
-        raise ResultsError(Failure("results_missing", "", message)) from error
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(file)
+    except InputError as error:
         raise ResultsError(Failure("results_broken", "", f"results.xml cannot be read: {error}")) from error
     try:
         root = ET.fromstring(text)

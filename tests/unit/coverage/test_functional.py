@@ -72,7 +72,7 @@ def test_the_stored_form(tmp_path: Path) -> None:
     for old, new, said in (
         ('"format":1', '"format":2', "format: is 2"),
         ('"hits":[0,2,0]', '"hits":[0,2]', "other numbers"),
-        ('"bins"', '"bin"', "is no functional coverage"),
+        ('"bins"', '"bin"', "covergroups.bins: is missing"),
     ):
         path.write_text(coverage.to_json().replace(old, new))
         with pytest.raises(InputError, match=said):

@@ -107,7 +107,7 @@ def _edit(change: Callable[[dict], object]) -> Callable[[Path], None]:  # type: 
 DAMAGE = {
     "a flipped bit": (_flip_weight, "does not hold what was written"),
     "a cut file": (_cut_weights, "is damaged"),
-    "no weights": (_drop_weights, "is damaged"),
+    "no weights": (_drop_weights, "file not found"),
     "no header": (_drop_header, "file not found"),
     "another frac": (_edit(lambda h: h["frac"]["1"].update(q_proj=3)), "does not hold what was written"),
     "another exponent": (
@@ -115,8 +115,8 @@ DAMAGE = {
         "does not hold what was",
     ),
     "a frac gone": (_edit(lambda h: h["frac"].pop("1")), "is damaged"),
-    "an unknown key": (_edit(lambda h: h.update(extra=1)), "extra: Extra inputs"),
-    "another format": (_edit(lambda h: h.update(format=2)), "format: Input should be 1"),
+    "an unknown key": (_edit(lambda h: h.update(extra=1)), "extra: is 1, but there is no such key"),
+    "another format": (_edit(lambda h: h.update(format=2)), "format: is 2, expected 1"),
 }
 
 

@@ -302,8 +302,8 @@ def changed(name: str, value: Any) -> str:
         (changed("evidence_sha256", "0" * 64), "is not the evidence that was written"),
         (changed("gates.0.name", "tests_ran"), "does not follow"),
         (changed("gates", []), "does not follow"),
-        (changed("verdict", "MAYBE"), "is no sign-off"),
-        ("{", "is no sign-off"),
+        (changed("verdict", "MAYBE"), "verdict: is 'MAYBE', expected 'PASS' or 'FAIL'"),
+        ("{", "is not valid JSON"),
     ],
 )
 def test_a_verdict_that_does_not_follow(tmp_path: Path, text: str, said: str) -> None:

@@ -1,0 +1,1 @@
+"""A seeded fuzzer of every loader of files that others wrote."""

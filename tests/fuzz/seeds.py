@@ -1,0 +1,312 @@
+"""Valid input for each loader, small and the same on every machine."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from etchproof.checkpoint.config import ModelConfig
+from tests.conftest import ROOT
+
+MODEL: Final = ModelConfig(
+    name="model",
+    vocab_size=300,
+    hidden_size=16,
+    intermediate_size=12,
+    n_layers=2,
+    n_heads=4,
+    n_kv_heads=2,
+    head_dim=4,
+    context=24,
+    bos_token_id=1,
+    eos_token_ids=(2,),
+)
+SHA: Final = "a" * 64
+
+
+def checkpoint(folder: Path) -> None:
+    """A checkpoint of one weight file."""
+    from etchproof.checkpoint import write_synthetic
+
+    write_synthetic(folder / "model", MODEL, seed=5, tokenizer=False)
+    write(folder / "model/generation_config.json", {"eos_token_id": [2, 3]})
+
+
+def shards(folder: Path) -> None:
+    """A checkpoint of two weight files with an index, and RoPE as older versions wrote it."""
+    from etchproof.checkpoint import write_synthetic
+
+    write_synthetic(folder / "model", MODEL, seed=5, shards=2, rope_form="old", tokenizer=False)
+
+
+def rope(folder: Path) -> None:
+    """A ``config.json`` alone, with every key of Llama 3.1's RoPE."""
+    checkpoint(folder)
+    raw = json.loads((folder / "model/config.json").read_text(encoding="utf-8"))
+    raw["rope_parameters"] = {
+        "rope_type": "llama3",
+        "rope_theta": 5e5,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 16,
+    }
+    shutil.rmtree(folder / "model")
+    write(folder / "config.json", raw)
+
+
+def tokenizer(folder: Path) -> None:
+    """The shipped model's tokenizer, of two kinds: as it is, and with all companions of older versions."""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(ROOT / "models" / "tiny" / name, folder)
+    write(
+        folder / "special_tokens_map.json",
+        {"bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": False}},
+    )
+    write(folder / "added_tokens.json", {"<s>": 1, "<extra>": 290})
+
+
+def adapter(folder: Path) -> None:
+    """An adapter with a rank of its own for one linear."""
+    from etchproof.adapter import AdapterConfig, write_synthetic_adapter
+
+    config = AdapterConfig(
+        r=2,
+        lora_alpha=8,
+        target_modules=("q_proj", "down_proj"),
+        rank_pattern={"layers.1.self_attn.q_proj": 3},
+        layers_to_transform=(0, 1),
+        layers_pattern=("layers",),
+    )
+    write_synthetic_adapter(folder / "adapter", MODEL, config, seed=3)
+
+
+def copied(*names: str) -> Any:
+    """Files of the repository, under their own names."""
+
+    def make(folder: Path) -> None:
+        for name in names:
+            shutil.copy(ROOT / name, folder)
+
+    return make
+
+
+def waivers(folder: Path) -> None:
+    """Waivers with one entry; the project's own file has none."""
+    entry = f"""
+  - what: code_line
+    why: a reason of enough letters
+    who: lead
+    until: 2026-11-21
+    fabric: {SHA}
+"""
+    (folder / "waivers.yaml").write_text(f"waivers:{entry}", encoding="utf-8")
+
+
+def rom(folder: Path) -> None:
+    """ROM images of every element type, with their manifest."""
+    from etchproof.images import Image, write_images
+
+    draw = np.random.default_rng(1)
+    images = [
+        Image(0, "q_proj.codes", 6, draw.integers(0, 64, (4, 6)).astype("u1")),
+        Image(0, "q_proj.scales", 16, draw.integers(0, 999, (4,)).astype("u2")),
+        Image(-1, "table", 16, draw.integers(-999, 999, (3, 2, 2)).astype("i2")),
+        Image(1, "bias", 32, draw.integers(-999, 999, (5,)).astype("i4")),
+    ]
+    write_images(folder / "rom", images)
+
+
+def coverage(folder: Path) -> None:
+    """Code coverage as Verilator writes it, and as it is kept."""
+    from etchproof.coverage import verilator
+
+    points = [
+        {
+            "f": "ep_a.sv",
+            "l": str(line),
+            "n": "3",
+            "t": kind,
+            "page": f"v_{kind}/ep_a__W4",
+            "o": what,
+            "S": "5-6,8",
+        }
+        for line, kind, what in ((5, "line", "block"), (7, "branch", "if"), (9, "toggle", "q_o[1]:0->1"))
+    ]
+    lines = [
+        "C '" + "".join(f"\x01{name}\x02{value}" for name, value in point.items()) + f"' {number}\n"
+        for number, point in enumerate(points)
+    ]
+    (folder / "coverage.dat").write_text("# SystemC::Coverage-3\n" + "".join(lines), encoding="utf-8")
+    verilator.read(folder / "coverage.dat").save(folder / "coverage.npz")
+
+
+def functional(folder: Path) -> None:
+    """Functional coverage of two groups."""
+    from etchproof.coverage.functional import Covergroup, FunctionalCoverage
+
+    found = FunctionalCoverage([Covergroup("kv_cache", ("a", "b", "c")), Covergroup("control", ("x",))])
+    found.sample("Alpha", {"kv_cache": np.array([1, 0, 5]), "control": np.array([2])})
+    (folder / "functional.json").write_text(found.to_json(), encoding="utf-8")
+
+
+def quantized(folder: Path) -> None:
+    """A quantized model and a quantized adapter, as they are cached."""
+    from etchproof.quantize.adapter_store import save_adapter
+    from etchproof.quantize.store import save_quantized
+    from tests.unit.models.conftest import drawn_adapter, drawn_model
+
+    model = drawn_model()
+    save_quantized(model, folder / "quantized")
+    save_adapter(drawn_adapter(model, {(0, "q_proj"): 2}), folder / "adapter.safetensors")
+
+
+def item(folder: Path) -> None:
+    """A run of a regression with its comparison and its record of the ROMs."""
+    from etchproof.readback import Readback, UnitReadback
+    from etchproof.regress.item import ItemResult, derived, files_sha256
+    from tests.unit.test_verdict import comparison
+
+    found = comparison()
+    unit = UnitReadback(
+        unit=0,
+        name="layer 0 q_proj.codes",
+        layer=0,
+        image="q_proj.codes",
+        sha256=SHA,
+        words=4,
+        slices=4,
+        read=4,
+        wrong=0,
+        bits=(),
+        signature=7,
+        expected_signature=7,
+    )
+    (folder / "comparison.json").write_text(found.model_dump_json(), encoding="utf-8")
+    (folder / "readback.json").write_text(
+        Readback(rom_sha256=SHA, units=(unit,)).model_dump_json(), encoding="utf-8"
+    )
+    fields: dict[str, Any] = {
+        "name": "Alpha-tiny-w6a16-s1",
+        "test": "Alpha",
+        "key": SHA,
+        "verdict": "PASS",
+        "reasons": (),
+        "seed": 1,
+        "kind": "fast",
+        "rewrites": None,
+        "model_name": "tiny",
+        "checkpoint_sha256": SHA,
+        "recipe_name": "w6a16",
+        "recipe_sha256": SHA,
+        "context": 24,
+        "fabric_sha256": SHA,
+        "rom_sha256": SHA,
+        "adapters": (),
+        **derived(found),
+        "wall_s": 1.0,
+        "files": files_sha256(folder),
+        "rerun": "etchproof test Alpha",
+    }
+    (folder / "item.json").write_text(ItemResult.model_validate(fields).model_dump_json(), encoding="utf-8")
+
+
+def regression(folder: Path) -> None:
+    """A regression's plan with two items."""
+    from etchproof.regress.plan import RegressionPlan
+
+    plan = RegressionPlan(name="smoke", project="/project", sources_sha256=SHA, items=(spec(), spec(seed=2)))
+    plan.write(folder)
+
+
+def spec(**changes: Any) -> Any:
+    """The run of ``item``."""
+    from etchproof.regress.spec import ItemSpec
+
+    fields: dict[str, Any] = {
+        "name": "Alpha-tiny-w6a16-s1",
+        "test": "Alpha",
+        "model": "/tiny",
+        "shape": None,
+        "recipe": "w6a16",
+        "context": None,
+        "kind": "fast",
+        "adapters": (),
+        "seed": 1,
+        "prompt": "Once",
+        "directed": ((1, 2), (3,)),
+    }
+    return ItemSpec.model_validate(fields | changes)
+
+
+def signoff(folder: Path) -> None:
+    """A sign-off, with a waiver that nothing needs."""
+    from etchproof.signoff.waivers import Waiver
+    from tests.unit.signoff.test_gates import good
+    from tests.unit.signoff.test_report import result
+
+    waiver = Waiver(
+        what="code_line",
+        why="a reason of enough letters",
+        who="lead",
+        until=datetime.date(2026, 11, 30),
+        fabric="f" * 64,
+    )
+    text = result(good(), waiver).model_dump_json(indent=1)
+    (folder / "signoff.json").write_text(text, encoding="utf-8")
+
+
+def simulator(folder: Path) -> None:
+    """The record of a built simulator, and what a run of one leaves."""
+    executable = folder / "build" / "ep_top"
+    executable.parent.mkdir()
+    executable.write_bytes(b"#!/bin/true\n")
+    executable.chmod(0o755)
+    record = {
+        "inputs": {"top": "ep_top", "kind": "fast", "fabric": SHA, "rewritten": False},
+        "executable_sha256": "0" * 64,
+        "rewrites": None,
+        "build_s": 1.5,
+    }
+    write(folder / "build/build.json", record)
+    write(folder / "run_config.json", {"project": "/project", "images": 3, "directed": [[1, 2]]})
+    events = [{"event": "token", "position": 3}, {"event": "done"}, {}]
+    (folder / "progress.jsonl").write_text(
+        "".join(json.dumps(event) + "\n" for event in events), encoding="utf-8"
+    )
+    cases = (
+        '<testcase name="Alpha" classname="verif.tests" time="1.0" />',
+        '<testcase name="Beta"><failure message="no">x</failure></testcase>',
+    )
+    (folder / "results.xml").write_text(
+        f'<testsuites><testsuite name="all">{"".join(cases)}</testsuite></testsuites>', encoding="utf-8"
+    )
+
+
+def folders(folder: Path) -> None:
+    """What says who works in a folder, and what a drawn checkpoint holds."""
+    write(folder / ".lock.json", {"pid": 5, "command": "etchproof cosim", "since": "2026-01-01 00:00:00"})
+    write(folder / "owner.json", {"project": "/project", "model": "/model"})
+    write(folder / "directed.json", [[1, 2, 3], [4]])
+    (folder / "drawn").mkdir()
+    (folder / "drawn/weights").write_bytes(b"1234")
+    write(folder / "drawn/synthetic.json", {"size_bytes": {"weights": 4}})
+
+
+def sources(folder: Path) -> None:
+    """A project's SystemVerilog, with a template and the linters' waivers."""
+    (folder / "hw").mkdir()
+    (folder / "templates").mkdir()
+    (folder / "hw/ep_a.sv").write_text("module ep_a;\nendmodule\n", encoding="utf-8")
+    (folder / "hw/ep_b.sv").write_text("// b\nmodule ep_b;\nendmodule\n", encoding="utf-8")
+    (folder / "templates/x.sv.j2").write_text("module {{ name }};\nendmodule\n", encoding="utf-8")
+    shutil.copy(ROOT / "hw/lint/verilator.vlt", folder)
+
+
+def write(file: Path, content: Any) -> None:
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
