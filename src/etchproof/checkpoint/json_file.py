@@ -97,9 +97,10 @@ def parse_json(text: str, source: Path) -> Any:
         raise InputError("is not valid JSON: it nests too deep", source=source) from None
     except ValueError as error:
         raise InputError(f"is not valid JSON: {error}", source=source) from None
-    halves = "\\ud" in text or "\\uD" in text
-    if halves or odd or long or text.count("[") + text.count("{") > MAX_DEPTH:
-        _check_tree(parsed, source, values=bool(halves or odd or long))
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        _check_depth(parsed, source)
+    if odd or long or "\\ud" in text or "\\uD" in text:
+        _check_values(parsed, source)
     return parsed
 
 
@@ -109,38 +110,41 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
-def _check_tree(tree: Any, source: Path, *, values: bool) -> None:
-    """Refuse what nests too deep; with ``values``, also strings with half of a surrogate pair, and infinite numbers."""
-    level: list[tuple[str, Any]] = [("", [tree])]
+def _check_depth(tree: Any, source: Path) -> None:
+    """Refuse what nests too deep."""
+    level = [tree]
     for _ in range(MAX_DEPTH + 1):
-        below: list[tuple[str, Any]] = []
-        for key, container in level:
-            if isinstance(container, dict):
-                named = [(f"{key}.{name}" if key else name, value) for name, value in container.items()]
-                if values:
-                    for name in container:
-                        _check_value(name, key, source)
-            else:
-                named = [(key, value) for value in container]
-            if values:
-                for name, value in named:
-                    _check_value(value, name, source)
-            below += [(name, value) for name, value in named if isinstance(value, dict | list)]
+        below: list[Any] = []
+        for container in level:
+            inner = container.values() if isinstance(container, dict) else container
+            below += [value for value in inner if isinstance(value, dict | list)]
         if not below:
             return
         level = below
     raise InputError(f"is nested more than {MAX_DEPTH} levels deep", source=source)
 
 
-def _check_value(value: Any, key: str, source: Path) -> None:
-    if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
-        raise InputError(
-            f"is {shown(value)}, which holds half of a surrogate pair",
-            source=source,
-            key=shown_name(key) or None,
-        )
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"is {value}, expected a finite number", source=source, key=shown_name(key) or None)
+def _check_values(tree: Any, source: Path) -> None:
+    """Refuse a string with half of a surrogate pair, and a number that is not finite; the key is named."""
+    waiting: list[tuple[str, Any]] = [("", tree)]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(key, name) for name in value]
+            waiting += [(_below(key, name), inner) for name, inner in value.items()]
+        elif isinstance(value, list):
+            waiting += [(key, inner) for inner in value]
+        elif isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
+            problem = f"is {shown(value)}, which holds half of a surrogate pair"
+            raise InputError(problem, source=source, key=shown_name(key) or None)
+        elif isinstance(value, float) and not math.isfinite(value):
+            problem = f"is {value}, expected a finite number"
+            raise InputError(problem, source=source, key=shown_name(key) or None)
+
+
+def _below(key: str, name: str) -> str:
+    """The key of an inner value; of a million values below a long key, each has one."""
+    return f"{key}.{name}"[:_SHOWN_NAME_CHARS] if key else name[:_SHOWN_NAME_CHARS]
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
