@@ -113,7 +113,7 @@ def _integer(digits: str) -> int:
 def _check_depth(tree: Any, source: Path) -> None:
     """Refuse what nests too deep."""
     level = [tree]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         below: list[Any] = []
         for container in level:
             inner = container.values() if isinstance(container, dict) else container
