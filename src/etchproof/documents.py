@@ -56,26 +56,45 @@ def check_values(values: object, source: Path, *, depth: int = MAX_DEPTH, bits: 
     Raises:
         InputError: text that is no Unicode or holds a NUL, a larger integer, a number that is not finite, more levels.
     """
-    for key, value, level in _walk(values):
-        if level > depth:
-            raise InputError(f"nests deeper than {depth} levels", source=source, key=key)
+    check_depth(values, source, depth)
+    for key, value in _walk(values):
         if (problem := _problem(value, bits)) is not None:
             raise InputError(problem, source=source, key=key or None)
 
 
-def _walk(values: object) -> Iterator[tuple[str, object, int]]:
-    """Each value with its key and its depth, keys as values of their own; no deeper than is refused."""
-    ahead: list[tuple[str, object, int]] = [("", values, 0)]
+def check_depth(values: object, source: Path, depth: int) -> None:
+    """Refuse lists and mappings that stand within one another more than ``depth`` deep.
+
+    Raises:
+        InputError: they do.
+    """
+    level: list[Any] = [values] if isinstance(values, dict | list) else []
+    for _ in range(depth):
+        below = [
+            value
+            for container in level
+            for value in (container.values() if isinstance(container, dict) else container)
+            if isinstance(value, dict | list)
+        ]
+        if not below:
+            return
+        level = below
+    raise InputError(f"nests deeper than {depth} levels", source=source)
+
+
+def _walk(values: object) -> Iterator[tuple[str, object]]:
+    """Each value with its key, keys as values of their own."""
+    ahead: list[tuple[str, object]] = [("", values)]
     while ahead:
-        key, value, depth = ahead.pop()
-        yield key, value, depth
+        key, value = ahead.pop()
+        yield key, value
         if isinstance(value, dict):
             for name, inner in value.items():
-                yield key, name, depth
+                yield key, name
                 text = shown_name(name) if isinstance(name, str) else shown(name)
-                ahead.append((f"{key}.{text}"[-200:].lstrip("."), inner, depth + 1))
+                ahead.append((f"{key}.{text}"[-200:].lstrip("."), inner))
         elif isinstance(value, list):
-            ahead += [(f"{key}[{index}]", inner, depth + 1) for index, inner in enumerate(value)]
+            ahead += [(f"{key}[{index}]", inner) for index, inner in enumerate(value)]
 
 
 def _problem(value: object, bits: int) -> str | None:

@@ -96,6 +96,8 @@ def main() -> None:
             with contextlib.suppress(Exception):
                 loader.load(folder)
             shutil.rmtree(folder)
+            gc.collect()
+            gc.freeze()  # PyTorch's million objects are not looked through for each case
         try:
             make_case(loader, seeds / name, int(number), folder)
         except Exception:

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from etchproof.documents import check_values
+from etchproof.documents import check_depth, check_values
 from etchproof.errors import InputError, shown, shown_name
 from etchproof.files import read_text
 
@@ -24,6 +24,7 @@ _MAX_DIGITS: Final = 40
 _MAX_BITS: Final = 128
 """Integers of checkpoints may be large: `model_max_length` is 10^30 where a tokenizer has no limit."""
 
+_ESCAPED: Final = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")
 _LONG_NUMBER: Final = re.compile(rf"\d{{{_MAX_DIGITS}}}|\d[eE]\+?\d{{3}}")
 
 
@@ -86,7 +87,9 @@ def parse_json(text: str, source: Path) -> Any:
         raise InputError("is not valid JSON: it nests too deep", source=source) from None
     except ValueError as error:
         raise InputError(f"is not valid JSON: {error}", source=source) from None
-    if long or odd or "\\u" in text or text.count("[") + text.count("{") > _MAX_DEPTH:
+    if text.count("[") + text.count("{") > _MAX_DEPTH:
+        check_depth(parsed, source, _MAX_DEPTH)
+    if odd or long or _ESCAPED.search(text):
         check_values(parsed, source, depth=_MAX_DEPTH, bits=_MAX_BITS)
     return parsed
 

@@ -107,6 +107,51 @@ def test_files(tmp_path: Path) -> None:
     assert read(tmp_path / "empty.npz") == merge_all([])
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("l", "0x10", "has a point with '0x10', expected line numbers"),
+        ("n", "%", "has a point with '%'"),
+        ("S", "1-", "has a point with '1-'"),
+        ("S", "9" * 5000, "has a point with '999"),
+        ("S", "1-9000000", "has a point of more than 100,000 lines"),
+    ],
+)
+def test_a_broken_point(field: str, value: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        parse(b"# SystemC::Coverage-3\n" + f"C '\x01{field}\x02{value}' 1\n".encode())
+
+
+def _stored(path: Path, **arrays: np.ndarray) -> Path:
+    np.savez_compressed(path, **arrays)
+    return path
+
+
+KEYS = np.frombuffer(b"a\nb", dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"keys": KEYS}, "is no stored coverage"),
+        (
+            {"keys": KEYS, "counts": np.array([1, 2], dtype=object)},
+            "is no stored coverage: counts is of type object",
+        ),
+        ({"keys": KEYS, "counts": np.array([[1, 2]])}, "counts is of type int64 and shape"),
+        ({"keys": KEYS, "counts": np.array([1.0, 2.0])}, "counts is of type float64"),
+        ({"keys": KEYS, "counts": np.array([1, -2])}, "counts a point less than 0"),
+        ({"keys": KEYS, "counts": np.array([1, 2**62])}, "or at least 1000000000000000 times"),
+        ({"keys": KEYS, "counts": np.array([1])}, "has 2 points and 1 counts"),
+        ({"keys": KEYS[::-1].copy(), "counts": np.array([1, 2])}, "has its points in no order"),
+        ({"keys": np.zeros(300 << 20, dtype=np.uint8), "counts": np.array([1])}, "unpacks to more than"),
+    ],
+)
+def test_broken_stored_coverage(tmp_path: Path, arrays: dict[str, np.ndarray], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        read(_stored(tmp_path / "kept.npz", **arrays))
+
+
 keys = st.builds(
     key,
     st.sampled_from(["line", "branch", "toggle"]),
