@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from etchproof.checkpoint.json_file import read_json_object, shown, shown_name
 from etchproof.checkpoint.unsupported import refuse_unsupported
-from etchproof.checkpoint.validation import inconsistent, input_error
+from etchproof.checkpoint.validation import FromFile, inconsistent, input_error
 from etchproof.errors import InputError
 from etchproof.files import exists
 
@@ -28,6 +28,13 @@ Factor = Annotated[float, Field(ge=1, le=1e6)]
 
 _FROZEN: Final = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 _RAW: Final = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
+
+_YAML: Final = (".yaml", ".yml")
+_SHAPE_KEYS: Final = {
+    "max_position_embeddings": "context",
+    "num_hidden_layers": "n_layers",
+    "rope_theta": "rope.theta",
+}
 
 
 class Llama3Scaling(BaseModel):
@@ -69,7 +76,7 @@ class RopeConfig(BaseModel):
     scaling: Annotated[Llama3Scaling | LinearScaling, Field(discriminator="rope_type")] | None = None
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(FromFile):
     """The architecture of one Llama, resolved: shapes, RoPE, norm epsilon, special tokens. No weight, no
     path.
 
@@ -106,6 +113,10 @@ class ModelConfig(BaseModel):
     def kv_size(self) -> int:
         """Elements of one token's key (and of its value): n_kv_heads * head_dim."""
         return self.n_kv_heads * self.head_dim
+
+    def key(self, name: str) -> str:
+        """A key of ``config.json`` as the file spells it that this record was read from: a shape has its own names."""
+        return _SHAPE_KEYS.get(name, name) if Path(self.source).suffix in _YAML else name
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -244,7 +255,7 @@ def _resolve(hf: _HfConfig, raw: dict[str, Any], source: Path) -> ModelConfig:
             mlp_bias=hf.mlp_bias,
             bos_token_id=hf.bos_token_id,
             eos_token_ids=hf.eos_token_id if eos is None else eos,
-        )
+        ).read_from(source)
     except ValidationError as error:
         found = input_error(error, source)
         raise input_error(error, eos_source) if found.key == "eos_token_id" else found from None

@@ -92,7 +92,7 @@ def load_quantized(folder: Path) -> QuantizedModel:
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in detail["loc"])
-        raise InputError(detail["msg"], source=path, key=key) from None
+        raise InputError(detail["msg"], source=path, key=key, hint="quantize again") from None
     except (SafetensorError, OSError, KeyError) as error:
         raise InputError(f"is damaged: {error}", source=folder, hint="quantize again") from None
     if _hash(header, arrays) != header.content_sha256:
@@ -142,7 +142,9 @@ def quantize_cached(
             return model
     except (OSError, SafetensorError) as error:  # the latter of a disk that is full while it writes
         said = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot be used: {said}", source=cache_dir) from error
+        raise InputError(
+            f"cannot be used: {said}", source=cache_dir, hint="name another with ETCHPROOF_CACHE"
+        ) from error
 
 
 def is_cached(checkpoint: Checkpoint, recipe: Recipe, cache_dir: Path) -> bool:
