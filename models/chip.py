@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from etchproof.checkpoint import ModelConfig
 from etchproof.errors import InputError
 from etchproof.recipe import MatrixFormat, Recipe, resolve
+from etchproof.rope import rope_cos_sin
 from etchproof.taps import LINEARS
 from models import tables
 
@@ -164,8 +167,8 @@ def plan(config: ModelConfig, recipe: Recipe) -> ChipPlan:
     """Plan the chip for an architecture and a recipe.
 
     Raises:
-        InputError: the architecture is too large for the chip's fixed widths, or the recipe could overflow an
-            accumulator; the numbers are named.
+        InputError: the architecture is too large for the chip's fixed widths, RoPE's angles are not finite, or the
+            recipe could overflow an accumulator; the numbers are named.
     """
     formats = resolve(recipe, config)
     hidden, rows, inputs = config.hidden_size, recipe.tile.rows, recipe.tile.inputs
@@ -191,6 +194,7 @@ def plan(config: ModelConfig, recipe: Recipe) -> ChipPlan:
             key="context",
             hint="softmax's sum of more positions can pass 38 bits",
         )
+    rope_cos_sin(config, np.array([context - 1]))  # the largest angles: before anything is made
 
     slots = recipe.lora.slots
 
