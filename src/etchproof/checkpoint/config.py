@@ -12,17 +12,16 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from etchproof.checkpoint.generation import GENERATION_FILE, TokenId, read_generation
 from etchproof.checkpoint.json_file import read_json_object, shown, shown_name
 from etchproof.checkpoint.unsupported import refuse_unsupported
 from etchproof.checkpoint.validation import FromFile, inconsistent, input_error
 from etchproof.errors import InputError
-from etchproof.files import exists
 
 # Upper bounds are sanity limits, 100 times beyond any Llama: they keep a corrupt config from planning 10^9
 # tensors.
 Size = Annotated[int, Field(ge=1, le=2**24)]
 Layers = Annotated[int, Field(ge=1, le=4096)]
-TokenId = Annotated[int, Field(ge=0, lt=2**24)]
 PositiveFloat = Annotated[float, Field(gt=0, le=1e12)]
 Factor = Annotated[float, Field(ge=1, le=1e6)]
 
@@ -194,14 +193,6 @@ class _HfConfig(BaseModel):
     original_max_position_embeddings: Size | None = None
 
 
-class _HfGeneration(BaseModel):
-    """The one key of ``generation_config.json`` that we read; None: it does not say."""
-
-    model_config = _RAW
-
-    eos_token_id: Annotated[tuple[TokenId, ...], BeforeValidator(_as_tuple)] | None = None
-
-
 class _HfRope(BaseModel):
     """The keys of ``rope_parameters`` or ``rope_scaling`` that a modelled RoPE type can have."""
 
@@ -234,9 +225,8 @@ def _resolve(hf: _HfConfig, raw: dict[str, Any], source: Path) -> ModelConfig:
                 key="hidden_size",
                 hint="state head_dim, or correct one of the two",
             )
-    generation = source.with_name("generation_config.json")
-    eos = _generation_eos(generation) if exists(generation) else None
-    eos_source = source if eos is None else generation
+    eos = read_generation(source.parent).eos_token_id
+    eos_source = source if eos is None else source.with_name(GENERATION_FILE)
     try:
         return ModelConfig(
             name=source.absolute().parent.name,
@@ -347,10 +337,3 @@ def _resolve_rope(hf: _HfConfig, source: Path) -> RopeConfig:
         return RopeConfig.model_validate({"theta": theta, "scaling": scaling})
     except ValidationError as error:
         raise input_error(error, source, section=section) from None
-
-
-def _generation_eos(path: Path) -> tuple[int, ...] | None:
-    try:
-        return _HfGeneration.model_validate(read_json_object(path)).eos_token_id
-    except ValidationError as error:
-        raise input_error(error, path) from None
