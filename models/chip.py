@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from etchproof.checkpoint import ModelConfig
 from etchproof.errors import InputError
 from etchproof.recipe import MatrixFormat, Recipe, resolve
+from etchproof.rope import rope_cos_sin
 from etchproof.taps import LINEARS
 from models import tables
 
@@ -22,7 +25,7 @@ ROUNDING_BITS = 61  # rounding constant of the largest shift
 LORA_TERM_BITS = 60  # |d * 2**b_shift| <= 2**60, section 14
 LORA_PRODUCT_BITS = 30  # |b * h| <= 2**30
 MAX_HIDDEN = 1 << 14  # keeps RMSNorm's sum of squares below 2**63
-MAX_CONTEXT = 1 << 17  # keeps softmax's sum below 2**38
+MAX_CONTEXT = (1 << 18) - 1  # softmax's sum is at most T * 2**20, and the reciprocal takes less than 2**38
 MAX_LAYERS = (1 << 11) - 2  # what a unit of the ROM test port can name, docs/rom-format.md
 MODULES = {name: ("self_attn" if name[0] in "qkvo" else "mlp") for name in LINEARS}
 
@@ -164,33 +167,34 @@ def plan(config: ModelConfig, recipe: Recipe) -> ChipPlan:
     """Plan the chip for an architecture and a recipe.
 
     Raises:
-        InputError: the architecture is too large for the chip's fixed widths, or the recipe could overflow an
-            accumulator; the numbers are named.
+        InputError: the architecture is too large for the chip's fixed widths, RoPE's angles are not finite, or the
+            recipe could overflow an accumulator; the numbers are named.
     """
     formats = resolve(recipe, config)
     hidden, rows, inputs = config.hidden_size, recipe.tile.rows, recipe.tile.inputs
     if hidden > MAX_HIDDEN:
         raise InputError(
             f"{hidden} is more than {MAX_HIDDEN}",
-            source=config.name,
+            source=config.source,
             key="hidden_size",
             hint="RMSNorm's sum of squares would pass 63 bits",
         )
     if config.n_layers > MAX_LAYERS:
         raise InputError(
             f"{config.n_layers} is more than {MAX_LAYERS}",
-            source=config.name,
-            key="num_hidden_layers",
+            source=config.source,
+            key=config.key("num_hidden_layers"),
             hint="the ROM test port could not name the last ones",
         )
     context = min(recipe.context, config.context)
     if context > MAX_CONTEXT:
         raise InputError(
             f"{context} is more than {MAX_CONTEXT}",
-            source=recipe.name,
+            source=recipe.source,
             key="context",
-            hint="softmax's sum would pass 38 bits",
+            hint="softmax's sum of more positions can pass 38 bits",
         )
+    rope_cos_sin(config, np.array([context - 1]))  # the largest angles: before anything is made
 
     slots = recipe.lora.slots
 
@@ -216,7 +220,7 @@ def plan(config: ModelConfig, recipe: Recipe) -> ChipPlan:
         if result.max_part >= 1 << 63 or result.max_acc >= 1 << (ACC_BITS - 1):
             raise InputError(
                 f"accumulator could reach {result.max_acc} (2^{result.max_acc.bit_length()}) of 2^{ACC_BITS - 1}",
-                source=recipe.name,
+                source=recipe.source,
                 key=module,
                 hint="use fewer code bits, 8-bit activations or larger groups",
             )

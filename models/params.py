@@ -28,15 +28,17 @@ TOP_WORDS = ("embedding.shift", "final_norm.shift", "lm_head.shift")
 _LIMITS = {"bias_shift": 15, "residual_shift": 31, "gate_shift": 24}  # all others MAX_SHIFT
 
 
-def _checked(where: str, words: tuple[str, ...], params: dict[str, int]) -> dict[str, int]:
+def _checked(
+    model: QuantizedModel, layer: int, words: tuple[str, ...], params: dict[str, int]
+) -> dict[str, int]:
     for name, value in params.items():
         limit = _LIMITS.get(name.split(".")[1], MAX_SHIFT)
         if not 0 <= value <= limit:
             raise InputError(
-                f"{value} is outside 0 .. {limit}",
-                source=where,
-                key=name,
-                hint="the checkpoint's magnitudes do not fit the chip's fixed-point formats",
+                f"is {value}, expected 0 .. {limit}: the model's magnitudes do not fit this chip",
+                source=model.config.source,
+                key=f"layer {layer} {name}" if layer >= 0 else name,
+                hint=f"quantize again; {model.recipe.source} may need more bits, or a tensor is damaged",
             )
     return {word: params[word] for word in words}
 
@@ -66,7 +68,7 @@ def layer_params(model: QuantizedModel, layer: int) -> dict[str, int]:
         "o_proj.residual_shift": RESIDUAL_FRAC - frac["o_proj"],
         "down_proj.residual_shift": RESIDUAL_FRAC - frac["down_proj"],
     }
-    return _checked(f"{model.config.name} under {model.recipe.name}, layer {layer}", LAYER_WORDS, params)
+    return _checked(model, layer, LAYER_WORDS, params)
 
 
 def top_params(model: QuantizedModel) -> dict[str, int]:
@@ -76,7 +78,7 @@ def top_params(model: QuantizedModel) -> dict[str, int]:
         "final_norm.shift": NORM_FRAC + model.final_norm.exponent - model.frac["final_norm"],
         "lm_head.shift": _linear_shift(model.lm_head, model.frac["final_norm"], model.frac["logits"]),
     }
-    return _checked(f"{model.config.name} under {model.recipe.name}", TOP_WORDS, params)
+    return _checked(model, -1, TOP_WORDS, params)
 
 
 def _linear_shift(matrix: QuantizedMatrix, frac_in: int, frac_out: int) -> int:

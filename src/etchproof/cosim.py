@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from etchproof.result import Reason, RunResult
 from etchproof.run_folder import RunFolder, claim, log
 from etchproof.slots import LoadedAdapter
 from etchproof.testrun import Chip, TestRun, prepare, run_test
-from etchproof.watcher import StageClock, Watcher
+from etchproof.watcher import StageClock, Watcher, tell
 
 _DUMP: Final = "taps.npz"
 
@@ -71,8 +70,7 @@ def cosim(
         job = check(request, model_dir)
         config = job.design.checkpoint.config
         layers = f"{config.n_layers} layer{'s' if config.n_layers > 1 else ''}"
-        for note in job.notes:
-            print(f"etchproof: note: {note}", file=sys.stderr)
+        tell(job.notes)
         say(f"{config.name}: {layers}, hidden {config.hidden_size}, vocabulary {config.vocab_size}")
     folder = claim(request.out, f"{config.name}-{job.design.recipe.name}")
     try:

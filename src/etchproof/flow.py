@@ -122,7 +122,13 @@ def plan_chip(
                 f"is {context}, expected 1 .. {config.context}, the model's own", key="--context"
             )
         recipe = recipe.model_copy(update={"context": context})
-    return recipe, load_object(project, project.chip.plan, key="chip.plan")(config, recipe)
+    planned = load_object(project, project.chip.plan, key="chip.plan")
+    try:
+        return recipe, planned(config, recipe)
+    except InputError as error:
+        if context is None or error.key != "context" or error.source not in (recipe.source, recipe.name):
+            raise
+        raise InputError(error.problem, key="--context", hint=error.hint) from None  # the file says another
 
 
 def plan_design(project: Project, model_dir: Path, recipe: Recipe, context: int | None = None) -> Design:
@@ -177,7 +183,12 @@ def corner_weights(design: Design, model: QuantizedModel, seed: int) -> Quantize
     """
     coverage = design.project.coverage
     if coverage is None or coverage.corners is None:
-        raise InputError("is missing", source=design.project.file, key="coverage.corners")
+        raise InputError(
+            "is missing: the project draws no weights for the corners",
+            source=design.project.file,
+            key="coverage.corners",
+            hint="leave out --corners",
+        )
     drawn: QuantizedModel = load_object(design.project, coverage.corners, key="coverage.corners")(
         model, design.plan, seed
     )
@@ -227,7 +238,11 @@ def locate(project: Project, plan: Any, texts: Sequence[str]) -> tuple[Injection
             )
         layer, image, index, bit = place = site(match[1], plan)
         if place in found:
-            raise InputError(f"{text!r} and {found[place].text!r} are the same bit", key="--inject")
+            raise InputError(
+                f"{text!r} and {found[place].text!r} are the same bit",
+                key="--inject",
+                hint="give each bit once",
+            )
         found[place] = Injection(text, layer, image, index, bit)
     return tuple(found.values())
 

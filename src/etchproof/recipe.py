@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from etchproof.checkpoint.config import ModelConfig
 from etchproof.checkpoint.tensors import expected_tensors
+from etchproof.checkpoint.validation import FromFile
 from etchproof.errors import InputError
 from etchproof.yaml_file import find_yaml, read_yaml_record
 
@@ -119,7 +120,7 @@ class MatrixRule(BaseModel):
         return any(fnmatchcase(module, pattern) for pattern in self.match)
 
 
-class Recipe(BaseModel):
+class Recipe(FromFile):
     """One recipe, every default filled in.
 
     Attributes:
@@ -215,7 +216,7 @@ def load_recipe(path_or_name: str | Path, recipes_dir: Path) -> Recipe:
         InputError: one line that names the file, the key and the value; an unknown name lists the known ones.
     """
     path = find_yaml(path_or_name, recipes_dir, kind="recipe")
-    return read_yaml_record(path, Recipe)
+    return read_yaml_record(path, Recipe).read_from(path)
 
 
 def matrix_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
@@ -253,7 +254,7 @@ def resolve(recipe: Recipe, config: ModelConfig) -> dict[str, MatrixFormat]:
         else:
             raise InputError(
                 f"no rule matches {module} of {config.name}",
-                source=recipe.name,
+                source=recipe.source,
                 key="matrices",
                 hint="end with a rule that matches '*'",
             )
@@ -262,12 +263,15 @@ def resolve(recipe: Recipe, config: ModelConfig) -> dict[str, MatrixFormat]:
         for pattern in rule.match:
             if not any(fnmatchcase(module, pattern) for module in shapes):
                 raise InputError(
-                    f"{pattern!r} matches no matrix of {config.name}", source=recipe.name, key=key
+                    f"{pattern!r} matches no matrix of {config.name}",
+                    source=recipe.source,
+                    key=key,
+                    hint="names are like model.layers.0.self_attn.q_proj",
                 )
         if number not in deciding:
             raise InputError(
                 f"{list(rule.match)} decides no matrix of {config.name}: an earlier rule takes each",
-                source=recipe.name,
+                source=recipe.source,
                 key=key,
                 hint="the first rule that matches decides, so put the special before the general",
             )
@@ -282,7 +286,7 @@ def _check_tile(recipe: Recipe, rule: MatrixRule, number: int) -> None:
     if inputs % rule.group_size and rule.group_size % inputs:
         raise InputError(
             f"is {rule.group_size}, expected a divisor or a multiple of tile.inputs {inputs}",
-            source=recipe.name,
+            source=recipe.source,
             key=f"matrices[{number}].group_size",
         )
 

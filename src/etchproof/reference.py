@@ -196,17 +196,17 @@ class FloatModel:
     def _check(self, tokens: Tensor, total: int) -> None:
         if tokens.numel() == 0:
             raise InputError(
-                "no token to compute", source=self.config.name, hint="give at least one token id"
+                "no token to compute", source=self.config.source, hint="give at least one token id"
             )
         if total > self.config.context:
             raise InputError(
-                f"{total} tokens exceed the context of {self.config.context}", source=self.config.name
+                f"{total} tokens exceed the context of {self.config.context}", source=self.config.source
             )
         outside = tokens[(tokens < 0) | (tokens >= self.config.vocab_size)]
         if outside.numel():
             raise InputError(
                 f"token id {int(outside[0])} is outside the vocabulary of {self.config.vocab_size}",
-                source=self.config.name,
+                source=self.config.source,
             )
 
 
@@ -229,13 +229,15 @@ def sample(model: FloatModel, n: int, length: int, seed: int, temperature: float
     """
     config = model.config
     if config.bos_token_id is None:
-        raise InputError("is null, but sampling starts from it", source=config.name, key="bos_token_id")
+        raise InputError(
+            "is null, but sampling starts from it", source=config.source, key=config.key("bos_token_id")
+        )
     if not 1 <= length <= config.context:
         raise InputError(
-            f"length is {length}, expected 1 to {config.context} (the context)", source=config.name
+            f"length is {length}, expected 1 to {config.context} (the context)", source=config.source
         )
     if not temperature > 0:
-        raise InputError(f"temperature is {temperature}, expected more than 0", source=config.name)
+        raise InputError(f"temperature is {temperature}, expected more than 0", source=config.source)
     uniforms = np.random.Generator(np.random.PCG64(seed)).random((n, length - 1))  # (n, length - 1) float64
     masked = [config.bos_token_id, *config.eos_token_ids]
     tokens = torch.full((n, length), config.bos_token_id, dtype=torch.int64)  # (n, length)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from etchproof import flow, slots
 from etchproof.checkpoint import Checkpoint, ModelConfig, Tokenizer
-from etchproof.checkpoint.tokenizer import TOKENIZER_FILE
+from etchproof.checkpoint.prompt import notes, open_tokenizer, prompt_ids
 from etchproof.errors import InputError
 from etchproof.expect import Generation
 from etchproof.files import check_writable, exists
@@ -137,9 +137,8 @@ def check(request: CosimRequest, model_dir: Path) -> Job:
     planned = slots.plan_run(sequence, adapters, design.recipe.lora.slots)
     sram = [text for text in request.inject if text.startswith(_SRAM)]
     faults = slots.locate_faults(sram, adapters, design.recipe.lora.slots, checkpoint.config.n_layers)
-    notes = tokenizer.notes(checkpoint.config) if tokenizer and request.prompt is not None else ()
-    tools = tool_versions()
-    return Job(request, design, asked, tokenizer, adapters, planned, injections, faults, tools, notes)
+    tools, said = tool_versions(), notes(checkpoint, tokenizer)
+    return Job(request, design, asked, tokenizer, adapters, planned, injections, faults, tools, said)
 
 
 def _check_options(request: CosimRequest) -> Recipe:
@@ -160,10 +159,8 @@ def _check_dump(file: Path) -> None:
 
 
 def _tokenizer(checkpoint: Checkpoint, *, needed: bool) -> Tokenizer | None:
-    if not needed and not exists(checkpoint.path / TOKENIZER_FILE):
-        return None
     try:
-        return checkpoint.tokenizer()
+        return open_tokenizer(checkpoint, needed=needed)
     except InputError as error:
         if error.source is not None and not exists(error.source):
             raise InputError(
@@ -192,16 +189,10 @@ def _prompt(request: CosimRequest, config: ModelConfig, tokenizer: Tokenizer | N
                 raise InputError(
                     f"{token} is outside the vocabulary of {config.vocab_size}", key="--prompt-ids"
                 )
-        ids = request.prompt_ids
-    elif tokenizer is not None and request.prompt:
-        ids = tuple(tokenizer.encode(request.prompt))
-    else:
-        ids = () if config.bos_token_id is None else (config.bos_token_id,)
-        if not ids and tokenizer is not None:
-            ids = tuple(tokenizer.encode(""))
-    if not ids:
-        raise InputError("is empty, and the model has no BOS token to begin with", key="--prompt")
-    return ids
+        if request.prompt_ids:
+            return request.prompt_ids
+        raise InputError("is empty", key="--prompt-ids", hint="give at least one token id")
+    return prompt_ids(request.prompt, config, tokenizer)
 
 
 def _check_length(prompt: int, request: CosimRequest, context: int) -> None:

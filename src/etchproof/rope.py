@@ -54,7 +54,8 @@ def rope_cos_sin(
         raise InputError(
             f"is {config.rope.theta!r}: angles of positions up to {int(positions.max())} are not finite in float32, in "
             "which transformers computes them",
-            source=config.name,
-            key="rope_theta",
+            source=config.source,
+            key=config.key("rope_theta"),
+            hint="Llamas have 10,000 or more",
         )
     return np.cos(angles), np.sin(angles)

@@ -69,7 +69,7 @@ def load_shape(path_or_name: str | Path, shapes_dir: Path) -> ModelConfig:
     if isinstance(ids := data.get("eos_token_ids"), list):
         data["eos_token_ids"] = tuple(ids)
     try:
-        return ModelConfig.model_validate(data)
+        return ModelConfig.model_validate(data).read_from(path)
     except ValidationError as error:
         found = validation_problem(error, path)
         key = re.sub(

@@ -113,7 +113,7 @@ def check_slots(project: Project, recipe: Recipe) -> None:
             hint="[lora] is missing",
         )
     if recipe.lora.slots == 0:
-        raise InputError("the recipe's chip has no slot for adapters", source=recipe.name, key="lora.slots")
+        raise InputError("the recipe's chip has no slot for adapters", source=recipe.source, key="lora.slots")
 
 
 def read_adapters(

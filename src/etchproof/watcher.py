@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from etchproof.checkpoint import Tokenizer
+from etchproof.checkpoint.json_file import shown_name
+
+
+def tell(notes: Iterable[str]) -> None:
+    """What a user should know and nothing depends on, a line each on stderr."""
+    for note in notes:
+        print(f"etchproof: note: {shown_name(note)}", file=sys.stderr)
 
 
 class Watcher(Protocol):

@@ -12,22 +12,28 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from etchproof.checkpoint.generation import GENERATION_FILE, TokenId, read_generation
 from etchproof.checkpoint.json_file import read_json_object, shown, shown_name
 from etchproof.checkpoint.unsupported import refuse_unsupported
-from etchproof.checkpoint.validation import inconsistent, input_error
+from etchproof.checkpoint.validation import FromFile, inconsistent, input_error
 from etchproof.errors import InputError
-from etchproof.files import exists
 
 # Upper bounds are sanity limits, 100 times beyond any Llama: they keep a corrupt config from planning 10^9
 # tensors.
 Size = Annotated[int, Field(ge=1, le=2**24)]
 Layers = Annotated[int, Field(ge=1, le=4096)]
-TokenId = Annotated[int, Field(ge=0, lt=2**24)]
 PositiveFloat = Annotated[float, Field(gt=0, le=1e12)]
 Factor = Annotated[float, Field(ge=1, le=1e6)]
 
 _FROZEN: Final = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 _RAW: Final = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
+
+_YAML: Final = (".yaml", ".yml")
+_SHAPE_KEYS: Final = {
+    "max_position_embeddings": "context",
+    "num_hidden_layers": "n_layers",
+    "rope_theta": "rope.theta",
+}
 
 
 class Llama3Scaling(BaseModel):
@@ -69,7 +75,7 @@ class RopeConfig(BaseModel):
     scaling: Annotated[Llama3Scaling | LinearScaling, Field(discriminator="rope_type")] | None = None
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(FromFile):
     """The architecture of one Llama, resolved: shapes, RoPE, norm epsilon, special tokens. No weight, no
     path.
 
@@ -106,6 +112,10 @@ class ModelConfig(BaseModel):
     def kv_size(self) -> int:
         """Elements of one token's key (and of its value): n_kv_heads * head_dim."""
         return self.n_kv_heads * self.head_dim
+
+    def key(self, name: str) -> str:
+        """A key of ``config.json`` as the file spells it that this record was read from: a shape has its own names."""
+        return _SHAPE_KEYS.get(name, name) if Path(self.source).suffix in _YAML else name
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -183,14 +193,6 @@ class _HfConfig(BaseModel):
     original_max_position_embeddings: Size | None = None
 
 
-class _HfGeneration(BaseModel):
-    """The one key of ``generation_config.json`` that we read; None: it does not say."""
-
-    model_config = _RAW
-
-    eos_token_id: Annotated[tuple[TokenId, ...], BeforeValidator(_as_tuple)] | None = None
-
-
 class _HfRope(BaseModel):
     """The keys of ``rope_parameters`` or ``rope_scaling`` that a modelled RoPE type can have."""
 
@@ -223,9 +225,8 @@ def _resolve(hf: _HfConfig, raw: dict[str, Any], source: Path) -> ModelConfig:
                 key="hidden_size",
                 hint="state head_dim, or correct one of the two",
             )
-    generation = source.with_name("generation_config.json")
-    eos = _generation_eos(generation) if exists(generation) else None
-    eos_source = source if eos is None else generation
+    eos = read_generation(source.parent).eos_token_id
+    eos_source = source if eos is None else source.with_name(GENERATION_FILE)
     try:
         return ModelConfig(
             name=source.absolute().parent.name,
@@ -244,7 +245,7 @@ def _resolve(hf: _HfConfig, raw: dict[str, Any], source: Path) -> ModelConfig:
             mlp_bias=hf.mlp_bias,
             bos_token_id=hf.bos_token_id,
             eos_token_ids=hf.eos_token_id if eos is None else eos,
-        )
+        ).read_from(source)
     except ValidationError as error:
         found = input_error(error, source)
         raise input_error(error, eos_source) if found.key == "eos_token_id" else found from None
@@ -336,10 +337,3 @@ def _resolve_rope(hf: _HfConfig, source: Path) -> RopeConfig:
         return RopeConfig.model_validate({"theta": theta, "scaling": scaling})
     except ValidationError as error:
         raise input_error(error, source, section=section) from None
-
-
-def _generation_eos(path: Path) -> tuple[int, ...] | None:
-    try:
-        return _HfGeneration.model_validate(read_json_object(path)).eos_token_id
-    except ValidationError as error:
-        raise input_error(error, path) from None

@@ -45,6 +45,10 @@ class Checkpoint:
         """The tensors of this architecture in dataflow order (``expected_tensors``)."""
         return tuple(self.weights.shapes)
 
+    def file_of(self, name: str) -> Path:
+        """The weight file that holds a tensor; KeyError if the architecture lacks it."""
+        return self.weights.location[name]
+
     def tensor(self, name: str) -> Tensor:
         """One tensor as float32, checked for NaN and infinity; KeyError if the architecture lacks it."""
         if name not in self.weights.shapes:

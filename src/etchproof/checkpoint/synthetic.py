@@ -28,6 +28,7 @@ from etchproof.checkpoint.json_file import read_json_object, write_json
 from etchproof.checkpoint.tensors import INDEX_FILE, SINGLE_FILE, expected_tensors
 from etchproof.checkpoint.tokenizer import TOKENIZER_FILE
 from etchproof.errors import InputError
+from etchproof.files import open_regular
 
 RopeForm = Literal["new", "old"]
 
@@ -36,7 +37,9 @@ WRITER_VERSION: Final = 1
 
 _BLOCK: Final = 1 << 15  # weights drawn at once: what they go through stays in a core's own cache
 _SHARD_BYTES: Final = 1 << 31
+_READ_BYTES: Final = 1 << 22
 _ENTRY_FILE: Final = "synthetic.json"
+_HASHES: Final = "sha256"
 _DTYPE_NAMES: Final = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 
 
@@ -83,7 +86,8 @@ def cached_synthetic(config: ModelConfig, seed: int, cache_dir: Path) -> tuple[P
     """A folder below ``cache_dir``/synthetic with bfloat16 weights and no tokenizer, drawn when it is not there.
 
     The folder is named after the config, and so is the model that it holds. Of runs side by side, one draws and the
-    others wait.
+    others wait. An entry is trusted by content: one in which a file is missing, changed or added is drawn again. A
+    cache that cannot be written to serves what it has.
 
     Returns:
         The folder, and whether it was there.
@@ -97,34 +101,59 @@ def cached_synthetic(config: ModelConfig, seed: int, cache_dir: Path) -> tuple[P
     entry = cache_dir / "synthetic" / key
     folder = entry / config.name
     try:
-        if _is_whole(folder):
+        if _is_whole(folder, content):
             return folder, True
         entry.mkdir(parents=True, exist_ok=True)
         with FileLock(entry / ".lock"):
-            if _is_whole(folder):
+            if _is_whole(folder, content):
                 return folder, True
             size_bytes = 2 * sum(math.prod(shape) for shape in expected_tensors(config).values())
             with tempfile.TemporaryDirectory(dir=entry, prefix=".new-") as parent:
                 fresh = Path(parent) / config.name
                 shards = -(-size_bytes // _SHARD_BYTES)
                 write_synthetic(fresh, config, seed, dtype=torch.bfloat16, shards=shards, tokenizer=False)
-                sizes = {path.name: path.stat().st_size for path in sorted(fresh.iterdir())}
-                write_json(fresh / _ENTRY_FILE, {**content, "size_bytes": sizes})
-                if folder.exists():  # damaged, or it would have been used
-                    shutil.rmtree(folder)
+                write_json(fresh / _ENTRY_FILE, {**content, _HASHES: _hashes(fresh)})
+                _remove(folder)  # damaged, or it would have been used
                 fresh.rename(folder)
     except OSError as error:
-        raise InputError(f"cannot be used: {error.strerror or error}", source=entry) from error
+        raise InputError(
+            f"cannot be used: {error.strerror or error}",
+            source=entry,
+            hint="name another with ETCHPROOF_CACHE",
+        ) from error
     return folder, False
 
 
-def _is_whole(folder: Path) -> bool:
-    """Whether a folder of the cache holds what was written."""
+def _is_whole(folder: Path, content: dict[str, Any]) -> bool:
+    """Whether a folder of the cache holds what was written for that content, and nothing else."""
     try:
-        sizes = read_json_object(folder / _ENTRY_FILE)["size_bytes"]
-        return all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        said = read_json_object(folder / _ENTRY_FILE)
+        return said == {**content, _HASHES: _hashes(folder)}
+    except (OSError, InputError):  # missing, no folder, no regular file, no JSON
         return False
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """The hash of each file of an entry but the one that holds them; several are read at a time."""
+    paths = sorted(path for path in folder.iterdir() if path.name != _ENTRY_FILE)
+    with ThreadPoolExecutor(max(1, min(len(paths), torch.get_num_threads()))) as pool:
+        return dict(zip((path.name for path in paths), pool.map(_sha256, paths), strict=True))
+
+
+def _sha256(path: Path) -> str:
+    total = hashlib.sha256()
+    with open_regular(path) as stream:
+        while block := stream.read(_READ_BYTES):
+            total.update(block)
+    return total.hexdigest()
+
+
+def _remove(path: Path) -> None:
+    """Whatever stands there, if anything does."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def random_tensor(name: str, shape: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float32) -> Tensor:

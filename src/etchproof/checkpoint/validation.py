@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from pydantic import ValidationError
+from pydantic import BaseModel, PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from etchproof.checkpoint.json_file import shown, shown_name
@@ -29,6 +29,36 @@ _EXPECTED: Final = {
     "tuple_type": "expected a list",
     "extra_forbidden": "but there is no such key",
 }
+
+
+class FromFile(BaseModel):
+    """A record that knows the file it was read from, so that a refusal can name it.
+
+    The file is a label: records of the same content are equal wherever they were read, and no hash covers it.
+    """
+
+    name: str
+    _file: Path | None = PrivateAttr(default=None)
+
+    def read_from(self, file: Path) -> Self:
+        """This record, which from now on knows its file."""
+        self._file = file
+        return self
+
+    @property
+    def source(self) -> str:
+        """The file that a refusal names; the record's name where it was made without one."""
+        return str(self._file or self.name)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, FromFile)
+            and type(self) is type(other)
+            and self.model_dump() == other.model_dump()
+        )
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.model_dump_json()))
 
 
 def inconsistent(key: str, problem: str) -> PydanticCustomError:

@@ -64,7 +64,9 @@ Project = Annotated[
 ]
 Context = Annotated[
     int | None,
-    typer.Option("--context", metavar="N", help="Positions of the chip, in place of the recipe's."),
+    typer.Option(
+        "--context", metavar="N", help="Positions of the chip, in place of the recipe's; at most the model's."
+    ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
 RandomWeights = Annotated[

@@ -43,6 +43,7 @@ def run_regress(
     from etchproof.regress.key import sources_sha256
     from etchproof.regress.spec import expand, load_list
     from etchproof.testplan import all_tests
+    from etchproof.watcher import tell
 
     found = choose_project(project, model, out, *adapters)
     for folder in adapters:
@@ -59,7 +60,7 @@ def run_regress(
         base_seed=seed,
     )
     chosen = planning.only(items, only)
-    check_items(chosen, found)
+    tell(check_items(chosen, found))
     plan = planning.RegressionPlan(
         name=content.name,
         project=str(found.root),
@@ -150,11 +151,13 @@ def run_one_test(
     check_source(model, shape, {"--layers": layers, "--random-weights": random_weights, "--vocab": vocab})
     if shape is not None and random_weights is None:
         raise InputError("is missing", key="--random-weights", hint="give the seed of the shape's weights")
+    from etchproof.regress.check import check_items
     from etchproof.regress.execute import run_item
     from etchproof.regress.spec import ItemSpec, ShapeEntry
     from etchproof.run_folder import check_out
     from etchproof.slots import DRAWN
     from etchproof.testplan import all_tests
+    from etchproof.watcher import tell
 
     found = choose_project(
         project, model, out, *(Path(name) for name in adapters if not name.startswith(DRAWN))
@@ -187,6 +190,7 @@ def run_one_test(
         corners=corners,
         timeout_s=timeout_s,
     )
+    tell(check_items((spec,), found))
     console = make_console()
     with tempfile.TemporaryDirectory(prefix="etchproof-") as chips:
         folder = out.absolute() if out is not None else Path(tempfile.mkdtemp(prefix=f"etchproof-{test}-"))

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from etchproof.adapter import Adapter, LoraLinear
+from etchproof.adapter.config import CONFIG_FILE
+from etchproof.adapter.load import WEIGHTS_FILE
 from etchproof.checkpoint import Checkpoint
 from etchproof.errors import InputError
 from etchproof.quantize.calibrate import (
@@ -114,7 +116,7 @@ def _check(model: QuantizedModel, adapter: Adapter) -> None:
     if lora.slots == 0:
         raise InputError(
             "is 0: this chip takes no adapters",
-            source=model.recipe.name,
+            source=model.recipe.source,
             key="lora.slots",
             hint="choose 1 or more",
         )
@@ -124,15 +126,16 @@ def _check(model: QuantizedModel, adapter: Adapter) -> None:
         if shape != [base.rows, base.cols]:
             raise InputError(
                 f"adapts a linear of shape {shape}, but that of {model.config.name} is {[base.rows, base.cols]}",
-                source=adapter.path,
+                source=adapter.path / WEIGHTS_FILE,
                 key=linear.module,
+                hint="give an adapter of this model",
             )
         if linear.r > lora.max_rank:
             raise InputError(
                 f"has rank {linear.r}, above the chip's maximum of {lora.max_rank}",
-                source=adapter.path,
+                source=adapter.path / CONFIG_FILE,
                 key=linear.module,
-                hint=f"lora.max_rank of recipe {model.recipe.name}",
+                hint=f"raise lora.max_rank of {model.recipe.source}",
             )
 
 
@@ -145,18 +148,20 @@ def _round(
     def refused(problem: str, part: str) -> InputError:
         return InputError(
             problem,
-            source=adapter.path,
+            source=adapter.path / WEIGHTS_FILE,
             key=f"{lora.module}.{part}",
-            hint="the adapter's magnitudes do not fit the chip's arithmetic beside these weights",
+            hint="trained adapters are far smaller: is it damaged, or its lora_alpha wrong?",
         )
 
     a, b = _float64(lora.A), lora.scaling * _float64(lora.B)  # (r, cols), (rows, r)
-    exponents = []
+    exponents, magnitude = [], 0.0
     for part, values in (("lora_A", a), ("lora_B", b)):
         magnitude = float(np.abs(values).max(initial=0))
         exponent = choose_exponent(magnitude, 1, _LIMIT, EXPONENT_RANGE)
         if exponent is None:
-            raise refused(f"holds {magnitude:.6g} with its scaling, more than {_LIMIT * 2**16}", part)
+            limit = (_LIMIT + 0.5) * 2.0 ** -EXPONENT_RANGE[0]
+            scaled = " with its scaling" if part == "lora_B" else ""
+            raise refused(f"holds {magnitude:.9g}{scaled}, expected less than {limit:.9g}", part)
         exponents.append(exponent)
     a_exponent, b_exponent = exponents
 
@@ -172,7 +177,8 @@ def _round(
     limit = max_b_shift(model.recipe.lora.max_rank)
     if b_shift > limit:
         raise refused(
-            f"adds up to 2^{b_shift} of the accumulator's unit for each of its own, more than 2^{limit}",
+            f"holds {magnitude:.6g} with its scaling: one of its units is 2^{b_shift} of the accumulator's, more than "
+            f"2^{limit}",
             "lora_B",
         )
     return AdapterMatrix(

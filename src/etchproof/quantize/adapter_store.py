@@ -145,7 +145,9 @@ def quantize_adapter_cached(
             return made
     except (OSError, SafetensorError) as error:  # the latter of a disk that is full while it writes
         said = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot be used: {said}", source=cache_dir) from error
+        raise InputError(
+            f"cannot be used: {said}", source=cache_dir, hint="name another with ETCHPROOF_CACHE"
+        ) from error
 
 
 def _cached(entry: Path, name: str) -> QuantizedAdapter | None:

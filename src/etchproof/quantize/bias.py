@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from etchproof.errors import InputError
+from etchproof.quantize.matrix import DAMAGED
 from etchproof.quantized import QuantizedMatrix
 
 SHIFT_MAX: Final = 15
@@ -21,7 +23,7 @@ def with_bias(
     input_frac: int,
     *,
     name: str = "bias",
-    source: str | None = None,
+    source: str | Path | None = None,
 ) -> QuantizedMatrix:
     """The matrix with B[o] = bias[o] * 2^(e + frac(x) - bias_shift), nearest (ties to even), the smallest shift.
 
@@ -33,14 +35,20 @@ def with_bias(
     Raises:
         InputError: the bias is too large beside the weights for a shift of 15.
     """
-    wide = bias.astype(np.float64)
+    wide, unit = bias.astype(np.float64), matrix.exponent + input_frac
     for shift in range(SHIFT_MAX + 1):
-        values = np.rint(np.ldexp(wide, matrix.exponent + input_frac - shift))  # (rows,)
+        values = np.rint(np.ldexp(wide, unit - shift))  # (rows,)
         if np.abs(values).max() <= _LIMIT:
             return replace(matrix, bias=values.astype(np.int32), bias_shift=shift)
     raise InputError(
-        f"holds {float(np.abs(bias).max()):.6g}, too large beside weights of exponent {matrix.exponent} and inputs of "
-        f"{input_frac} fractional bits",
+        f"holds a bias of magnitude {float(np.abs(bias).max()):.9g}, expected less than {_beyond(unit):.9g}, the limit "
+        f"beside weights of exponent {matrix.exponent} and inputs of {input_frac} fractional bits",
         source=source,
         key=name,
+        hint=DAMAGED,
     )
+
+
+def _beyond(unit: int) -> float:
+    """The smallest bias that rounds to 2^31 at the largest shift, in units of 2^-unit."""
+    return (_LIMIT + 0.5) * 2.0 ** (SHIFT_MAX - unit)

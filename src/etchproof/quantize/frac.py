@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 from etchproof.checkpoint.config import ModelConfig
+from etchproof.checkpoint.tensors import EMBEDDING, LM_HEAD
 from etchproof.errors import InputError
 from etchproof.quantize.calibrate import Ranges
+from etchproof.quantize.matrix import DAMAGED
 from etchproof.recipe import Recipe
-from etchproof.taps import LINEARS
+from etchproof.taps import LINEARS, module_name
 
 FRAC_RANGE: Final = (-8, 24)
 """Where calibration puts fractional bits, before the shifts' limits."""
 SHIFT_MAX: Final = 62
+FileOf = Callable[[str], Path]
+"""``file_of(tensor)``: the file that holds a tensor."""
+
+_NORMS: Final = {"attn_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"}
+_MADE_BY: Final = {"k_rope": "k_proj", "attn_out": "v_proj", "swiglu": "up_proj"}  # taps without weights
 _RESIDUAL_RANGE: Final = (-15, 16)  # residual_shift = 16 - frac in 0 .. 31
 
 
@@ -47,6 +55,8 @@ def layer_fracs(
     layer: int,
     exponents: Mapping[str, int],
     norm_exponents: tuple[int, int],
+    *,
+    file_of: FileOf | None = None,
 ) -> dict[str, int]:
     """Fractional bits of one layer by tap (``quantized.FRAC_TAPS``).
 
@@ -54,6 +64,7 @@ def layer_fracs(
         ranges: the largest magnitude of each tap (``calibrate``).
         exponents: e of each linear's matrix.
         norm_exponents: eg of the gains before attention and before the MLP.
+        file_of: the file of a tensor, for messages.
 
     Raises:
         InputError: no choice keeps a shift in range.
@@ -64,7 +75,7 @@ def layer_fracs(
         return calibrated_frac(width, max(ranges[layer, tap] for tap in taps), recipe.headroom)
 
     def choose(tap: str, want: int, *spans: tuple[int, int]) -> int:
-        return _within(want, spans, config, f"layer {layer} {tap}")
+        return _within(want, spans, ranges[layer, tap], layer, tap, _tensor(layer, tap), config, file_of)
 
     def output(tap: str, input_frac: int) -> tuple[int, int]:
         """Where frac(y) keeps shift = e + frac(x) - frac(y) in range."""
@@ -102,13 +113,24 @@ def layer_fracs(
 
 
 def tail_fracs(
-    config: ModelConfig, recipe: Recipe, ranges: Ranges, norm_exponent: int, head_exponent: int
+    config: ModelConfig,
+    recipe: Recipe,
+    ranges: Ranges,
+    norm_exponent: int,
+    head_exponent: int,
+    *,
+    file_of: FileOf | None = None,
 ) -> dict[str, int]:
     """Fractional bits of ``final_norm`` and ``logits`` (always 16 bit); arguments and errors as for ``layer_fracs``."""
-    want = calibrated_frac(recipe.activation_bits, ranges[-1, "final_norm"], recipe.headroom)
-    norm = _within(want, (_below(29 + norm_exponent),), config, "final_norm")
-    want = calibrated_frac(16, ranges[-1, "logits"], recipe.headroom)
-    return {"final_norm": norm, "logits": _within(want, (_below(head_exponent + norm),), config, "logits")}
+
+    def choose(tap: str, width: int, span: tuple[int, int], tensor: str) -> int:
+        largest = ranges[-1, tap]
+        want = calibrated_frac(width, largest, recipe.headroom)
+        return _within(want, (span,), largest, -1, tap, tensor, config, file_of)
+
+    norm = choose("final_norm", recipe.activation_bits, _below(29 + norm_exponent), "model.norm.weight")
+    head = EMBEDDING if config.tie_word_embeddings else LM_HEAD
+    return {"final_norm": norm, "logits": choose("logits", 16, _below(head_exponent + norm), head)}
 
 
 def _below(total: int) -> tuple[int, int]:
@@ -116,13 +138,31 @@ def _below(total: int) -> tuple[int, int]:
     return total - SHIFT_MAX, total
 
 
-def _within(want: int, spans: tuple[tuple[int, int], ...], config: ModelConfig, what: str) -> int:
+def _tensor(layer: int, tap: str) -> str:
+    """The tensor whose magnitudes decide a tap, which a refusal names."""
+    if tap in _NORMS:
+        return f"model.layers.{layer}.{_NORMS[tap]}.weight"
+    return f"{module_name(layer, _MADE_BY.get(tap, tap))}.weight"
+
+
+def _within(
+    want: int,
+    spans: tuple[tuple[int, int], ...],
+    largest: float,
+    layer: int,
+    tap: str,
+    tensor: str,
+    config: ModelConfig,
+    file_of: FileOf | None,
+) -> int:
     low, high = max(span[0] for span in spans), min(span[1] for span in spans)
     if low > high:
+        where = f"layer {layer} {tap}" if layer >= 0 else tap
         raise InputError(
-            f"needs at least {low} and at most {high} fractional bits to keep its shifts in [0, {SHIFT_MAX}]",
-            source=config.name,
-            key=what,
-            hint="the weights' magnitudes are beyond this arithmetic",
+            f"makes the tap {where} reach {largest:.6g}: it needs at least {low} and at most {high} fractional bits to "
+            f"keep its shifts in [0, {SHIFT_MAX}]",
+            source=config.source if file_of is None else file_of(tensor),
+            key=tensor,
+            hint=DAMAGED,
         )
     return min(max(want, low), high)

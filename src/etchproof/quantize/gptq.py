@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -30,6 +31,7 @@ from etchproof.errors import InputError
 from etchproof.quantize.calibrate import CalibrationText, bias_of, layer_gains, linear_float64, weight_of
 from etchproof.quantize.layerwise import rms_norm, run_layer
 from etchproof.quantize.matrix import (
+    EMBEDDING_RANGE,
     choose_scales,
     dequantize,
     expand,
@@ -39,7 +41,7 @@ from etchproof.quantize.matrix import (
     step_sizes,
 )
 from etchproof.quantized import QuantizedMatrix
-from etchproof.recipe import EMBEDDING_MODULE, LM_HEAD_MODULE, Gptq, MatrixFormat
+from etchproof.recipe import EMBEDDING_MODULE, LM_HEAD_MODULE, MatrixFormat, Recipe
 from etchproof.taps import module_name
 
 _LAZY: Final = 128  # columns after which the errors of all of them reach the later ones in one product
@@ -56,10 +58,16 @@ class Curvature:
     factor: npt.NDArray[np.float64]  # (cols, cols) U, rows and columns in that order; upper triangular
 
 
-def curvature(x: Tensor, damping: float) -> Curvature:
+def curvature(
+    x: Tensor, damping: float, *, name: str = "a linear", source: str | Path | None = None
+) -> Curvature:
     """Energies, order and factor U of inputs x (n, cols) in float64.
 
     ``damping`` times the mean of the Hessian's diagonal is added to the diagonal.
+
+    Args:
+        name: the linear, for messages.
+        source: the recipe's file, for messages.
 
     Raises:
         InputError: the damped Hessian is not positive definite in float64: more damping is needed.
@@ -75,9 +83,10 @@ def curvature(x: Tensor, damping: float) -> Curvature:
         if not int(failed):
             return Curvature(energy.numpy(), order.numpy(), factor.numpy())
     raise InputError(
-        f"the calibration inputs of {len(energy)} columns are too dependent for a damping of {damping:g}",
+        f"is {damping:g}, too little for {name}: its calibration inputs of {len(energy)} columns are too dependent",
+        source=source,
         key="gptq.damping",
-        hint="raise it",
+        hint="raise it; 0.01 is usual",
     )
 
 
@@ -89,7 +98,7 @@ def gptq_matrix(
     *,
     clip: bool = False,
     name: str = "weight",
-    source: str | None = None,
+    source: str | Path | None = None,
 ) -> QuantizedMatrix:
     """Quantize a matrix (rows, cols) for inputs of known curvature; arguments and errors as for ``quantize_matrix``.
 
@@ -161,9 +170,9 @@ def _clipped_reach(
 
 def gptq_matrices(
     checkpoint: Checkpoint,
+    recipe: Recipe,
     formats: Mapping[str, MatrixFormat],
     text: CalibrationText,
-    knobs: Gptq,
     say: Callable[[str], None],
 ) -> dict[str, QuantizedMatrix]:
     """Every ROM matrix by module name: linears by GPTQ on the text, the embedding (which has no inputs) to nearest.
@@ -171,21 +180,37 @@ def gptq_matrices(
     Raises:
         InputError: a tensor's magnitude is beyond the arithmetic, or the damping is too small.
     """
-    config, source = checkpoint.config, str(checkpoint.path)
+    config, knobs = checkpoint.config, recipe.gptq
     matrices: dict[str, QuantizedMatrix] = {}
+
+    def seen(module: str, x: Tensor) -> Curvature:
+        return curvature(x.flatten(0, 1), knobs.damping, name=module, source=recipe.source)
 
     def quantize(module: str, inputs: Curvature) -> QuantizedMatrix:
         say(f"GPTQ {module}")
         form = formats[module]
         name, weight = weight_of(checkpoint, module)
         matrices[module] = gptq_matrix(
-            weight, inputs, form.bits, form.group_size, clip=knobs.clip, name=name, source=source
+            weight,
+            inputs,
+            form.bits,
+            form.group_size,
+            clip=knobs.clip,
+            name=name,
+            source=checkpoint.file_of(name),
         )
         return matrices[module]
 
     form = formats[EMBEDDING_MODULE]
     name, weight = weight_of(checkpoint, EMBEDDING_MODULE)
-    embedding = quantize_matrix(weight, form.bits, form.group_size, name=name, source=source)
+    embedding = quantize_matrix(
+        weight,
+        form.bits,
+        form.group_size,
+        span=EMBEDDING_RANGE,
+        name=name,
+        source=checkpoint.file_of(name),
+    )
     matrices[EMBEDDING_MODULE] = embedding
     x = torch.from_numpy(dequantize(embedding))[text.tokens].double()  # (B, T, hidden)
 
@@ -194,14 +219,14 @@ def gptq_matrices(
 
         def linear(tap: str, h: Tensor, layer: int = layer) -> Tensor:
             nonlocal known
-            if known is None or known[0] is not h:
-                known = (h, curvature(h.flatten(0, 1), knobs.damping))
             module = module_name(layer, tap)
+            if known is None or known[0] is not h:
+                known = (h, seen(module, h))
             rounded = torch.from_numpy(dequantize(quantize(module, known[1])))
             return linear_float64(h, rounded, bias_of(checkpoint, module))
 
         attn_gain, mlp_gain = layer_gains(checkpoint, layer)
         x = run_layer(config, x, attn_gain, mlp_gain, linear, lambda tap, value: None)
     x = rms_norm(config, x, checkpoint.tensor("model.norm.weight").double())
-    quantize(LM_HEAD_MODULE, curvature(x.flatten(0, 1), knobs.damping))
+    quantize(LM_HEAD_MODULE, seen(LM_HEAD_MODULE, x))
     return {module: matrices[module] for module in formats}

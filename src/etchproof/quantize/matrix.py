@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -20,12 +21,17 @@ import numpy.typing as npt
 import torch
 
 from etchproof.errors import InputError
-from etchproof.quantized import QuantizedMatrix
+from etchproof.quantized import RESIDUAL_FRAC, QuantizedMatrix
 
 EXPONENT_RANGE: Final = (-16, 46)
 """Smallest and largest e (docs/numerics.md section 12)."""
+EMBEDDING_RANGE: Final = (RESIDUAL_FRAC, EXPONENT_RANGE[1])
+"""Those of the embedding, whose shift e - 16 must not be negative."""
 SCALE_MAX: Final = 2**16 - 1
+DAMAGED: Final = "trained weights are far smaller: is the tensor damaged, or scaled by a conversion?"
+"""What to do about a magnitude that no recipe can hold."""
 
+_MOST_BITS: Final = 8  # of a code
 _BLOCK: Final = 1 << 20  # weights in float64 at once
 _CACHED: Final = 1 << 16  # weights of a block that stays in a core's own cache from one operation to the next
 
@@ -34,7 +40,13 @@ Float64s = npt.NDArray[np.float64]
 
 
 def quantize_matrix(
-    weight: Float32s, bits: int, group_size: int, *, name: str = "weight", source: str | None = None
+    weight: Float32s,
+    bits: int,
+    group_size: int,
+    *,
+    span: tuple[int, int] = EXPONENT_RANGE,
+    name: str = "weight",
+    source: str | Path | None = None,
 ) -> QuantizedMatrix:
     """Round a matrix to nearest: scales, exponent and codes of docs/numerics.md section 12.
 
@@ -42,13 +54,14 @@ def quantize_matrix(
         weight: (rows, cols), finite.
         bits: of a code, 3, 4, 6 or 8.
         group_size: consecutive inputs of a row that share a scale; the last group may be short.
+        span: smallest and largest e.
         name: the tensor, for messages.
-        source: the checkpoint, for messages.
+        source: the file that holds it, for messages.
 
     Raises:
-        InputError: the largest weight needs a scale beyond 65535 * 2^16.
+        InputError: the largest weight needs a scale of more than 65535 at the smallest e.
     """
-    scales, exponent = choose_scales(weight, bits, group_size, name=name, source=source)
+    scales, exponent = choose_scales(weight, bits, group_size, span=span, name=name, source=source)
     codes = np.empty(weight.shape, dtype=np.int8)  # (rows, cols)
 
     def round_rows(rows: slice) -> None:
@@ -70,8 +83,9 @@ def choose_scales(
     group_size: int,
     *,
     reach: Float32s | None = None,
+    span: tuple[int, int] = EXPONENT_RANGE,
     name: str = "weight",
-    source: str | None = None,
+    source: str | Path | None = None,
 ) -> tuple[npt.NDArray[np.uint16], int]:
     """Scales (rows, groups) and exponent of a matrix; arguments and errors as for ``quantize_matrix``.
 
@@ -80,13 +94,16 @@ def choose_scales(
     """
     largest = _largest(weight, group_size) if reach is None else reach
     top = 2 ** (bits - 1) - 1
-    exponent = choose_exponent(float(largest.max(initial=0)), top, SCALE_MAX, EXPONENT_RANGE)
+    exponent = choose_exponent(float(largest.max(initial=0)), top, SCALE_MAX, span)
     if exponent is None:
         raise InputError(
-            f"holds {float(np.abs(weight).max()):.6g}, more than the {float(SCALE_MAX * 2**16 * top):.6g} "
-            f"that {bits}-bit codes can stand for",
+            f"holds a weight of magnitude {float(np.abs(weight).max()):.9g}, expected less than "
+            f"{_beyond(bits, span):.9g}, the limit of {bits}-bit codes here",
             source=source,
             key=name,
+            hint=DAMAGED
+            if bits == _MOST_BITS
+            else f"with {_MOST_BITS} bits it is {_beyond(_MOST_BITS, span):.9g}",
         )
     scales = np.empty(largest.shape, dtype=np.uint16)
     unit = math.ldexp(1, exponent)
@@ -104,6 +121,11 @@ def choose_scales(
 
     _for_blocks(largest, choose_rows)
     return scales, exponent
+
+
+def _beyond(bits: int, span: tuple[int, int]) -> float:
+    """The smallest magnitude that codes cannot stand for: its scale at the smallest e rounds to 65536."""
+    return math.ldexp((SCALE_MAX + 0.5) * (2 ** (bits - 1) - 1), -span[0])
 
 
 def _largest(weight: Float32s, group_size: int) -> Float32s:

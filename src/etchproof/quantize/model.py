@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from etchproof.checkpoint import Checkpoint
-from etchproof.checkpoint.tensors import EMBEDDING
-from etchproof.errors import InputError
 from etchproof.quantize.bias import with_bias
 from etchproof.quantize.calibrate import Ranges, calibrate, calibration_text, weight_of
 from etchproof.quantize.frac import layer_fracs, tail_fracs
 from etchproof.quantize.gains import quantize_gains
 from etchproof.quantize.gptq import gptq_matrices
-from etchproof.quantize.matrix import quantize_matrix
+from etchproof.quantize.matrix import EMBEDDING_RANGE, EXPONENT_RANGE, quantize_matrix
 from etchproof.quantized import (
-    RESIDUAL_FRAC,
     QuantizedGains,
     QuantizedLayer,
     QuantizedMatrix,
@@ -48,7 +45,7 @@ def quantize_model(
     text = calibration_text(checkpoint, recipe)
     ranges = calibrate(checkpoint, text, progress)
     if recipe.method == "gptq":
-        matrices = gptq_matrices(checkpoint, formats, text, recipe.gptq, say)
+        matrices = gptq_matrices(checkpoint, recipe, formats, text, say)
     else:
         matrices = _round_to_nearest(checkpoint, formats, say)
     return assemble(checkpoint, recipe, ranges, matrices)
@@ -63,13 +60,6 @@ def assemble(
         InputError: a magnitude is beyond the arithmetic.
     """
     config = checkpoint.config
-    embedding = matrices[EMBEDDING_MODULE]
-    if embedding.exponent < RESIDUAL_FRAC:  # embedding.shift = e - 16 must not be negative
-        raise InputError(
-            f"needs exponent {embedding.exponent}, expected at least {RESIDUAL_FRAC}: its values are too large",
-            source=checkpoint.path,
-            key=EMBEDDING,
-        )
     layers = []
     for layer in range(config.n_layers):
         linears = {name: matrices[module_name(layer, name)] for name in LINEARS}
@@ -77,13 +67,13 @@ def assemble(
         mlp_norm = _gains(checkpoint, f"model.layers.{layer}.post_attention_layernorm.weight")
         exponents = {name: matrix.exponent for name, matrix in linears.items()}
         norms = (attn_norm.exponent, mlp_norm.exponent)
-        frac = layer_fracs(config, recipe, ranges, layer, exponents, norms)
+        frac = layer_fracs(config, recipe, ranges, layer, exponents, norms, file_of=checkpoint.file_of)
         for name, matrix in linears.items():
             bias = f"{module_name(layer, name)}.bias"
             if bias in checkpoint.weights.shapes:
                 values = checkpoint.tensor(bias).numpy()
                 linears[name] = with_bias(
-                    matrix, values, frac[INPUT_TAPS[name]], name=bias, source=str(checkpoint.path)
+                    matrix, values, frac[INPUT_TAPS[name]], name=bias, source=checkpoint.file_of(bias)
                 )
         layers.append(QuantizedLayer(linears, attn_norm, mlp_norm, frac))
     final_norm, lm_head = _gains(checkpoint, "model.norm.weight"), matrices[LM_HEAD_MODULE]
@@ -91,11 +81,13 @@ def assemble(
         config=config,
         recipe=recipe,
         checkpoint_sha256=checkpoint.sha256,
-        embedding=embedding,
+        embedding=matrices[EMBEDDING_MODULE],
         layers=tuple(layers),
         final_norm=final_norm,
         lm_head=lm_head,
-        frac=tail_fracs(config, recipe, ranges, final_norm.exponent, lm_head.exponent),
+        frac=tail_fracs(
+            config, recipe, ranges, final_norm.exponent, lm_head.exponent, file_of=checkpoint.file_of
+        ),
     )
 
 
@@ -107,10 +99,15 @@ def _round_to_nearest(
         say(f"rounding {module}")
         name, weight = weight_of(checkpoint, module)
         matrices[module] = quantize_matrix(
-            weight, form.bits, form.group_size, name=name, source=str(checkpoint.path)
+            weight,
+            form.bits,
+            form.group_size,
+            span=EMBEDDING_RANGE if module == EMBEDDING_MODULE else EXPONENT_RANGE,
+            name=name,
+            source=checkpoint.file_of(name),
         )
     return matrices
 
 
 def _gains(checkpoint: Checkpoint, name: str) -> QuantizedGains:
-    return quantize_gains(checkpoint.tensor(name).numpy(), name=name, source=str(checkpoint.path))
+    return quantize_gains(checkpoint.tensor(name).numpy(), name=name, source=checkpoint.file_of(name))

@@ -139,7 +139,9 @@ def quantize_cached(
             return model
     except (OSError, SafetensorError) as error:  # the latter of a disk that is full while it writes
         said = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot be used: {said}", source=cache_dir) from error
+        raise InputError(
+            f"cannot be used: {said}", source=cache_dir, hint="name another with ETCHPROOF_CACHE"
+        ) from error
 
 
 def is_cached(checkpoint: Checkpoint, recipe: Recipe, cache_dir: Path) -> bool:

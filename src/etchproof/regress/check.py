@@ -8,27 +8,38 @@ from pathlib import Path
 from typing import Any
 
 from etchproof import flow, slots
-from etchproof.checkpoint import ModelConfig, load_checkpoint
+from etchproof.checkpoint import ModelConfig, Tokenizer, load_checkpoint
+from etchproof.checkpoint.prompt import notes, open_tokenizer
+from etchproof.checkpoint.tokenizer import TOKENIZER_FILE
 from etchproof.errors import InputError
 from etchproof.project import Project
 from etchproof.recipe import Recipe
+from etchproof.regress.prompt import generates, generation_of
 from etchproof.regress.spec import ItemSpec, ShapeEntry
 from etchproof.slots import DRAWN
 
 
-def check_items(items: Sequence[ItemSpec], project: Project) -> None:
+def check_items(items: Sequence[ItemSpec], project: Project) -> tuple[str, ...]:
     """Read recipes, shapes, adapters, and checkpoints but for the values of their weights; plan each chip.
 
-    Each is read once, however many items name it.
+    Each is read once, however many items name it. Each prompt is encoded.
+
+    Returns:
+        Where the parts of a checkpoint disagree (``etchproof.checkpoint.prompt.notes``), once for each checkpoint.
 
     Raises:
         InputError: something is missing or bad, or does not fit together; the line ends in the first item that names
             it.
     """
 
+    said: dict[str, tuple[str, ...]] = {}  # by folder
+
     @cache
-    def model_of(folder: str) -> ModelConfig:
-        return load_checkpoint(folder, known=lambda _: True).config
+    def model_of(folder: str) -> tuple[ModelConfig, Tokenizer | None]:
+        checkpoint = load_checkpoint(folder, known=lambda _: True)
+        tokenizer = open_tokenizer(checkpoint, needed=False)
+        said[folder] = tuple(f"{checkpoint.name}: {note}" for note in notes(checkpoint, tokenizer))
+        return checkpoint.config, tokenizer
 
     @cache
     def chip_of(
@@ -37,7 +48,7 @@ def check_items(items: Sequence[ItemSpec], project: Project) -> None:
         recipe = flow.read_recipe(project, recipe_name)
         if shape is None:
             assert model is not None
-            config = model_of(model)
+            config, _ = model_of(model)
         else:
             config = shape.random_model.config(project.shapes_dir)
             recipe = recipe.for_random_weights()
@@ -50,10 +61,18 @@ def check_items(items: Sequence[ItemSpec], project: Project) -> None:
         folders = [Path(name) for name in names if not name.startswith(DRAWN)]
         slots.read_adapters(project, config, recipe, folders)
 
+    def check_prompt(spec: ItemSpec, config: ModelConfig, recipe: Recipe) -> None:
+        tokenizer = None if spec.model is None else model_of(spec.model)[1]
+        if spec.model is not None and spec.prompt and tokenizer is None:
+            raise InputError("file not found", source=Path(spec.model) / TOKENIZER_FILE)
+        generation_of(spec, config, recipe.chip_context(config), tokenizer)
+
     for spec in items:
         chip = (spec.model, spec.shape, spec.recipe, spec.context)
         try:
-            chip_of(*chip)
+            fits = chip_of(*chip)
+            if generates(spec, project):
+                check_prompt(spec, *fits)
             if spec.adapters:
                 check_adapters(chip, spec.adapters)
         except InputError as error:
@@ -64,3 +83,4 @@ def check_items(items: Sequence[ItemSpec], project: Project) -> None:
                 key=error.key,
                 hint=f"{error.hint}; {named}" if error.hint else named,
             ) from error
+    return tuple(note for notes_of_one in said.values() for note in notes_of_one)

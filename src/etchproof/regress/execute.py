@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from etchproof import flow
+from etchproof.checkpoint.prompt import open_tokenizer
 from etchproof.coverage.verilator import COVERAGE_FILE, read
 from etchproof.errors import InputError
-from etchproof.expect import Generation
 from etchproof.flow import Design
 from etchproof.project import Project, load_project
 from etchproof.regress.item import (
@@ -31,6 +31,7 @@ from etchproof.regress.item import (
     files_sha256,
     read_item,
 )
+from etchproof.regress.prompt import generates, generation_of
 from etchproof.regress.spec import ItemSpec
 from etchproof.result import Reason
 from etchproof.sim.run import SimOutcome
@@ -127,24 +128,10 @@ def chip_of(spec: ItemSpec, project: Project, out: Path) -> Chip:
 def test_config(spec: ItemSpec, design: Design, adapters: Sequence[LoadedAdapter]) -> dict[str, Any]:
     """What the test is told; one that generates runs the base, each adapter and swaps between them."""
     config: dict[str, Any] = {"directed": [list(tokens) for tokens in spec.directed]} if spec.directed else {}
-    if spec.prompt is not None or spec.test == design.project.verif.generation:
-        checkpoint = design.checkpoint.config
-        if spec.prompt:
-            prompt: Sequence[int] = design.checkpoint.tokenizer().encode(spec.prompt)
-        else:
-            prompt = [checkpoint.bos_token_id or 0]
-        if not prompt:
-            raise InputError(
-                "is no token to this tokenizer, which adds no BOS", source=spec.name, key="prompt"
-            )
-        new = min(spec.tokens, design.context - len(prompt) + 1)
-        if new < 1:
-            raise InputError(
-                f"has {len(prompt)} tokens, the chip's context holds {design.context}",
-                source=spec.name,
-                key="prompt",
-            )
-        generation = Generation(tuple(prompt), new, checkpoint.eos_token_ids)
+    if generates(spec, design.project):
+        checkpoint = design.checkpoint
+        tokenizer = open_tokenizer(checkpoint, needed=bool(spec.prompt))
+        generation = generation_of(spec, checkpoint.config, design.context, tokenizer)
         quantized = [adapter.quantized for adapter in adapters]
         planned = plan_run(generation, quantized, design.recipe.lora.slots)
         config["sequences"] = [asdict(sequence) for sequence in planned.sequences]

@@ -53,7 +53,7 @@ from etchproof.taps import TapKey, TokenArrays
 from etchproof.testplan import CHECKS, LORA, Stage, Testplan, all_tests, load_testplan
 from etchproof.testrun import Chip, prepare
 from etchproof.tools import tool_versions
-from etchproof.watcher import StageClock
+from etchproof.watcher import StageClock, tell
 
 if TYPE_CHECKING:
     from etchproof.adapter import Adapter
@@ -308,7 +308,7 @@ def _planned(request: SignoffRequest) -> _Plan:
     if not has_slots:
         items = tuple(item for item in items if not item.adapters)
         testplan, gates = testplan.without(LORA), gates.without(absent)
-    check_items(items, project)
+    tell(check_items(items, project))
     return _Plan(design, testplan, gates, waivers, groups, items, listed.name, adapters, absent)
 
 

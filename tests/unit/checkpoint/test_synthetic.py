@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
 import multiprocessing
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -101,6 +106,78 @@ def test_the_tokenizer_fits_any_vocabulary(tmp_path: Path, tiny: ModelConfig, vo
         assert tokenizer.decode(ids) == "Hi there!\n"
 
 
+def flip(path: Path, at: int) -> None:
+    """One bit, at the same size."""
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def instead(path: Path, make: Callable[[Path], object]) -> None:
+    """Something else in the place of a file or folder."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    make(path)
+
+
+def another_seed(folder: Path) -> None:
+    """A whole entry, and another's: its file says so."""
+    path = folder / "synthetic.json"
+    said = json.loads(path.read_text())
+    path.write_text(json.dumps({**said, "seed": 7}))
+
+
+WEIGHTS, CONFIG, ENTRY = "model.safetensors", "config.json", "synthetic.json"
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "a weight that changed": lambda folder: flip(folder / WEIGHTS, -1),
+    "a header that changed": lambda folder: flip(folder / WEIGHTS, 20),
+    "a config that changed": lambda folder: flip(folder / CONFIG, 40),
+    "weights cut short": lambda folder: (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-8]),
+    "empty weights": lambda folder: (folder / WEIGHTS).write_bytes(b""),
+    "no weights": lambda folder: (folder / WEIGHTS).unlink(),
+    "no config": lambda folder: (folder / CONFIG).unlink(),
+    "a folder for weights": lambda folder: instead(folder / WEIGHTS, Path.mkdir),
+    "a FIFO for weights": lambda folder: instead(folder / WEIGHTS, os.mkfifo),
+    "a dangling link for weights": lambda folder: instead(
+        folder / WEIGHTS, lambda path: path.symlink_to("none")
+    ),
+    "a file more": lambda folder: (folder / "adapter_config.json").write_text("{}"),
+    "a folder more": lambda folder: (folder / "more").mkdir(),
+    "no entry file": lambda folder: (folder / ENTRY).unlink(),
+    "an entry file that is no JSON": lambda folder: (folder / ENTRY).write_text("{"),
+    "an entry file that is no object": lambda folder: (folder / ENTRY).write_text("[1]"),
+    "an entry file of other types": lambda folder: (folder / ENTRY).write_text(
+        '{"sha256": 3, "size_bytes": []}'
+    ),
+    "an entry file without files": lambda folder: (folder / ENTRY).write_text(
+        '{"sha256": {}, "size_bytes": {}}'
+    ),
+    "an entry file without end": lambda folder: (folder / ENTRY).write_text("[" * 100_000),
+    "an entry file of no text": lambda folder: (folder / ENTRY).write_bytes(b"\xff\xfe"),
+    "a folder for the entry file": lambda folder: instead(folder / ENTRY, Path.mkdir),
+    "a FIFO for the entry file": lambda folder: instead(folder / ENTRY, os.mkfifo),
+    "another's entry file": another_seed,
+    "a file for the folder": lambda folder: instead(folder, Path.touch),
+    "a link for the folder": lambda folder: instead(folder, lambda path: path.symlink_to("none")),
+    "an empty folder": lambda folder: instead(folder, Path.mkdir),
+    "no folder": shutil.rmtree,
+}
+"""What can become of an entry, given its folder."""
+
+
+def read_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a read-only file system answers: tests run as root too, whom modes do not stop."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    for name in ("mkdir", "rename", "unlink", "write_text"):
+        monkeypatch.setattr(Path, name, refuse)
+    monkeypatch.setattr("etchproof.checkpoint.synthetic.FileLock", refuse)
+
+
 class TestCache:
     def test_drawn_once(self, tmp_path: Path, tiny: ModelConfig) -> None:
         folder, cached = cached_synthetic(tiny, 1, tmp_path)
@@ -150,6 +227,35 @@ class TestCache:
             (folder / name).write_bytes(content)
         assert cached_synthetic(tiny, 1, tmp_path) == (folder, False)
         assert (folder / name).read_bytes() == whole
+
+    @pytest.mark.parametrize("how", DAMAGE)
+    def test_an_entry_is_trusted_by_content(self, tmp_path: Path, tiny: ModelConfig, how: str) -> None:
+        """Whatever became of it, the next run has the folder that the first one had."""
+        folder, _ = cached_synthetic(tiny, 1, tmp_path)
+        whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+        DAMAGE[how](folder)
+        assert cached_synthetic(tiny, 1, tmp_path) == (folder, False)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+        assert cached_synthetic(tiny, 1, tmp_path) == (folder, True)
+
+    @pytest.mark.parametrize("how", DAMAGE)
+    def test_a_damaged_entry_of_a_read_only_cache_is_refused(
+        self, tmp_path: Path, tiny: ModelConfig, how: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder, _ = cached_synthetic(tiny, 1, tmp_path)
+        DAMAGE[how](folder)
+        read_only(monkeypatch)
+        with pytest.raises(InputError, match=r"cannot be used: Read-only file system .*ETCHPROOF_CACHE"):
+            cached_synthetic(tiny, 1, tmp_path)
+
+    def test_a_read_only_cache_serves_what_it_has(
+        self, tmp_path: Path, tiny: ModelConfig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder, _ = cached_synthetic(tiny, 1, tmp_path)
+        read_only(monkeypatch)
+        assert cached_synthetic(tiny, 1, tmp_path) == (folder, True)
+        with pytest.raises(InputError, match="cannot be used: Read-only file system"):
+            cached_synthetic(tiny, 2, tmp_path)
 
     def test_large_ones_are_sharded(
         self, tmp_path: Path, tiny: ModelConfig, monkeypatch: pytest.MonkeyPatch

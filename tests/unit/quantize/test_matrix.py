@@ -144,7 +144,7 @@ class TestExtremes:
         assert quantize_matrix(np.full((1, 4), below, np.float32), 8, 4).exponent == -16
         with pytest.raises(InputError) as caught:
             quantize_matrix(np.full((1, 4), limit * 1.001, np.float32), 8, 4, name="model.w", source="folder")
-        assert str(caught.value).startswith("folder: model.w: holds 5.46")
+        assert str(caught.value).startswith("folder: model.w: holds a weight of magnitude 5.46")
 
     def test_ties_go_to_even(self) -> None:
         weight = np.array([[127, 0.5, 1.5, 2.5, -0.5, -1.5]], np.float32)

@@ -173,17 +173,21 @@ class TestOtherForms:
     @pytest.mark.parametrize(
         ("tensor", "value", "message"),
         [
-            ("model.layers.1.mlp.up_proj.weight", 1e15, "model.layers.1.mlp.up_proj.weight: holds 1e+15"),
+            (
+                "model.layers.1.mlp.up_proj.weight",
+                1e15,
+                "model.layers.1.mlp.up_proj.weight: holds a weight of magnitude 9.99999987e+14",
+            ),
             (
                 "model.embed_tokens.weight",
                 1e4,
-                "model.embed_tokens.weight: needs exponent 9, expected at least 16",
+                "model.embed_tokens.weight: holds a weight of magnitude 10000, expected less than 126.999031",
             ),
-            ("model.norm.weight", 1e12, "model.norm.weight: holds a gain of magnitude 1e+12"),
+            ("model.norm.weight", 1e12, "model.norm.weight: holds a gain of magnitude 9.99999996e+11"),
             (
                 "model.layers.0.self_attn.k_proj.bias",
                 1e7,
-                "model.layers.0.self_attn.k_proj.bias: holds 1e+07",
+                "model.layers.0.self_attn.k_proj.bias: holds a bias of magnitude 10000000",
             ),
         ],
     )

@@ -193,19 +193,19 @@ class TestResolve:
         [
             (
                 "[{match: 'model.*', bits: 8, group_size: 16}]",
-                "mine: matrices: no rule matches lm_head of toy",
+                "mine.yaml: matrices: no rule matches lm_head of toy",
             ),
             (
                 "[{match: 'model.layers.2.*', bits: 8, group_size: 16}, {match: '*', bits: 8, group_size: 16}]",
-                "mine: matrices[0].match: 'model.layers.2.*' matches no matrix of toy",
+                "mine.yaml: matrices[0].match: 'model.layers.2.*' matches no matrix of toy",
             ),
             (
                 "[{match: ['*', q_proj], bits: 8, group_size: 16}]",
-                "mine: matrices[0].match: 'q_proj' matches no matrix of toy",
+                "mine.yaml: matrices[0].match: 'q_proj' matches no matrix of toy",
             ),
             (
                 "[{match: '*', bits: 8, group_size: 16}, {match: lm_head, bits: 8, group_size: 16}]",
-                "mine: matrices[1].match: ['lm_head'] decides no matrix of toy: an earlier rule takes each",
+                "mine.yaml: matrices[1].match: ['lm_head'] decides no matrix of toy: an earlier rule takes each",
             ),
         ],
     )
