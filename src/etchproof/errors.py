@@ -105,8 +105,10 @@ def machine_trouble(error: Exception, place: str | Path | None = None) -> InputE
         place: the file or folder that was worked on, for an error that names none.
 
     Returns:
-        None for an error of another kind, which is a bug of ours.
+        None for an error of another kind: a bug of ours, or input that somebody has to mend.
     """
+    if isinstance(error, InputError):
+        return error if said_by_the_system(str(error)) else None
     number, named = (error.errno, error.filename) if isinstance(error, OSError) else (None, None)
     source = os.fsdecode(named) if isinstance(named, str | bytes) else place
     if number in _OF_THE_MACHINE:

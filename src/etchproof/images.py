@@ -234,5 +234,9 @@ def _manifest(images: ImageSet) -> str:
 
 def _write_atomically(path: Path, content: memoryview) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

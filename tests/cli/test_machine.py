@@ -180,6 +180,47 @@ if CAN_MOUNT:
             assert done.stderr == f"etchproof: {disk}/out: cannot be used: No space left on device\n"
 
     @pytest.mark.sim
+    @pytest.mark.parametrize(
+        ("many", "size"),
+        [
+            *(("regress", size) for size in ("8k", "64k", "700k", "8m")),
+            ("signoff", "8k"),
+            ("signoff", "700k"),
+        ],
+    )
+    def test_many_runs_on_a_full_disk(
+        words: Callable[[Path], list[str]],
+        cli_env: dict[str, str],
+        tmp_path: Path,
+        tiny_checkpoint: Path,
+        many: str,
+        size: str,
+    ) -> None:
+        """A disk that is full is no verdict of FAIL, wherever in the regression it shows."""
+        disk, listed = tmp_path / "disk", tmp_path / "two.yaml"
+        disk.mkdir()
+        listed.write_text(
+            "entries:\n  - {tests: [GreedyGeneration], models: ['@model'], prompts: [Once], tokens: 2, seeds: 2}\n",
+            encoding="utf-8",
+        )
+        what = {
+            "regress": command("regress", listed, "--model", tiny_checkpoint, "--out", disk / "out"),
+            "signoff": command("signoff", tiny_checkpoint, "--out", disk / "out"),
+        }
+        look = f"find {disk} -name '.*' ! -name .lock ! -name .tmp-*; ls {disk}/out/signoff.json >&2"
+        script = f"{shlex.join(what[many])}; status=$?; {look} 2>/dev/null; exit $status"
+        done = mounted(f"mount -t tmpfs -o size={size} none {disk}", ["sh", "-c", script], cli_env)
+        assert "Traceback" not in done.stdout + done.stderr
+        assert f"\n{disk}" not in done.stdout, "half written"
+        if size == "8m":
+            assert done.returncode == 0, (done.stdout, done.stderr)
+        else:
+            assert done.returncode == cli.EXIT_INPUT, (done.stdout, done.stderr)
+            assert done.stderr.startswith(f"etchproof: {disk}/out"), done.stderr
+            assert done.stderr.endswith("cannot be used: No space left on device\n")
+            assert done.stderr.count("\n") == 1
+
+    @pytest.mark.sim
     @pytest.mark.parametrize("variable", ["ETCHPROOF_CACHE", "TMPDIR"])
     def test_a_full_disk_elsewhere(
         words: Callable[[Path], list[str]], cli_env: dict[str, str], tmp_path: Path, variable: str

@@ -17,6 +17,9 @@ PLAN_FILE: Final = "regression.json"
 PARENT_ENV: Final = "ETCHPROOF_REGRESSION"
 """Environment variable of pytest and its workers: the process that started the regression."""
 
+REFUSALS_ENV: Final = "ETCHPROOF_REFUSALS"
+"""Environment variable of pytest: the descriptor that takes what the machine refused, a line each."""
+
 
 class RegressionPlan(BaseModel):
     """A regression with every choice made.

@@ -6,6 +6,7 @@ controller writes what happens to ``progress.jsonl``.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -19,12 +20,13 @@ from etchproof.errors import InputError, machine_trouble
 from etchproof.project import load_project
 from etchproof.regress.execute import ITEMS_FOLDER, run_item, stored_item
 from etchproof.regress.item import NOT_RUN, ItemResult
-from etchproof.regress.plan import PARENT_ENV, PLAN_FILE, RegressionPlan
+from etchproof.regress.plan import PARENT_ENV, PLAN_FILE, REFUSALS_ENV, RegressionPlan
 from etchproof.regress.spec import ItemSpec
 from etchproof.sim.progress import ProgressWriter
 
 _MESSAGE_LINES: Final = 3
 _PR_SET_PDEATHSIG: Final = 1
+_TROUBLE: Final = "trouble"
 
 
 class ItemFailedError(Exception):
@@ -56,6 +58,14 @@ class RegressionItem(pytest.Item):
         self._spec, self._plan = spec, plan
 
     def runtest(self) -> None:
+        try:
+            self._run()
+        except Exception as error:
+            if (trouble := machine_trouble(error, self.path.parent)) is not None:
+                self.user_properties.append((_TROUBLE, str(trouble)))
+            raise
+
+    def _run(self) -> None:
         out, spec = self.path.parent, self._spec
         folder, key = out / ITEMS_FOLDER / spec.name, self._plan.key(spec)
         project = load_project(Path(self._plan.project))
@@ -120,23 +130,51 @@ def _die_with_parent(parent: str | None) -> None:
 
 
 class _Teller:
+    """Tells the process that started the regression how it goes, and what the machine refuses."""
+
     def __init__(self, out: Path) -> None:
-        self._progress = ProgressWriter(out)
+        self._out, self._refusals = out, int(os.environ[REFUSALS_ENV])
+        with self._telling():
+            self._progress = ProgressWriter(out)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """The full disk that fails an item may leave no room to say so: a pipe takes the line."""
+        try:
+            yield
+        except OSError as error:
+            self._refused(str(machine_trouble(error, self._out) or error))
+            raise
+
+    def _refused(self, line: str) -> None:
+        with contextlib.suppress(BlockingIOError):  # the pipe is full: the first line counts
+            os.write(self._refusals, f"{line}\n".encode())
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self) -> Iterator[None]:
+        with self._telling():  # junit.xml is written now
+            return (yield)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" or report.failed:
             properties = dict(report.user_properties)
-            self._progress.write(
-                {
-                    "event": "item",
-                    "name": report.nodeid.rpartition("::")[2],
-                    "passed": report.passed,
-                    "resumed": properties.get("resumed", False),
-                    "again": properties.get("again", ""),
-                    "wall_s": round(report.duration, 2),
-                    "message": _plain(report.longreprtext) if report.failed else "",
-                }
-            )
+            if _TROUBLE in properties:
+                self._refused(str(properties[_TROUBLE]))
+            with self._telling():
+                self._tell(report, properties)
+
+    def _tell(self, report: pytest.TestReport, properties: dict[str, Any]) -> None:
+        self._progress.write(
+            {
+                "event": "item",
+                "name": report.nodeid.rpartition("::")[2],
+                "passed": report.passed,
+                "resumed": properties.get("resumed", False),
+                "again": properties.get("again", ""),
+                "wall_s": round(report.duration, 2),
+                "message": _plain(report.longreprtext) if report.failed else "",
+            }
+        )
 
 
 def _plain(text: str) -> str:

@@ -13,13 +13,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from etchproof.errors import InputError
+from etchproof.errors import InputError, machine_trouble
 from etchproof.lock import LOCK_FILES
 from etchproof.project import load_project
 from etchproof.regress.execute import ITEMS_FOLDER
 from etchproof.regress.item import ItemResult, read_item
 from etchproof.regress.key import sources_sha256
-from etchproof.regress.plan import PARENT_ENV, PLAN_FILE, RegressionPlan
+from etchproof.regress.plan import PARENT_ENV, PLAN_FILE, REFUSALS_ENV, RegressionPlan
 from etchproof.regress.spec import ItemSpec
 from etchproof.sim.progress import PROGRESS_FILE, ProgressReader
 
@@ -87,8 +87,19 @@ def run_regression(
         out: the regression's folder (``check_folder``).
         jobs: simulators at once.
         on_item: gets each item's end.
+
+    Raises:
+        InputError: the machine refused something, as a full disk does; results that are complete stay for a resumption.
     """
-    out = out.absolute()
+    try:
+        return _run(plan, out.absolute(), jobs, on_item)
+    except OSError as error:
+        if (trouble := machine_trouble(error, out)) is not None:
+            raise trouble from error
+        raise
+
+
+def _run(plan: RegressionPlan, out: Path, jobs: int, on_item: OnItem | None) -> RegressionOutcome:
     out.mkdir(parents=True, exist_ok=True)
     plan.write(out)
     (out / _INI).write_text("[pytest]\njunit_family = xunit2\n", encoding="utf-8")
@@ -132,20 +143,26 @@ def _pytest(out: Path, jobs: int, on_item: OnItem | None) -> int:
     }
     env |= {
         PARENT_ENV: str(os.getpid()),
+        "PYTHONSAFEPATH": "1",  # the folder in which it runs holds data
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # what else is installed must not change a regression
         "PYTHONPATH": os.pathsep.join(dict.fromkeys([engine, *map(os.path.abspath, inherited)])),
     }
     reader = ProgressReader(out)
-    with (out / LOG_FILE).open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=out,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    refusals, told = os.pipe()
+    for end in (refusals, told):
+        os.set_blocking(end, False)
+    with os.fdopen(refusals, "rb", 0) as said, (out / LOG_FILE).open("wb") as log:
+        with os.fdopen(told, "wb"):
+            process = subprocess.Popen(
+                command,
+                cwd=out,
+                env={**env, REFUSALS_ENV: str(told)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(told,),
+            )
         try:
             while True:
                 ended = process.poll() is not None
@@ -153,6 +170,8 @@ def _pytest(out: Path, jobs: int, on_item: OnItem | None) -> int:
                     if on_item is not None and event.get("event") == "item":
                         on_item(event)
                 if ended:
+                    if lines := said.read():
+                        raise InputError(lines.decode(errors="replace").splitlines()[0])
                     return process.returncode
                 time.sleep(_POLL_S)
         finally:
