@@ -33,13 +33,23 @@ def read_json_record(path: Path, record: type[_Record], *, strict: bool | None =
         InputError: the file is missing, unreadable, too large, no strict JSON, or no such record; the first key that
             does not fit is named.
     """
-    text = read_text(path, _LIMIT_BYTES)
+    return parse_json_record(read_text(path, _LIMIT_BYTES), path, record, strict=strict)
+
+
+def parse_json_record(
+    text: str, source: Path, record: type[_Record], *, strict: bool | None = None
+) -> _Record:
+    """A JSON text as a record; arguments and errors as of ``read_json_record``.
+
+    Args:
+        source: the file that holds the text, for messages.
+    """
     if text.count(",") > _LIMIT_VALUES or text.count("[") + text.count("{") > _LIMIT_CONTAINERS:
-        raise InputError("holds more values than any record does", source=path)
-    parse_json(text, path)  # refuses what pydantic's own reader lets pass
+        raise InputError("holds more values than any record does", source=source)
+    parse_json(text, source)  # refuses what pydantic's own reader lets pass
     try:
         return record.model_validate_json(text, strict=strict)
     except ValidationError as error:
         if error.error_count() > _LISTED_ERRORS:
-            raise InputError(f"does not fit in {error.error_count():,} places", source=path) from None
-        raise input_error(error, path) from None
+            raise InputError(f"does not fit in {error.error_count():,} places", source=source) from None
+        raise input_error(error, source) from None

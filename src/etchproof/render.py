@@ -21,6 +21,9 @@ from etchproof.errors import InputError
 from etchproof.files import exists, read_bytes, read_text
 from etchproof.tools import find_formatter
 
+_LIMIT_BYTES: Final = (
+    512 << 10
+)  # of a source or template: Jinja and the formatter take seconds for each megabyte
 FORMAT_FLAGS: Final = (
     "--column_limit=100",
     "--indentation_spaces=2",
@@ -64,7 +67,7 @@ def render(renderings: Sequence[Rendering], *, templates: Path, hw: Path, out: P
         InputError: a template is missing or does not fit its context, two files have one name, or the formatter
             is missing or refuses what was rendered.
     """
-    texts = {path.name: read_text(path) for path in sorted(hw.rglob("*.sv"))}
+    texts = {path.name: read_text(path, _LIMIT_BYTES) for path in sorted(hw.rglob("*.sv"))}
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: _template(templates / name)),
         undefined=jinja2.StrictUndefined,
@@ -89,7 +92,7 @@ def render(renderings: Sequence[Rendering], *, templates: Path, hw: Path, out: P
 
 def _template(path: Path) -> str | None:
     """A template's text; None where there is none of that name, as Jinja asks for it."""
-    return read_text(path) if exists(path) else None
+    return read_text(path, _LIMIT_BYTES) if exists(path) else None
 
 
 def compile_order(names: Iterable[str]) -> list[str]:

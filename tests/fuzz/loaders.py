@@ -173,7 +173,7 @@ LOADERS: Final = (
         seeds.quantized,
         {"quantized/model.json": "json", "quantized/weights.safetensors": "safetensors"},
         loads.quantized,
-        ("etchproof.quantize.store:load_quantized",),
+        ("etchproof.quantize.store:load_quantized", "etchproof.quantize.store:read_arrays"),
     ),
     Loader(
         "quantized-adapter",
@@ -209,7 +209,11 @@ LOADERS: Final = (
         seeds.regression,
         {"regression.json": "json"},
         loads.regression_plan,
-        ("etchproof.regress.plan:RegressionPlan.read", "etchproof.json_record:read_json_record"),
+        (
+            "etchproof.regress.plan:RegressionPlan.read",
+            "etchproof.json_record:read_json_record",
+            "etchproof.json_record:parse_json_record",
+        ),
     ),
     Loader(
         "signoff",

@@ -25,6 +25,7 @@ _CALLS: Final = frozenset(
             "read_json_record",
             "parse_json",
         ),
+        *("parse_json_record", "read_arrays"),
         *("read_yaml_object", "read_yaml_record"),
     }
 )

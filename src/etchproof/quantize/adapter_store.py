@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import filelock
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from etchproof.errors import InputError
-from etchproof.files import check_regular
-from etchproof.quantize.store import Arrays, sealed_sha256
+from etchproof.json_record import parse_json_record
+from etchproof.quantize.store import Arrays, read_arrays, sealed_sha256
 from etchproof.quantized import AdapterMatrix, QuantizedAdapter, QuantizedModel
 from etchproof.taps import LINEARS, module_name
 
@@ -88,11 +88,9 @@ def load_quantized_adapter(file: Path, name: str) -> QuantizedAdapter:
     Raises:
         InputError: it is missing, or not what was written.
     """
-    check_regular(file)
+    arrays, metadata = read_arrays(file)
+    header = parse_json_record(metadata.get(_HEADER, ""), file, _Header)
     try:
-        with safe_open(file, framework="np") as stored:
-            header = _Header.model_validate_json((stored.metadata() or {})[_HEADER])
-            arrays = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118  # it is no mapping
         linears = {
             (linear.layer, linear.name): AdapterMatrix(
                 a=arrays[f"{module_name(linear.layer, linear.name)}.a"],
@@ -102,7 +100,7 @@ def load_quantized_adapter(file: Path, name: str) -> QuantizedAdapter:
             for linear in header.linears
             if linear.name in LINEARS
         }
-    except (SafetensorError, OSError, KeyError, ValidationError) as error:
+    except KeyError as error:
         raise InputError(f"is damaged: {error}", source=file, hint="quantize again") from None
     if header.version != ADAPTER_QUANTIZER_VERSION or _hash(header, arrays) != header.content_sha256:
         raise InputError("does not hold what was written", source=file, hint="quantize again")

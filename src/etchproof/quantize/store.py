@@ -19,11 +19,12 @@ import filelock
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from etchproof.checkpoint import Checkpoint, ModelConfig
+from etchproof.checkpoint.json_file import shown_name
+from etchproof.checkpoint.safetensors_file import open_safetensors
 from etchproof.errors import InputError
-from etchproof.files import check_regular
 from etchproof.json_record import read_json_record
 from etchproof.quantized import QuantizedGains, QuantizedLayer, QuantizedMatrix, QuantizedModel
 from etchproof.recipe import EMBEDDING_MODULE, LM_HEAD_MODULE, Recipe
@@ -35,6 +36,7 @@ QUANTIZER_VERSION: Final = 1
 HEADER_FILE: Final = "model.json"
 WEIGHTS_FILE: Final = "weights.safetensors"
 
+_INTEGERS: Final = frozenset(f"{sign}{bits}" for sign in "IU" for bits in (8, 16, 32, 64))
 _FINAL_NORM: Final = "model.norm"
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -86,15 +88,35 @@ def load_quantized(folder: Path) -> QuantizedModel:
         InputError: a file is missing, not what was written, or of another format.
     """
     header = read_json_record(folder / HEADER_FILE, _Header)
-    check_regular(folder / WEIGHTS_FILE)
+    arrays, _ = read_arrays(folder / WEIGHTS_FILE)
     try:
-        arrays = load_file(folder / WEIGHTS_FILE)
         model = _model(header, arrays)
-    except (SafetensorError, OSError, KeyError) as error:
+    except KeyError as error:
         raise InputError(f"is damaged: {error}", source=folder, hint="quantize again") from None
     if _hash(header, arrays) != header.content_sha256:
         raise InputError("does not hold what was written", source=folder, hint="quantize again")
     return model
+
+
+def read_arrays(file: Path) -> tuple[Arrays, dict[str, str]]:
+    """Every array of a safetensors file, by name, and its metadata.
+
+    Raises:
+        InputError: it cannot be read, or holds an array of no integers; NumPy lacks some types of the format.
+    """
+    with open_safetensors(file, framework="numpy") as stored:
+        try:
+            arrays = {}
+            for name in stored.keys():  # noqa: SIM118  # it is no mapping
+                dtype = str(stored.get_slice(name).get_dtype())
+                if dtype not in _INTEGERS:
+                    raise InputError(
+                        f"has dtype {dtype}, expected integers", source=file, key=shown_name(name)
+                    )
+                arrays[name] = stored.get_tensor(name)
+            return arrays, dict(stored.metadata() or {})
+        except SafetensorError as error:
+            raise InputError(f"is damaged: {error}", source=file, hint="quantize again") from None
 
 
 def content_sha256(model: QuantizedModel) -> str:
