@@ -96,8 +96,8 @@ class Tokenizer:
         if (found := self._config.get("tokenizer_class")) in _REBUILT and not self._byte_level:
             said.append(
                 f"{CONFIG_FILE} has tokenizer_class {shown(found)}: transformers 5 builds that one anew from the "
-                f"vocabulary, and {TOKENIZER_FILE} is taken as it is shipped here; runs of spaces and special tokens within "
-                "a text may get other ids"
+                f"vocabulary, and {TOKENIZER_FILE} is taken as it is shipped here; runs of spaces and special tokens "
+                "within a text may get other ids"
             )
         return tuple(said)
 
