@@ -140,6 +140,35 @@ def test_the_same_ids(shipped: Path, how: str) -> None:
         assert ours.decode(expected) == theirs.decode(expected, skip_special_tokens=True), text
 
 
+AS_SHIPPED = (None, "PreTrainedTokenizerFast", "TokenizersBackend", "NoSuchTokenizer")
+REBUILT = ("LlamaTokenizer", "LlamaTokenizerFast")
+PLAIN = tuple(text for text in TEXTS if not text.startswith(" ") and "<" not in text)
+
+
+@pytest.mark.parametrize("name", [*AS_SHIPPED, *REBUILT])
+def test_the_class_as_the_page_says(shipped: Path, name: str | None) -> None:
+    """docs/checkpoints.md, "Tokenizer": where the ids are transformers', and where a line says that they may not be."""
+
+    def choose(raw: dict[str, Any]) -> None:
+        raw.pop("tokenizer_class", None)
+        raw.update({} if name is None else {"tokenizer_class": name})
+
+    edit(shipped / "tokenizer_config.json", choose)
+    theirs = transformers.AutoTokenizer.from_pretrained(shipped, local_files_only=True)
+    ours = Tokenizer(shipped / "tokenizer.json", 10**6)
+    same = {text for text in TEXTS if ours.encode(text) == theirs(text)["input_ids"]}
+    rebuilt = name in REBUILT and '"ByteLevel"' not in (shipped / "tokenizer.json").read_text()
+    assert type(theirs).__name__ == ("LlamaTokenizer" if rebuilt else "TokenizersBackend")
+    said = [line for line in ours.notes(read_config(shipped)) if "tokenizer_class" in line]
+    if rebuilt:
+        assert set(PLAIN) <= same != set(TEXTS)
+        assert len(said) == 1
+        assert f"tokenizer_class {name!r}: transformers 5 builds that one anew" in said[0]
+    else:
+        assert same == set(TEXTS)
+        assert said == []
+
+
 def test_a_disagreement_is_said(shipped: Path) -> None:
     config = read_config(shipped)
     assert Tokenizer(shipped / "tokenizer.json", 10**6).notes(config) == ()

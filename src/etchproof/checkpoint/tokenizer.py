@@ -23,6 +23,9 @@ _SPECIAL_FILE: Final = "special_tokens_map.json"  # of older transformers, like 
 _ADDED_FILE: Final = "added_tokens.json"
 _CHILD: Final = Path(__file__).with_name("tokenizer_child.py")
 _BYTE_TOKEN: Final = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+_REBUILT: Final = ("LlamaTokenizer", "LlamaTokenizerFast")
+"""Classes of Llamas that transformers makes from the vocabulary alone, unless the file is byte-level."""
+
 _UNDECODED: Final = "\ufffd"  # what the decoder puts where bytes are no UTF-8, or not yet
 
 
@@ -53,6 +56,7 @@ class Tokenizer:
             )
         if "added_tokens_decoder" not in self._config:
             self._config |= _companion(path.with_name(_SPECIAL_FILE))
+        self._byte_level = '"ByteLevel"' in text  # as transformers looks for it
         self._child = Child(_CHILD)
         self._contents: dict[int, str | None] = {}
         loaded = self._ask(
@@ -63,7 +67,8 @@ class Tokenizer:
 
     def notes(self, config: ModelConfig) -> tuple[str, ...]:
         """Where ``config.json`` and the tokenizer disagree about BOS or EOS, a line each; the tokenizer's word counts
-        for prompts, the config's for where a text ends."""
+        for prompts, the config's for where a text ends. And where transformers would not take ``tokenizer.json`` as it
+        is."""
         said, bos, eos = [], config.bos_token_id, config.eos_token_ids
         if self.before != (() if bos is None else (bos,)):
             begin = f"begins a text with {list(self.before)}" if self.before else "puts nothing before a text"
@@ -87,6 +92,12 @@ class Tokenizer:
         if named is not None and named not in eos:
             said.append(
                 f"{CONFIG_FILE} has eos_token of id {named}, the model's EOS ids are {list(eos)}: a text ends there"
+            )
+        if (found := self._config.get("tokenizer_class")) in _REBUILT and not self._byte_level:
+            said.append(
+                f"{CONFIG_FILE} has tokenizer_class {shown(found)}: transformers 5 builds that one anew from the "
+                f"vocabulary, and {TOKENIZER_FILE} is taken as it is shipped here; runs of spaces and special tokens "
+                "within a text may get other ids"
             )
         return tuple(said)
 
