@@ -140,7 +140,7 @@ class TestPreparing:
     def test_a_chip_without_slots(self, design: Design, write: Write) -> None:
         lora = design.recipe.lora.model_copy(update={"slots": 0})
         bare = replace(design, recipe=design.recipe.model_copy(update={"lora": lora}))
-        with pytest.raises(InputError, match=r"w6a16: lora.slots: the recipe's chip has no slot"):
+        with pytest.raises(InputError, match=r"w6a16.yaml: lora.slots: the recipe's chip has no slot"):
             read(bare, [write()])
 
     def test_a_project_whose_chip_takes_none(self, design: Design, write: Write) -> None:
