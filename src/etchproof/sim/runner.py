@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,12 @@ from etchproof.tools import Verilator
 _ALL_PUBLIC: Final = "--public-flat-rw"
 _OWN_OBJECTS: Final = ("ep_ports.o", "ep_sink.o")
 _COCOTB_MAIN: Final = "/verilator.cpp"  # ep_main.cpp is in its place
+_BOUND: Final = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, which outlives the next line
+os.execvp(sys.argv[2], sys.argv[2:]) if os.getppid() == int(sys.argv[1]) else os._exit(1)
+"""
+"""What becomes the command: Linux kills it when the process dies that started it, however that was."""
 
 
 @contextmanager
@@ -147,7 +154,7 @@ class VerilatorRunner(CocotbRunner):
             if stdout is not None:
                 print("$", *command, file=stdout, flush=True)
             process = subprocess.Popen(
-                command,
+                [sys.executable, "-I", "-S", "-c", _BOUND, str(os.getpid()), *command],
                 cwd=cwd,
                 env=self.env,
                 stdin=subprocess.DEVNULL,
