@@ -21,8 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from etchproof.checkpoint.json_file import shown
-from etchproof.errors import InputError
+from etchproof.errors import InputError, shown
 from etchproof.files import read_text
 from etchproof.sim.fabric import Fabric, make_fabric
 from etchproof.tools import find_formatter, find_verilator, simulation_env

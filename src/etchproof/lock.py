@@ -14,8 +14,8 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from etchproof.checkpoint.json_file import read_json_object, shown_name
-from etchproof.errors import InputError
+from etchproof.checkpoint.json_file import read_json_object
+from etchproof.errors import InputError, shown_name
 
 LOCK_FILES: Final = frozenset({".lock", ".lock.json"})
 """What a lock leaves in its folder; neither counts as content."""

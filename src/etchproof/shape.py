@@ -14,8 +14,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from etchproof.checkpoint.config import ModelConfig
-from etchproof.checkpoint.json_file import shown
-from etchproof.errors import InputError
+from etchproof.errors import InputError, shown
 from etchproof.yaml_file import find_yaml, read_yaml_object, validation_problem
 
 VOCABULARY: Final = 512

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from etchproof.checkpoint import Tokenizer
-from etchproof.checkpoint.json_file import shown_name
+from etchproof.errors import shown_name
 
 
 def tell(notes: Iterable[str]) -> None:

@@ -11,9 +11,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from etchproof.checkpoint.json_file import shown
 from etchproof.documents import MAX_DEPTH, read_document
-from etchproof.errors import InputError
+from etchproof.errors import InputError, shown
 
 _Record = TypeVar("_Record", bound=BaseModel)
 

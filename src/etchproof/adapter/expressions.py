@@ -17,9 +17,8 @@ from typing import Final
 
 from pydantic_core import PydanticCustomError
 
-from etchproof.checkpoint.json_file import shown_name
 from etchproof.contained import Child, ContainedError
-from etchproof.errors import InputError
+from etchproof.errors import InputError, shown_name
 
 _CHILD: Final = Path(__file__).with_name("expressions_child.py")
 _LONGEST: Final = 10_000

@@ -14,7 +14,6 @@ from etchproof.adapter.config import CONFIG_FILE, read_adapter_config
 from etchproof.adapter.targets import resolve_targets
 from etchproof.checkpoint.config import ModelConfig
 from etchproof.checkpoint.folder import content_hash, existing_folder
-from etchproof.checkpoint.json_file import shown_name
 from etchproof.checkpoint.safetensors_file import (
     check_finite,
     check_header,
@@ -22,7 +21,7 @@ from etchproof.checkpoint.safetensors_file import (
     own_float32,
     refuse_missing,
 )
-from etchproof.errors import InputError
+from etchproof.errors import InputError, shown_name
 from etchproof.files import exists
 
 WEIGHTS_FILE: Final = "adapter_model.safetensors"

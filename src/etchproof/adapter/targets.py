@@ -18,9 +18,8 @@ from etchproof.adapter.expressions import (
     pattern_expression,
 )
 from etchproof.checkpoint.config import ModelConfig
-from etchproof.checkpoint.json_file import shown, shown_name
 from etchproof.checkpoint.tensors import expected_tensors
-from etchproof.errors import InputError
+from etchproof.errors import InputError, shown, shown_name
 from etchproof.taps import LINEARS
 
 Predicate = Callable[[str], bool]

@@ -8,8 +8,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from etchproof.checkpoint.json_file import shown
-from etchproof.errors import InputError
+from etchproof.errors import InputError, shown
 from etchproof.files import open_regular
 
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")

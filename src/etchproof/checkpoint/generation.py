@@ -13,9 +13,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from etchproof.checkpoint.json_file import read_json_object, shown, shown_name
+from etchproof.checkpoint.json_file import read_json_object
 from etchproof.checkpoint.validation import input_error
-from etchproof.errors import InputError
+from etchproof.errors import InputError, shown, shown_name
 from etchproof.files import exists
 
 GENERATION_FILE: Final = "generation_config.json"

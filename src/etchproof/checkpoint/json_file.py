@@ -15,8 +15,6 @@ from etchproof.documents import check_depth, check_values
 from etchproof.errors import InputError, shown, shown_name
 from etchproof.files import read_text
 
-__all__ = ["parse_json", "read_json", "read_json_object", "shown", "shown_name", "write_json"]
-
 _MAX_DEPTH: Final = 64
 """How deep lists and objects may stand in each other; a real file has less than ten levels."""
 

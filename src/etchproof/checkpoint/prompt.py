@@ -6,10 +6,9 @@ from pathlib import Path
 
 from etchproof.checkpoint.config import ModelConfig
 from etchproof.checkpoint.generation import generation_notes
-from etchproof.checkpoint.json_file import shown
 from etchproof.checkpoint.load import Checkpoint
 from etchproof.checkpoint.tokenizer import TOKENIZER_FILE, Tokenizer
-from etchproof.errors import InputError
+from etchproof.errors import InputError, shown
 from etchproof.files import exists
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from etchproof.checkpoint.config import ModelConfig
-from etchproof.checkpoint.json_file import read_json_object, shown, shown_name
+from etchproof.checkpoint.json_file import read_json_object
 from etchproof.checkpoint.safetensors_file import (
     check_finite,
     check_header,
@@ -22,7 +22,7 @@ from etchproof.checkpoint.safetensors_file import (
     own_float32,
     refuse_missing,
 )
-from etchproof.errors import InputError
+from etchproof.errors import InputError, shown, shown_name
 from etchproof.files import exists
 
 if TYPE_CHECKING:

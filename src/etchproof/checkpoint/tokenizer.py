@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from etchproof.checkpoint.config import ModelConfig
-from etchproof.checkpoint.json_file import read_json_object, shown
+from etchproof.checkpoint.json_file import read_json_object
 from etchproof.contained import Child, ContainedError
-from etchproof.errors import InputError
+from etchproof.errors import InputError, shown
 from etchproof.files import exists, read_text
 
 TOKENIZER_FILE: Final = "tokenizer.json"

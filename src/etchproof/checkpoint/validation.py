@@ -8,8 +8,7 @@ from typing import Any, Final, Self
 from pydantic import BaseModel, PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from etchproof.checkpoint.json_file import shown, shown_name
-from etchproof.errors import InputError
+from etchproof.errors import InputError, shown, shown_name
 
 _EXPECTED: Final = {
     "int_type": "expected an integer",

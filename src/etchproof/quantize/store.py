@@ -22,9 +22,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from etchproof.checkpoint import Checkpoint, ModelConfig
-from etchproof.checkpoint.json_file import shown_name
 from etchproof.checkpoint.safetensors_file import open_safetensors
-from etchproof.errors import InputError
+from etchproof.errors import InputError, shown_name
 from etchproof.json_record import read_json_record
 from etchproof.quantized import QuantizedGains, QuantizedLayer, QuantizedMatrix, QuantizedModel
 from etchproof.recipe import EMBEDDING_MODULE, LM_HEAD_MODULE, Recipe

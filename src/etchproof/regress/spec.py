@@ -16,8 +16,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from etchproof.checkpoint.json_file import shown
-from etchproof.errors import InputError
+from etchproof.errors import InputError, shown
 from etchproof.shape import RandomModel
 from etchproof.sim.build import Kind
 from etchproof.slots import DRAWN

@@ -13,7 +13,7 @@ import numpy as np
 
 from etchproof import flow, slots
 from etchproof.atomic import write_atomically
-from etchproof.checkpoint.json_file import read_json_object, shown_name
+from etchproof.checkpoint.json_file import read_json_object
 from etchproof.coverage.closure import close, reach, taps_needed
 from etchproof.coverage.corpus import Corpus, Predict, Segment, gather
 from etchproof.coverage.exclusions import load_exclusions
@@ -22,7 +22,7 @@ from etchproof.coverage.injection import draw, inject_all
 from etchproof.coverage.observability import Proven, observe
 from etchproof.coverage.rom import Rom
 from etchproof.coverage.words import words_read
-from etchproof.errors import InputError
+from etchproof.errors import InputError, shown_name
 from etchproof.flow import Design
 from etchproof.project import Project, load_object
 from etchproof.regress.check import check_items
