@@ -106,7 +106,7 @@ def _edit(change: Callable[[dict], object]) -> Callable[[Path], None]:  # type: 
 
 DAMAGE = {
     "a flipped bit": (_flip_weight, "does not hold what was written"),
-    "a cut file": (_cut_weights, "is damaged"),
+    "a cut file": (_cut_weights, "is not a valid safetensors file"),
     "no weights": (_drop_weights, "file not found"),
     "no header": (_drop_header, "file not found"),
     "another frac": (_edit(lambda h: h["frac"]["1"].update(q_proj=3)), "does not hold what was written"),
