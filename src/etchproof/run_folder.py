@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from etchproof.atomic import write_atomically
 from etchproof.errors import InputError
 from etchproof.result import RESULT_FILE, RunResult
 
@@ -64,16 +65,7 @@ class RunFolder:
     def write_result(self, result: RunResult) -> Path:
         """``run.json``, complete or not at all."""
         file = self.path / RESULT_FILE
-        partial = self.path / f".{RESULT_FILE}"
-        try:
-            with partial.open("w", encoding="utf-8") as stream:
-                stream.write(result.to_json())
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(file)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
+        write_atomically(file, result.to_json())
         return file
 
     def close(self) -> None:

@@ -22,7 +22,9 @@ LOADERS: Final = (
         },
         loads.checkpoint,
         (
-            *("etchproof.checkpoint.config:read_config", "etchproof.checkpoint.config:_generation_eos"),
+            "etchproof.checkpoint.config:read_config",
+            "etchproof.checkpoint.generation:read_generation",
+            "etchproof.checkpoint.generation:generation_notes",
             *("etchproof.checkpoint.tensors:open_weights", "etchproof.checkpoint.tensors:WeightFiles._open"),
             *(
                 "etchproof.checkpoint.folder:content_hash",
@@ -93,7 +95,10 @@ LOADERS: Final = (
         seeds.copied("models/recipes/w3w6a16.yaml"),
         {"w3w6a16.yaml": "yaml"},
         loads.recipe,
-        ("etchproof.recipe:load_recipe", "etchproof.yaml_file:_read", "etchproof.yaml_file:read_yaml_record"),
+        (
+            *("etchproof.recipe:load_recipe", "etchproof.yaml_file:read_yaml_record"),
+            *("etchproof.yaml_file:_parse", "etchproof.documents:read_document"),
+        ),
         weight=2,
     ),
     Loader(
@@ -137,7 +142,7 @@ LOADERS: Final = (
         seeds.copied("verif/testplan.hjson", "verif/testplan-adapters.hjson"),
         {"testplan.hjson": "hjson", "testplan-adapters.hjson": "hjson"},
         loads.testplan,
-        ("etchproof.testplan:_read",),
+        ("etchproof.testplan:_read", "etchproof.documents:read_document"),
     ),
     Loader(
         "rom",
@@ -257,7 +262,7 @@ LOADERS: Final = (
         seeds.folders,
         {"drawn/synthetic.json": "json"},
         loads.drawn,
-        ("etchproof.checkpoint.synthetic:_is_whole",),
+        ("etchproof.checkpoint.synthetic:_is_whole", "etchproof.checkpoint.synthetic:_sha256"),
     ),
     Loader(
         "directed",

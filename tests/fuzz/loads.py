@@ -10,8 +10,10 @@ from tests.fuzz import seeds
 
 def checkpoint(folder: Path) -> object:
     from etchproof.checkpoint import load_checkpoint
+    from etchproof.checkpoint.generation import generation_notes
 
     loaded = load_checkpoint(folder / "model")
+    generation_notes(folder / "model", loaded.config.bos_token_id)
     return [loaded.tensor(name) for name in loaded.tensor_names]
 
 
@@ -219,7 +221,7 @@ def owner(folder: Path) -> object:
 def drawn(folder: Path) -> object:
     from etchproof.checkpoint.synthetic import _is_whole
 
-    return _is_whole(folder / "drawn")
+    return _is_whole(folder / "drawn", {"seed": 1})
 
 
 def directed(folder: Path) -> object:

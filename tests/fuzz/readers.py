@@ -26,7 +26,7 @@ _CALLS: Final = frozenset(
             "parse_json",
         ),
         *("parse_json_record", "read_arrays"),
-        *("read_yaml_object", "read_yaml_record"),
+        *("read_yaml_object", "read_yaml_record", "read_document"),
     }
 )
 _CALLS_OF: Final = frozenset(
@@ -59,7 +59,6 @@ NO_LOADERS: Final[dict[str, str]] = {
     "etchproof.atomic:write_atomically": _WRITES,
     "etchproof.cli.console:_Console.on_broken_pipe": _WRITES,
     "etchproof.regress.run:_pytest": _WRITES,
-    "etchproof.run_folder:RunFolder.write_result": _WRITES,
     "etchproof.sim.progress:ProgressWriter.__init__": _WRITES,
     "etchproof.sim.run:simulate": _WRITES,
     "etchproof.sim.build:_cpu_sha256": _KERNEL,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -295,7 +296,8 @@ def folders(folder: Path) -> None:
     write(folder / "directed.json", [[1, 2, 3], [4]])
     (folder / "drawn").mkdir()
     (folder / "drawn/weights").write_bytes(b"1234")
-    write(folder / "drawn/synthetic.json", {"size_bytes": {"weights": 4}})
+    sha256 = hashlib.sha256(b"1234").hexdigest()
+    write(folder / "drawn/synthetic.json", {"seed": 1, "sha256": {"weights": sha256}})
 
 
 def sources(folder: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from etchproof import flow
+from etchproof.atomic import write_atomically
 from etchproof.checkpoint.prompt import open_tokenizer
 from etchproof.coverage.verilator import COVERAGE_FILE, read
 from etchproof.errors import InputError
@@ -226,9 +227,7 @@ def run_item(spec: ItemSpec, project: Project, out: Path, folder: Path, key: str
         rerun=rerun,
         **derived(run.comparison),
     )
-    partial = folder / f".{ITEM_FILE}"
-    partial.write_text(result.model_dump_json(indent=1), encoding="utf-8")
-    partial.replace(folder / ITEM_FILE)
+    write_atomically(folder / ITEM_FILE, result.model_dump_json(indent=1))
     return result
 
 

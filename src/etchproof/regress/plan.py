@@ -8,6 +8,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
+from etchproof.atomic import write_atomically
 from etchproof.errors import InputError, shown
 from etchproof.json_record import read_json_record
 from etchproof.regress.key import item_key
@@ -44,9 +45,7 @@ class RegressionPlan(BaseModel):
 
     def write(self, out: Path) -> None:
         """Put it in the regression's folder, in one step."""
-        partial = out / f".{PLAN_FILE}"
-        partial.write_text(self.model_dump_json(indent=1), encoding="utf-8")
-        partial.replace(out / PLAN_FILE)
+        write_atomically(out / PLAN_FILE, self.model_dump_json(indent=1))
 
     @classmethod
     def read(cls, out: Path) -> RegressionPlan:

@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+from etchproof.atomic import write_atomically
 from etchproof.errors import InputError, machine_trouble
 from etchproof.lock import LOCK_FILES
 from etchproof.project import load_project
@@ -102,8 +103,8 @@ def run_regression(
 def _run(plan: RegressionPlan, out: Path, jobs: int, on_item: OnItem | None) -> RegressionOutcome:
     out.mkdir(parents=True, exist_ok=True)
     plan.write(out)
-    (out / _INI).write_text("[pytest]\njunit_family = xunit2\n", encoding="utf-8")
-    for stale in (JUNIT_FILE, PROGRESS_FILE):
+    write_atomically(out / _INI, "[pytest]\njunit_family = xunit2\n")
+    for stale in (JUNIT_FILE, PROGRESS_FILE, LOG_FILE):  # a link in their place goes, and is not followed
         (out / stale).unlink(missing_ok=True)
     broken: list[str] = []
     if plan.items:
@@ -151,7 +152,7 @@ def _pytest(out: Path, jobs: int, on_item: OnItem | None) -> int:
     refusals, told = os.pipe()
     for end in (refusals, told):
         os.set_blocking(end, False)
-    with os.fdopen(refusals, "rb", 0) as said, (out / LOG_FILE).open("wb") as log:
+    with os.fdopen(refusals, "rb", 0) as said, (out / LOG_FILE).open("xb") as log:
         with os.fdopen(told, "wb"):
             process = subprocess.Popen(
                 command,
