@@ -79,7 +79,7 @@ def check_depth(values: object, source: Path, depth: int) -> None:
         if not below:
             return
         level = below
-    raise InputError(f"nests deeper than {depth} levels", source=source)
+    raise InputError(f"is nested more than {depth} levels deep", source=source)
 
 
 def _walk(values: object) -> Iterator[tuple[str, object]]:
@@ -105,7 +105,7 @@ def _problem(value: object, bits: int) -> str | None:
             try:
                 value.encode()
             except UnicodeEncodeError:
-                return f"is {shown(value)}: a half of a surrogate pair is no text"
+                return f"is {shown(value)}, which holds half of a surrogate pair"
         case bool():
             return None
         case int() if value.bit_length() > bits:

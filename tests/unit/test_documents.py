@@ -192,7 +192,7 @@ LIST = "entries:\n  - {tests: [GreedyGeneration], models: [m]}\n"
         (LIST.replace("[m]", "[m], seeds: 1000000000"), "seeds: is 1000000000, expected at most 100000"),
         (LIST.replace("[m]", "[m], tokens: 10000000000"), "tokens: is 10000000000, expected at most 2147483647"),
         (LIST.replace("[m]", "[m], contexts: [0]"), "contexts[0]: is 0, expected at least 1"),
-        (LIST.replace("[m]", '[m], prompts: ["\\udc80"]'), "a half of a surrogate pair is no text"),
+        (LIST.replace("[m]", '[m], prompts: ["\\udc80"]'), "which holds half of a surrogate pair"),
         (LIST.replace("[m]", "[m], directed: [[-1]]"), "directed[0][0]: is -1, expected at least 0"),
     ],
 )  # fmt: skip

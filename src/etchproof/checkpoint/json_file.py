@@ -15,7 +15,7 @@ from etchproof.documents import check_depth, check_values
 from etchproof.errors import InputError, shown, shown_name
 from etchproof.files import read_text
 
-_MAX_DEPTH: Final = 64
+MAX_DEPTH: Final = 64
 """How deep lists and objects may stand in each other; a real file has less than ten levels."""
 
 _MAX_DIGITS: Final = 40
@@ -56,7 +56,7 @@ def parse_json(text: str, source: Path) -> Any:
 
     Raises:
         InputError: the text is no JSON, an object holds a key twice, a number is NaN, infinite or endless, a string
-            holds half of a surrogate pair, or values nest deeper than ``_MAX_DEPTH``.
+            holds half of a surrogate pair, or values nest deeper than ``MAX_DEPTH``.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -85,10 +85,10 @@ def parse_json(text: str, source: Path) -> Any:
         raise InputError("is not valid JSON: it nests too deep", source=source) from None
     except ValueError as error:
         raise InputError(f"is not valid JSON: {error}", source=source) from None
-    if text.count("[") + text.count("{") > _MAX_DEPTH:
-        check_depth(parsed, source, _MAX_DEPTH)
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        check_depth(parsed, source, MAX_DEPTH)
     if odd or long or _ESCAPED.search(text):
-        check_values(parsed, source, depth=_MAX_DEPTH, bits=_MAX_BITS)
+        check_values(parsed, source, depth=MAX_DEPTH, bits=_MAX_BITS)
     return parsed
 
 

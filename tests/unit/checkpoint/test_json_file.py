@@ -22,8 +22,8 @@ def written(folder: Path, text: str) -> Path:
     [
         ("", "is not valid JSON"),
         ('{"a": 1, "a": 2}', "a: stands twice in one object"),
-        ('{"a": {"b": [1, NaN]}}', "a.b: is nan, expected a finite number"),
-        ("[-Infinity]", "is -inf, expected a finite number"),
+        ('{"a": {"b": [1, NaN]}}', "a.b[1]: is nan, expected a finite number"),
+        ("[-Infinity]", "[0]: is -inf, expected a finite number"),
         ('{"a": 1e999}', "a: is inf, expected a finite number"),
         ('{"a": ' + "9" * 5000 + "}", "is not valid JSON: it holds an integer of 5,000 characters"),
         ('{"a": -' + "9" * 60 + "}", "is not valid JSON: it holds an integer of 61 characters"),
