@@ -255,3 +255,9 @@ def tool_output(command: Sequence[str], env: Mapping[str, str] | None = None) ->
             hint=_VERILATOR_NEEDS if tool.name == "verilator" else None,
         )
     return done.stdout.strip() or done.stderr.strip()
+
+
+def own_command() -> list[str]:
+    """The words with which a record repeats a command of this installation, from any folder."""
+    script = Path(sys.executable).with_name("etchproof")
+    return [str(script)] if script.is_file() else [sys.executable, "-P", "-m", "etchproof"]

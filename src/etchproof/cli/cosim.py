@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from etchproof.cli.console import Progress, make_console
 from etchproof.cli.source import check_source, choose_project
 from etchproof.errors import InputError
+from etchproof.tools import own_command
 
 if TYPE_CHECKING:
     from etchproof.request import CosimRequest
@@ -63,7 +63,7 @@ def rerun_command(request: CosimRequest, prompt: Sequence[int]) -> str:
         prompt: the prompt's token ids, used in place of a text that cannot stand in one line.
     """
     words = [
-        *_program(),
+        *own_command(),
         "cosim",
         *_source(request),
         f"--project={request.project.root}",
@@ -99,11 +99,6 @@ def _source(request: CosimRequest) -> list[str]:
 def _name_or_file(name: str) -> str:
     """A recipe's or a shape's name as it is; a file from anywhere."""
     return str(Path(name).absolute()) if name.endswith((".yaml", ".yml")) else name
-
-
-def _program() -> list[str]:
-    script = Path(sys.executable).with_name("etchproof")
-    return [str(script)] if script.is_file() else [sys.executable, "-P", "-m", "etchproof"]
 
 
 def _ids(text: str | None, prompt: str | None) -> tuple[int, ...] | None:

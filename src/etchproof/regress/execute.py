@@ -7,7 +7,6 @@ import json
 import os
 import shlex
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -38,6 +37,7 @@ from etchproof.result import Reason
 from etchproof.sim.run import SimOutcome
 from etchproof.slots import LoadedAdapter, plan_run, run_adapters
 from etchproof.testrun import Chip, Etched, etch, read_readback, run_test, state, with_simulator
+from etchproof.tools import own_command
 from etchproof.verdict import judge, read_comparison
 
 CHIPS_FOLDER: Final = "chips"
@@ -46,9 +46,7 @@ ITEMS_FOLDER: Final = "items"
 
 def rerun_command(spec: ItemSpec, project: Project, folder: Path) -> str:
     """The command that repeats an item from anywhere."""
-    script = Path(sys.executable).with_name("etchproof")
-    words = [str(script)] if script.is_file() else [sys.executable, "-P", "-m", "etchproof"]
-    words += ["test", spec.test]
+    words = [*own_command(), "test", spec.test]
     if spec.model is not None:
         words.append(spec.model)
     elif spec.shape is not None:
