@@ -160,6 +160,15 @@ CAN_MOUNT = (
 )
 """Whether this machine lets us mount: without, these tests are not there, and limits of size stand for full disks."""
 
+
+def two_runs(folder: Path) -> Path:
+    """A regression's list."""
+    listed = folder / "two.yaml"
+    entry = "{tests: [GreedyGeneration], models: ['@model'], prompts: [Once], tokens: 2, seeds: 2}"
+    listed.write_text(f"entries:\n  - {entry}\n", encoding="utf-8")
+    return listed
+
+
 if CAN_MOUNT:
 
     @pytest.mark.sim
@@ -197,12 +206,8 @@ if CAN_MOUNT:
         size: str,
     ) -> None:
         """A disk that is full is no verdict of FAIL, wherever in the regression it shows."""
-        disk, listed = tmp_path / "disk", tmp_path / "two.yaml"
+        disk, listed = tmp_path / "disk", two_runs(tmp_path)
         disk.mkdir()
-        listed.write_text(
-            "entries:\n  - {tests: [GreedyGeneration], models: ['@model'], prompts: [Once], tokens: 2, seeds: 2}\n",
-            encoding="utf-8",
-        )
         what = {
             "regress": command("regress", listed, "--model", tiny_checkpoint, "--out", disk / "out"),
             "signoff": command("signoff", tiny_checkpoint, "--out", disk / "out"),
@@ -235,11 +240,13 @@ if CAN_MOUNT:
 
     @pytest.mark.sim
     def test_a_cache_that_is_read_only_serves_what_it_has(
-        words: Callable[[Path], list[str]], cli_env: dict[str, str], tmp_path: Path
+        words: Callable[[Path], list[str]], cli_env: dict[str, str], tmp_path: Path, tiny_checkpoint: Path
     ) -> None:
         cache = cli_env["ETCHPROOF_CACHE"]
         read_only = f"mount --bind {cache} {cache} && mount -o remount,ro,bind {cache}"
         assert ends_well(mounted(read_only, words(tmp_path / "out"), cli_env), tmp_path / "out")
+        many = command("regress", two_runs(tmp_path), "--model", tiny_checkpoint, "--out", tmp_path / "many")
+        assert mounted(read_only, many, cli_env).returncode == 0
         other = command("cosim", *words(tmp_path / "other")[4:], "--context=19")
         done = mounted(read_only, other, cli_env)
         assert not ends_well(done, tmp_path / "other")
