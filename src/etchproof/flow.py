@@ -30,6 +30,7 @@ from etchproof.render import render
 from etchproof.sim.build import CACHE_ENV
 from etchproof.sim.fabric import Fabric, make_fabric
 from etchproof.sim.images import IndexedImage
+from etchproof.sources import engine_sha256, project_sha256, together
 
 _QUANTIZED: Final = "quantized"  # folder of the cache
 _LARGE: Final = 1 << 15  # hidden size times layers: beyond it a model's health is taken of 16 tokens
@@ -159,7 +160,15 @@ def model_health(design: Design, model: QuantizedModel, cache: Path) -> ModelHea
 
     Of a large model the text is shorter still: its golden model takes seconds for a token.
     """
-    file = quantized_folder(cache) / "health" / f"{content_sha256(model)[:32]}-{design.context}.json"
+    made_from = (
+        ("model", content_sha256(model)),
+        ("checkpoint", design.checkpoint.sha256),  # its float model writes the text
+        ("recipe", design.recipe.sha256),
+        ("context", str(design.context)),
+        ("project", project_sha256(design.project)),  # its golden model is measured
+        ("engine", engine_sha256()),
+    )
+    file = quantized_folder(cache) / "health" / f"{together(made_from)[:32]}.json"
     with contextlib.suppress(InputError):
         return read_json_record(file, ModelHealth)
     checkpoint, large = design.checkpoint, model.config.hidden_size * model.config.n_layers > _LARGE

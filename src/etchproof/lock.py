@@ -14,6 +14,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
+from etchproof.atomic import write_atomically
 from etchproof.checkpoint.json_file import read_json_object
 from etchproof.errors import InputError, shown_name
 
@@ -45,9 +46,7 @@ def hold(folder: Path) -> Iterator[None]:
     try:
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         since = time.strftime("%Y-%m-%d %H:%M:%S")
-        holder.write_text(
-            json.dumps({"pid": os.getpid(), "command": command, "since": since}), encoding="utf-8"
-        )
+        write_atomically(holder, json.dumps({"pid": os.getpid(), "command": command, "since": since}))
         yield
     finally:
         holder.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ import jinja2
 import etchproof
 from etchproof.errors import InputError
 from etchproof.files import exists, read_bytes, read_text
+from etchproof.sources import files_below
 from etchproof.tools import find_formatter
 
 _LIMIT_BYTES: Final = (
@@ -67,7 +68,12 @@ def render(renderings: Sequence[Rendering], *, templates: Path, hw: Path, out: P
         InputError: a template is missing or does not fit its context, two files have one name, or the formatter
             is missing or refuses what was rendered.
     """
-    texts = {path.name: read_text(path, _LIMIT_BYTES) for path in sorted(hw.rglob("*.sv"))}
+    texts: dict[str, str] = {}
+    for path in files_below(hw):
+        if path.suffix == ".sv":
+            if path.name in texts:
+                raise InputError("is there twice, and files are copied flat", source=hw, key=path.name)
+            texts[path.name] = read_text(path, _LIMIT_BYTES)
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: _template(templates / name)),
         undefined=jinja2.StrictUndefined,

@@ -21,8 +21,8 @@ from etchproof.readback import READBACK_FILE, Readback
 from etchproof.result import Reason
 from etchproof.sim.build import Build
 from etchproof.sim.fabric import Fabric, fabric_sha256
-from etchproof.sim.identity import file_sha256
 from etchproof.sim.run import SimOutcome
+from etchproof.sources import file_sha256
 from etchproof.taps import TapKey
 
 

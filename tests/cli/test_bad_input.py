@@ -251,6 +251,11 @@ def test_one_site_twice(refused: Refused, model: Path) -> None:
         (["models", "--tokens", "many"], "--tokens"),
         (["models", "--build", "slow"], "--build"),
         (["models", "--seed", "0"], "--seed"),
+        (
+            ["models", "--prompt-ids", "1,\u0663"],
+            "--prompt-ids: is '1,\\u0663', expected token ids like 1,2,3",
+        ),
+        (["models", "--prompt-ids", "1,1_0"], "--prompt-ids: is '1,1_0', expected token ids like 1,2,3"),
         (["models", "--prompt-ids", "1,,2"], "--prompt-ids: is '1,,2', expected token ids like 1,2,3"),
         (["models", "--prompt-ids", "1", "--prompt", "a"], "--prompt-ids: stands beside --prompt"),
         (["models", "--timeout", "0"], "--timeout: is 0.0"),

@@ -25,7 +25,7 @@ BASES: Final[dict[str, tuple[str, ...]]] = {
     "render": ("MODEL", "--out", "OUT"),
     "recipes": (),
     "shapes": (),
-    "regress": ("smoke", "--model", "MODEL"),
+    "regress": ("nightly", "--model", "MODEL"),
     "test": ("GreedyGeneration", "MODEL"),
     "signoff": ("MODEL", "--out", "OUT"),
     "report": ("OUT",),

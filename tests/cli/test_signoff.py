@@ -194,6 +194,18 @@ def _shortened(points: list[Record]) -> None:
 
 
 DOCTORED: dict[str, Callable[[Record], object]] = {
+    "files not named": lambda e: e.update(files={}),
+    "one bit many times": lambda e: e["injection"].update(bits=[e["injection"]["bits"][0]] * 20),
+    "a bit that is none": lambda e: e["injection"]["bits"][0].update(site="rom:nonsense[0,0]^0"),
+    "one part of the ROM": lambda e: e["rom"].update(
+        parts=e["rom"]["parts"][:1], by_run={"x": e["rom"]["parts"][0]["proven"]}
+    ),
+    "one accumulator": lambda e: e.update(accumulators=e["accumulators"][:1]),
+    "one tap that is sound": lambda e: e["health"].update(taps=e["health"]["taps"][:1]),
+    "a covergroup that is closed": lambda e: (
+        [group.update(hit=group["bins"], holes=[]) for group in e["covergroups"]]
+        + [e["covergroups"][0].update(bins=1, hit=1)]
+    ),
     "a run removed": lambda e: e["items"].pop(0),
     "all runs of a test removed": _all_of("VocabularySweep"),
     "a run twice": lambda e: e["items"].append(e["items"][0]),

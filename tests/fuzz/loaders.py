@@ -97,7 +97,7 @@ LOADERS: Final = (
         loads.recipe,
         (
             *("etchproof.recipe:load_recipe", "etchproof.yaml_file:read_yaml_record"),
-            *("etchproof.yaml_file:_parse", "etchproof.documents:read_document"),
+            *("etchproof.yaml_file:_read", "etchproof.yaml_file:_parse", "etchproof.documents:read_document"),
         ),
         weight=2,
     ),

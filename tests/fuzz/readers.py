@@ -75,11 +75,13 @@ NO_LOADERS: Final[dict[str, str]] = {
     "etchproof.sim.child:start": "parses a variable that the parent set for this process",
     "etchproof.sim.golden:GoldenServer._serve": "opens the memory that this process shares with its simulator",
     "etchproof.signoff.provenance:_files": "hashes the ROM images that this process has just etched",
+    "etchproof.cli.signoff:run_report": "asks whether signoff.json is a regular file; read_result has a row",
+    "etchproof.signoff.verify:_left": "reads readback.json by read_json_record, as testrun's read_readback does",
     "etchproof.signoff.covered:_sample": "reads a comparison.json whose item has just been read and held against it",
     "etchproof.flow:model_health": "reads a record of the cache by read_json_record, and makes a broken one again",
     "etchproof.model_files:keep_model": "copies files of a checkpoint that was loaded before, unread",
-    "etchproof.sim.identity:_file_sha256": "hashes bytes, whatever they are; only a regular file is opened",
-    "etchproof.regress.key:_imports": "parses modules of the project, whose code runs in any case",
+    "etchproof.sources:_file_sha256": "hashes bytes, whatever they are; only a regular file is opened",
+    "etchproof.sources:_imports": "parses modules of the project, whose code runs in any case",
     "verif.tests:ChipTest.build_phase": _OWN,
 }
 """Functions that read, and no file that others wrote."""

@@ -194,6 +194,15 @@ def test_a_missing_template_is_named(tmp_path: Path) -> None:
         run_small(root, [Rendering("other.sv.j2", "o.sv", {})])
 
 
+def test_two_hand_written_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    root, renderings = small(tmp_path, "module m;\nendmodule\n")
+    for folder in ("a", "b"):
+        (root / "hw" / folder).mkdir()
+        (root / "hw" / folder / "cell.sv").write_text("module cell;\nendmodule\n")
+    with pytest.raises(InputError, match=r"cell\.sv: is there twice"):
+        run_small(root, renderings)
+
+
 def test_one_name_for_two_files_is_refused(tmp_path: Path) -> None:
     root, renderings = small(tmp_path, "module m;\nendmodule\n")
     (root / "hw" / "m.sv").write_text("module m;\nendmodule\n")

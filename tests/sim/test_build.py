@@ -34,7 +34,7 @@ while [ $# -gt 0 ]; do
 done
 echo run >> "$FAKE_DIR/runs"
 env | sed 's/^/variable /'
-if [ -e "$FAKE_DIR/slow" ]; then echo $$ > "$FAKE_DIR/sleeping"; exec sleep 60; fi
+if [ -e "$FAKE_DIR/slow" ]; then sleep 60 & echo $! > "$FAKE_DIR/sleeping"; wait; fi
 if [ -e "$FAKE_DIR/brief" ]; then sleep 0.5; fi
 if [ -e "$FAKE_DIR/broken" ]; then echo "%Error: mini.sv:3:1: syntax error"; exit 1; fi
 {

@@ -29,7 +29,7 @@ LAYERS = (
             "etchproof.taps",
         ),
     ),
-    ("where things are", ("etchproof.atomic", "etchproof.project", "etchproof.tools")),
+    ("where things are", ("etchproof.atomic", "etchproof.project", "etchproof.sources", "etchproof.tools")),
     ("what is planned", ("etchproof.testplan",)),
     ("import: a checkpoint becomes one resolved form", ("etchproof.checkpoint",)),
     ("import: an adapter for that form", ("etchproof.adapter",)),

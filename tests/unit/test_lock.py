@@ -42,6 +42,16 @@ def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:
         assert str(os.getpid()) in (tmp_path / ".lock.json").read_text()
 
 
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    """A folder of results may come from anybody."""
+    victim, folder = tmp_path / "victim", tmp_path / "folder"
+    victim.write_text("precious")
+    folder.mkdir()
+    (folder / ".lock.json").symlink_to(victim)
+    with hold(folder):
+        assert victim.read_text() == "precious"
+
+
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be used"), hold(tmp_path / "file" / "x"):

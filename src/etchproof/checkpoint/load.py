@@ -96,6 +96,9 @@ def _refuse_adapter(folder: Path) -> None:
     """transformers and PEFT load an adapter that lies in the model's own folder, as training tools leave it."""
     for name in _ADAPTER_FILES:
         if exists(folder / name):
+            if not exists(folder / "config.json"):
+                hint = "name its model, and give it as --adapter"
+                raise InputError("is an adapter's folder, expected a model's", source=folder, hint=hint)
             raise InputError(
                 "lies in the model's own folder: transformers would run the model with this adapter",
                 source=folder / name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from etchproof.cli.console import Progress, make_console
 from etchproof.cli.source import check_source, choose_project
-from etchproof.errors import InputError
+from etchproof.errors import InputError, shown
 from etchproof.tools import own_command
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ def _ids(text: str | None, prompt: str | None) -> tuple[int, ...] | None:
     if prompt is not None:
         raise InputError("stands beside --prompt", key="--prompt-ids", hint="give one of them")
     try:
-        ids = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f"is {text[:80]!r}, expected token ids like 1,2,3", key="--prompt-ids") from None
-    return ids
+        if not re.fullmatch(r" *[0-9]+ *(?:, *[0-9]+ *)*", text):
+            raise ValueError
+        return tuple(map(int, text.split(",")))
+    except ValueError:  # also of more digits than Python converts
+        raise InputError(f"is {shown(text)}, expected token ids like 1,2,3", key="--prompt-ids") from None

@@ -41,7 +41,7 @@ def run_regress(
     from etchproof.regress import plan as planning
     from etchproof.regress.check import check_items
     from etchproof.regress.key import sources_sha256
-    from etchproof.regress.spec import expand, load_list
+    from etchproof.regress.spec import MODEL, RECIPE, expand, load_list
     from etchproof.testplan import all_tests
     from etchproof.watcher import tell
 
@@ -50,6 +50,10 @@ def run_regress(
         if not folder.is_dir():
             raise InputError("is not a folder", source=folder, key="--adapter")
     content = load_list(listed, found.root)
+    for placeholder, key, given in ((MODEL, "--model", model), (RECIPE, "--recipe", recipe)):
+        used = {name for entry in content.entries for name in (*entry.models, *entry.recipes)}
+        if given is not None and placeholder not in used:
+            raise InputError(f"no entry of {content.name} runs {placeholder}", key=key)
     items = expand(
         content,
         found.root,
@@ -214,6 +218,8 @@ def _directed(path: Path | None) -> tuple[tuple[int, ...], ...]:
         return ()
     try:
         return TypeAdapter(tuple[tuple[Token, ...], ...]).validate_json(read_bytes(path))
+    except InputError as error:
+        raise InputError(error.problem, source=error.source, key="--directed") from None
     except ValidationError as error:
         raise InputError(
             f"holds no sequences of token ids: {validation_problem(error, path)}", key="--directed"

@@ -16,6 +16,7 @@ from etchproof.cli.console import Progress, make_console, visible
 from etchproof.cli.regress import ItemLines
 from etchproof.cli.source import choose_project
 from etchproof.errors import InputError
+from etchproof.files import check_regular
 from etchproof.lock import hold
 from etchproof.testplan import Stage
 
@@ -71,6 +72,7 @@ def run_report(*, folder: Path, project: Path | None) -> int:
 
     if not folder.is_dir():
         raise InputError("is no folder of a sign-off", source=folder, key="DIR")
+    check_regular(folder / SIGNOFF_FILE)  # before anything is written there
     found = choose_project(project, folder)
     with hold(folder):
         result = read_result(folder / SIGNOFF_FILE)

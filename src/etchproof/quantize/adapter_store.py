@@ -22,6 +22,7 @@ from etchproof.errors import InputError
 from etchproof.json_record import parse_json_record
 from etchproof.quantize.store import Arrays, read_arrays, sealed_sha256
 from etchproof.quantized import AdapterMatrix, QuantizedAdapter, QuantizedModel
+from etchproof.sources import engine_sha256
 from etchproof.taps import LINEARS, module_name
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def quantize_adapter_cached(
     lora = model.recipe.lora
     key = (checkpoint.sha256, model.recipe.sha256, f"{lora.slots} {lora.max_rank}", adapter.sha256)
     digest = hashlib.sha256("\n".join(key).encode()).hexdigest()
-    entry = cache_dir / f"adapter-{digest[:32]}-v{ADAPTER_QUANTIZER_VERSION}.safetensors"
+    entry = cache_dir / f"adapter-{digest[:32]}-{engine_sha256()[:16]}.safetensors"
     # Without a lock: an entry is complete or not there, and a cache that cannot be written to serves what it has.
     if (found := _cached(entry, adapter.name)) is not None:
         return found

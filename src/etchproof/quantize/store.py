@@ -27,6 +27,7 @@ from etchproof.errors import InputError, shown_name
 from etchproof.json_record import read_json_record
 from etchproof.quantized import QuantizedGains, QuantizedLayer, QuantizedMatrix, QuantizedModel
 from etchproof.recipe import EMBEDDING_MODULE, LM_HEAD_MODULE, Recipe
+from etchproof.sources import engine_sha256
 from etchproof.taps import LINEARS, module_name
 
 QUANTIZER_VERSION: Final = 1
@@ -171,8 +172,8 @@ def is_cached(checkpoint: Checkpoint, recipe: Recipe, cache_dir: Path) -> bool:
 
 
 def _entry(checkpoint: Checkpoint, recipe: Recipe, cache_dir: Path) -> Path:
-    """Where ``quantize_cached`` keeps that model."""
-    return cache_dir / f"{checkpoint.sha256[:24]}-{recipe.sha256[:24]}-v{QUANTIZER_VERSION}"
+    """Where ``quantize_cached`` keeps that model, as this engine quantizes it."""
+    return cache_dir / f"{checkpoint.sha256[:24]}-{recipe.sha256[:24]}-{engine_sha256()[:16]}"
 
 
 def _cached(entry: Path, checkpoint: Checkpoint, recipe: Recipe) -> QuantizedModel | None:

@@ -14,8 +14,8 @@ from etchproof.readback import READBACK_FILE
 from etchproof.regress.spec import ItemSpec
 from etchproof.result import Reason
 from etchproof.sim.build import Kind
-from etchproof.sim.identity import file_sha256
 from etchproof.sim.rewrites import Rewrites
+from etchproof.sources import file_sha256
 
 ITEM_FILE: Final = "item.json"
 DIRECTED_FILE: Final = "directed.json"

@@ -15,6 +15,8 @@ from etchproof.regress.key import item_key
 from etchproof.regress.spec import ItemSpec
 
 PLAN_FILE: Final = "regression.json"
+_LISTED: Final = 8
+
 PARENT_ENV: Final = "ETCHPROOF_REGRESSION"
 """Environment variable of pytest and its workers: the process that started the regression."""
 
@@ -66,5 +68,6 @@ def only(items: Sequence[ItemSpec], names: Sequence[str]) -> tuple[ItemSpec, ...
     known = {item.name for item in items}
     for name in names:
         if name not in known:
-            raise InputError(f"{shown(name)} is no item of this list", key="--only")
+            hint = f"it has {', '.join([*sorted(known)[:_LISTED], *(['and more'] if len(known) > _LISTED else [])])}"
+            raise InputError(f"{shown(name)} is no item of this list", key="--only", hint=hint)
     return tuple(item for item in items if not names or item.name in names)

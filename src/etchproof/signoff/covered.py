@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from etchproof import flow, slots
 from etchproof.atomic import write_atomically
 from etchproof.compare import COMPARISON_FILE, Comparison
@@ -22,10 +20,11 @@ from etchproof.regress.execute import ITEMS_FOLDER
 from etchproof.regress.item import CODE_COVERAGE_FILE, ItemResult
 from etchproof.regress.run import RegressionOutcome
 from etchproof.regress.spec import ItemSpec
-from etchproof.signoff.evidence import LISTED, AccumulatorEvidence, CodeEvidence, CovergroupEvidence
+from etchproof.signoff.evidence import LISTED, AccumulatorEvidence, CodeEvidence
 from etchproof.taps import TapKey, TokenArrays
 from etchproof.testrun import Chip
 
+FUNCTIONAL_FILE: Final = "functional.json"
 LCOV_FILE: Final = "coverage.info"
 
 Run = tuple[ItemSpec, ItemResult]
@@ -117,19 +116,6 @@ def _sample(
         comparison.sequences,
         comparison.loads,
         comparison.resets,
-    )
-
-
-def covergroups(found: FunctionalCoverage) -> tuple[CovergroupEvidence, ...]:
-    """Each group, with its holes."""
-    return tuple(
-        CovergroupEvidence(
-            name=group.name,
-            bins=len(group.bins),
-            hit=int(np.count_nonzero(found.hits(group.name))),
-            holes=tuple(group.bins[index] for index in np.flatnonzero(found.hits(group.name) == 0)),
-        )
-        for group in found.groups
     )
 
 

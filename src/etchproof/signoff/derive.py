@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from etchproof.coverage.functional import FunctionalCoverage
 from etchproof.regress.execute import ITEMS_FOLDER
 from etchproof.regress.item import ITEM_FILE, ItemResult
 from etchproof.regress.spec import ItemSpec
 from etchproof.signoff.evidence import (
     CheckEvidence,
+    CovergroupEvidence,
     InjectionEvidence,
     ItemEvidence,
     RomEvidence,
     TestpointEvidence,
 )
-from etchproof.sim.identity import file_sha256
+from etchproof.sources import file_sha256
 from etchproof.testplan import Testpoint
 
 
@@ -72,6 +76,19 @@ def testpoint_evidence(
             untouched=tuple(test for test in point.tests if test in untouched and all(ran[test])),
         )
         for point in points
+    )
+
+
+def covergroups(found: FunctionalCoverage) -> tuple[CovergroupEvidence, ...]:
+    """Each group, with its holes."""
+    return tuple(
+        CovergroupEvidence(
+            name=group.name,
+            bins=len(group.bins),
+            hit=int(np.count_nonzero(found.hits(group.name))),
+            holes=tuple(group.bins[index] for index in np.flatnonzero(found.hits(group.name) == 0)),
+        )
+        for group in found.groups
     )
 
 

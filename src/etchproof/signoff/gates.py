@@ -186,7 +186,7 @@ def accumulators(evidence: SignoffEvidence, required: float) -> GateResult:
 
 def injected_faults_drawn(evidence: SignoffEvidence, required: float) -> GateResult:
     """Proven bits that were inverted in simulation."""
-    drawn = len(evidence.injection.bits) if evidence.injection else 0
+    drawn = len({bit.site for bit in evidence.injection.bits}) if evidence.injection else 0
     return _least("injected_faults_drawn", drawn or None, required, f"{drawn} bits inverted")
 
 

@@ -16,7 +16,7 @@ from etchproof.signoff.evidence import Record, SignoffEvidence
 from etchproof.signoff.gates import GateResult, StageGates
 from etchproof.signoff.verdict import NotMeasured, draw
 from etchproof.signoff.waivers import WaiverResult
-from etchproof.sim.identity import file_sha256
+from etchproof.sources import file_sha256
 
 SIGNOFF_FILE: Final = "signoff.json"
 REPORTS: Final = ("report.html", "junit.xml", "dvsim.json")

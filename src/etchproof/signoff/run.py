@@ -48,7 +48,7 @@ from etchproof.signoff.result import REPORTS, SIGNOFF_FILE, SignoffResult, evide
 from etchproof.signoff.verdict import draw as draw_verdict
 from etchproof.signoff.waivers import Waiver, load_waivers
 from etchproof.sim.build import Kind
-from etchproof.sim.identity import file_sha256
+from etchproof.sources import file_sha256
 from etchproof.taps import TapKey, TokenArrays
 from etchproof.testplan import CHECKS, LORA, Stage, Testplan, all_tests, load_testplan
 from etchproof.testrun import Chip, prepare
@@ -58,9 +58,13 @@ from etchproof.watcher import StageClock, tell
 if TYPE_CHECKING:
     from etchproof.adapter import Adapter
 
-FUNCTIONAL_FILE: Final = "functional.json"
 _OWNER_FILE: Final = "owner.json"
-_KEPT: Final = (FUNCTIONAL_FILE, covered.LCOV_FILE, "readback/readback.json", "readback/comparison.json")
+_KEPT: Final = (
+    covered.FUNCTIONAL_FILE,
+    covered.LCOV_FILE,
+    "readback/readback.json",
+    "readback/comparison.json",
+)
 """What a sign-off leaves beside its verdict, named in it by hash."""
 _CLOSURE_SEED: Final = 1
 _DRAW_SEED: Final = 1
@@ -174,7 +178,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         say(f"{rom.proven:,} of {rom.total:,} bits proven, {rom.redundant:,} redundant, {rom.open:,} open")
     with clock.stage("cover") as say:
         functional, accumulators = covered.functional(design, model, plan.groups, ran, runs)
-        write_atomically(out / FUNCTIONAL_FILE, functional.to_json())
+        write_atomically(out / covered.FUNCTIONAL_FILE, functional.to_json())
         code = covered.code(project, outcome, runs, chip, out)
         say(", ".join(f"{name} {hit}/{total}" for name, (hit, total) in functional.summary().items()))
     with clock.stage("inject") as say:
@@ -233,7 +237,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         ),
         rom=rom.model_copy(update={"padding_bits": padding}),
         injection=injection,
-        covergroups=covered.covergroups(functional),
+        covergroups=derive.covergroups(functional),
         accumulators=accumulators,
         code=code,
         quality=quality,

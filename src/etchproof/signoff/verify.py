@@ -10,26 +10,32 @@ from pathlib import Path
 from typing import Final
 
 from etchproof import flow
+from etchproof.compare import tap_plan
+from etchproof.coverage.functional import FunctionalCoverage
 from etchproof.errors import InputError
 from etchproof.images import read_images
 from etchproof.json_record import read_json_record
 from etchproof.project import Project
+from etchproof.readback import READBACK_FILE, Readback
 from etchproof.regress.execute import ITEMS_FOLDER
 from etchproof.regress.item import ITEM_FILE, ItemResult, read_item
 from etchproof.regress.plan import RegressionPlan
 from etchproof.regress.spec import ItemSpec, expand, load_list
 from etchproof.render import compile_order
 from etchproof.signoff import derive
+from etchproof.signoff.covered import FUNCTIONAL_FILE, LCOV_FILE
 from etchproof.signoff.evidence import LINKS
 from etchproof.signoff.gates import read_gates
 from etchproof.signoff.result import SIGNOFF_FILE, SignoffResult
 from etchproof.signoff.waivers import load_waivers
 from etchproof.sim.fabric import fabric_sha256
-from etchproof.sim.identity import file_sha256
+from etchproof.sources import file_sha256
+from etchproof.taps import LINEARS
 from etchproof.testplan import LORA, read_testplan
 
 RUNS: Final = "regression"
 CHIP: Final = "chip"
+READBACK: Final = f"readback/{READBACK_FILE}"
 
 Problem = tuple[str, str]  # key of signoff.json, what is wrong
 
@@ -87,8 +93,12 @@ def _runs(result: SignoffResult, out: Path, project: Project) -> Iterator[Proble
     if evidence.list_name != plan.name or names != [spec.name for spec in plan.items]:
         yield "evidence.items", f"are not the runs of {RUNS}/regression.json"
         return
-    for missing in sorted(_due(result, project) - set(names)):
+    due = _due(result, project)
+    for missing in sorted(due - set(names)):
         yield "evidence.items", f"the list asks for {missing}, which is not there"
+    for spec in plan.items:
+        if spec.name not in due and not spec.directed:
+            yield "evidence.items", f"the list does not ask for {spec.name}"
     for spec, item in zip(plan.items, evidence.items, strict=True):
         if spec.model != evidence.model.path:
             yield "evidence.model.path", f"run {spec.name} is of {spec.model}"
@@ -161,9 +171,6 @@ def _chip(result: SignoffResult, out: Path, project: Project) -> Iterator[Proble
     links = evidence.provenance.images if evidence.provenance else ()
     if stored != [(image.layer, image.name, image.bits, image.size_bytes, image.sha256) for image in links]:
         yield "evidence.provenance.images", f"are not those of {CHIP}/rom"
-    for name, sha256 in evidence.files.items():
-        if not (out / name).is_file() or file_sha256(out / name) != sha256:
-            yield "evidence.files", f"{name} is not the file of this sign-off"
 
 
 def _links(result: SignoffResult, out: Path, project: Project) -> Iterator[Problem]:
@@ -232,6 +239,57 @@ def _measured(result: SignoffResult, out: Path, project: Project) -> Iterator[Pr
         yield "evidence.recipe", "is not what the recipe's file says"
 
 
+def _figures(result: SignoffResult, out: Path, project: Project) -> Iterator[Problem]:
+    """Figures are of the whole chip, each once: as many linears, taps and parts as its layers have."""
+    evidence = result.evidence
+    layers = 1 + max(
+        (image.layer for image in (evidence.provenance.images if evidence.provenance else ())), default=-1
+    )
+    sites = [part.site for part in evidence.rom.parts] if evidence.rom else []
+    codes = {part.site for part in evidence.rom.parts if part.kind == "codes"} if evidence.rom else set()
+    if len(set(sites)) != len(sites):
+        yield "evidence.rom.parts", "has a part twice"
+    if evidence.provenance and evidence.rom and not set(evidence.provenance.tensors) >= set(sites) >= codes:
+        yield "evidence.rom.parts", "are not the tensors of the checkpoint"
+    linears = [accumulator.site for accumulator in evidence.accumulators]
+    if linears and (len(set(linears)) != len(linears) or len(linears) != layers * len(LINEARS) + 1):
+        yield "evidence.accumulators", f"are not those of {layers} layers"
+    if evidence.rom and not set(linears) <= codes:
+        yield "evidence.rom.parts", "do not hold every linear"
+    taps = [(tap.layer, tap.tap) for tap in evidence.health.taps] if evidence.health else []
+    if evidence.health and taps != [key for key in tap_plan(layers) if key[1] != "token"]:
+        yield "evidence.health.taps", f"are not those of {layers} layers"
+    bits = [bit.site for bit in evidence.injection.bits] if evidence.injection else []
+    if len(set(bits)) != len(bits):
+        yield "evidence.injection.bits", "has a bit twice"
+    for site in bits:
+        if site.partition(":")[2].partition("[")[0] not in codes:
+            yield "evidence.injection.bits", f"{site} is no bit of the mask"
+
+
+def _left(result: SignoffResult, out: Path, project: Project) -> Iterator[Problem]:
+    """What else the sign-off left is there, named by its hash, and says what the record says."""
+    evidence = result.evidence
+    checks = {check.name for check in evidence.checks if check.passed}
+    due = {FUNCTIONAL_FILE} if evidence.covergroups else set()
+    due |= {LCOV_FILE} if evidence.code else set()
+    due |= {READBACK} if checks & {"signoff.rom_readback", "signoff.rom_signature"} else set()
+    for name in sorted(due - set(evidence.files)):
+        yield "evidence.files", f"do not name {name}"
+    for name, sha256 in evidence.files.items():
+        if not (out / name).is_file() or file_sha256(out / name) != sha256:
+            yield "evidence.files", f"{name} is not the file of this sign-off"
+    if FUNCTIONAL_FILE in evidence.files:
+        found = FunctionalCoverage.read(out / FUNCTIONAL_FILE)
+        if derive.covergroups(found) != evidence.covergroups:
+            yield "evidence.covergroups", f"are not those of {FUNCTIONAL_FILE}"
+    if READBACK in evidence.files and evidence.provenance:
+        answered = read_json_record(out / READBACK, Readback).units
+        units = [unit for image in evidence.provenance.images for unit in image.units]
+        if sorted(units, key=str) != sorted(answered, key=str):
+            yield "evidence.provenance.images", f"are not what {READBACK} says of them"
+
+
 def _recipe_name(result: SignoffResult, out: Path) -> str | None:
     plan = RegressionPlan.read(out / RUNS)
     return next((spec.recipe for spec in plan.items), result.evidence.recipe.name)
@@ -241,6 +299,8 @@ _CHECKS: Final[tuple[Callable[[SignoffResult, Path, Project], Iterator[Problem]]
     _rules,
     _runs,
     _chip,
+    _left,
     _links,
     _measured,
+    _figures,
 )

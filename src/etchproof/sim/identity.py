@@ -5,17 +5,14 @@ Versions do not tell two builds of one release apart, nor a compiler that was ex
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 from etchproof.errors import InputError
-from etchproof.files import open_regular
+from etchproof.sources import file_sha256, together
 from etchproof.tools import Verilator, tool_output
 
 ENGINE_SOURCES: Final = (
@@ -24,7 +21,6 @@ ENGINE_SOURCES: Final = (
 )
 """The modules of this package that decide what is compiled, and how."""
 
-_BLOCK_BYTES: Final = 1 << 22
 _COMPILER_PARTS: Final = ("cc1plus", "collect2", "as", "ld")
 _VERILATOR_PROGRAMS: Final = ("verilator", "verilator_bin", "verilator_includer")
 
@@ -36,7 +32,7 @@ def own_source(name: str) -> Path:
 
 def engine_sha256() -> str:
     """Hash of ``ENGINE_SOURCES``."""
-    return _together((name, file_sha256(own_source(name))) for name in ENGINE_SOURCES)
+    return together((name, file_sha256(own_source(name))) for name in ENGINE_SOURCES)
 
 
 def verilator_sha256(verilator: Verilator, env: Mapping[str, str]) -> str:
@@ -58,7 +54,7 @@ def verilator_sha256(verilator: Verilator, env: Mapping[str, str]) -> str:
         if (folder / name).is_file()
     )}  # fmt: skip
     headers = (path for path in include.rglob("*") if path.is_file())
-    return _together(
+    return together(
         [
             *sorted((path.name, file_sha256(path)) for path in programs),
             *sorted((str(path.relative_to(include)), file_sha256(path)) for path in headers),
@@ -79,36 +75,12 @@ def compiler_sha256(env: Mapping[str, str]) -> str:
         named = tool_output([compiler, f"-print-prog-name={part}"], env)
         if path := shutil.which(named, path=env.get("PATH")):
             found[part] = Path(path)
-    return _together(
+    return together(
         [
             ("configuration", tool_output([compiler, "-v"], env)),
             *((name, file_sha256(path)) for name, path in found.items()),
         ]
     )
-
-
-def file_sha256(path: Path) -> str:
-    """Hash of a file; one that has not changed is read once.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        seen = path.stat()
-        return _file_sha256(
-            os.path.realpath(path), seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
-        )
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=path) from error
-
-
-@lru_cache(maxsize=4096)
-def _file_sha256(path: str, *_stat: int) -> str:
-    digest = hashlib.sha256()
-    with open_regular(path) as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _found(name: str, env: Mapping[str, str]) -> Path:
@@ -118,10 +90,3 @@ def _found(name: str, env: Mapping[str, str]) -> Path:
             "not found", key=name, hint=f"apt-get install {'binutils' if name == 'ar' else name}"
         )
     return Path(path)
-
-
-def _together(parts: Iterable[tuple[str, str]]) -> str:
-    digest = hashlib.sha256()
-    for name, what in parts:
-        digest.update(f"{name} {len(what)}\n{what}\n".encode())
-    return digest.hexdigest()

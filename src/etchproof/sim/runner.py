@@ -17,19 +17,22 @@ from cocotb_tools.runner import PathLike
 from cocotb_tools.runner import Verilator as CocotbRunner
 
 from etchproof.sim.environment import build_env
-from etchproof.sim.identity import file_sha256
 from etchproof.sim.rewrites import Rewrites, rewrite
+from etchproof.sources import file_sha256
 from etchproof.tools import Verilator
 
 _ALL_PUBLIC: Final = "--public-flat-rw"
 _OWN_OBJECTS: Final = ("ep_ports.o", "ep_sink.o")
 _COCOTB_MAIN: Final = "/verilator.cpp"  # ep_main.cpp is in its place
 _BOUND: Final = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, which outlives the next line
-os.execvp(sys.argv[2], sys.argv[2:]) if os.getppid() == int(sys.argv[1]) else os._exit(1)
+import ctypes, os, signal, subprocess, sys
+signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+status = subprocess.call(sys.argv[2:]) if os.getppid() == int(sys.argv[1]) else 1
+sys.exit(status if status >= 0 else 128 - status)
 """
-"""What becomes the command: Linux kills it when the process dies that started it, however that was."""
+"""Runs the command in its own process group, and ends the whole group, compilers too, when the process dies that
+started it, however that was."""
 
 
 @contextmanager

@@ -78,6 +78,13 @@ def test_an_adapter_in_the_model_s_own_folder(folder: Path, name: str) -> None:
         load_checkpoint(folder)
 
 
+def test_an_adapter_s_folder_in_place_of_a_model_s(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"is an adapter's folder, expected a model's .*--adapter"):
+        load_checkpoint(folder)
+
+
 def test_harmless_files_beside_the_model(folder: Path, tiny: ModelConfig) -> None:
     """transformers prefers model.safetensors, and reads none of these."""
     before = load_checkpoint(folder).sha256

@@ -159,7 +159,7 @@ class TestCache:
         found = quantize_cached(tiny, w6a16.model_copy(update={"name": "copy"}), tmp_path)
         assert (builds, found.recipe.name) == (["w6a16"], "copy")
 
-    def test_another_recipe_or_version_is_another_entry(
+    def test_another_recipe_or_engine_is_another_entry(
         self,
         tmp_path: Path,
         tiny: Checkpoint,
@@ -169,7 +169,7 @@ class TestCache:
     ) -> None:
         quantize_cached(tiny, w6a16, tmp_path)
         quantize_cached(tiny, w6a16.model_copy(update={"context": 9}), tmp_path)
-        monkeypatch.setattr(store, "QUANTIZER_VERSION", 99)
+        monkeypatch.setattr(store, "engine_sha256", lambda: "another engine")
         quantize_cached(tiny, w6a16, tmp_path)
         assert len(builds) == 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 from etchproof.errors import InputError
 from etchproof.project import Project, load_project
 from etchproof.regress import key
-from etchproof.regress.key import files_below, is_documentation, item_key, project_files, tree_sha256
+from etchproof.regress.key import item_key
 from etchproof.regress.spec import ItemSpec, ShapeEntry
+from etchproof.sources import ENGINE, files_below, is_documentation, project_files, tree_sha256
 from tests.conftest import ROOT
 
 OTHER = """
@@ -38,10 +40,15 @@ FILES = {
     "helpers/__init__.py": "",
     "helpers/fixed.py": "from deep import table\n",
     "helpers/notes.md": "no part of it",
-    "deep.py": "table = 1\n",  # imported by what is imported
+    "deep.py": "import quick, importlib\ntable = importlib.import_module('late')\n",  # imported by what is imported
+    "late.py": "",
+    f"quick{importlib.machinery.EXTENSION_SUFFIXES[0]}": "compiled",
     "silicon/__init__.py": "",
     "silicon/shape.py": "from . import widths\n",
     "silicon/widths.py": "",
+    "silicon/notice_offsets.py": "",  # no document, whatever it is called
+    "silicon/_reference/table.txt": "1",
+    "elsewhere/cells/adder.sv": "",  # the RTL has a link to it
     "silicon/text.py": "",
     "silicon/luts/sigmoid.mem": "00",
     "mask/__init__.py": "",
@@ -80,7 +87,21 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, content in {**FILES, "etchproof.toml": OTHER}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content)
+    (root / "rtl" / "common").symlink_to("../elsewhere")
+    (root / "elsewhere" / "back").symlink_to(".")  # a loop ends
     return root
+
+
+def test_an_import_by_a_name_that_is_not_written_out_may_mean_any_module(other: Path) -> None:
+    used = other / "silicon" / "widths.py"
+    used.write_text("import importlib, os\nimportlib.import_module(os.environ['WIDTHS'])\n")
+    (other / "unused.py").write_text("")
+    try:
+        assert other / "unused.py" in project_files(load_project(other))
+    finally:
+        used.write_text("")
+    assert other / "unused.py" not in project_files(load_project(other))
+    (other / "unused.py").unlink()
 
 
 def changed(path: Path) -> Iterator[None]:
@@ -143,7 +164,7 @@ def test_every_module_and_folder_of_the_projects_file_is_seen(other: Path) -> No
 
 def test_each_file_of_the_engine_counts(tmp_path: Path) -> None:
     engine = tmp_path / "etchproof"
-    shutil.copytree(key.ENGINE, engine, ignore=shutil.ignore_patterns("__pycache__", "_reference"))
+    shutil.copytree(ENGINE, engine, ignore=shutil.ignore_patterns("__pycache__", "_reference"))
     before = tree_sha256(files_below(engine), engine)
     for path in sorted(engine.rglob("*")):
         if path.is_file():
