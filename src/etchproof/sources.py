@@ -41,7 +41,6 @@ def project_sha256(project: Project) -> str:
     return tree_sha256(project_files(project), project.root)
 
 
-@lru_cache(maxsize=1)
 def engine_sha256() -> str:
     """Hash of the engine's own files, but for the reference project that an installation carries beside them.
 
