@@ -249,8 +249,10 @@ def _figures(result: SignoffResult, out: Path, project: Project) -> Iterator[Pro
     codes = {part.site for part in evidence.rom.parts if part.kind == "codes"} if evidence.rom else set()
     if len(set(sites)) != len(sites):
         yield "evidence.rom.parts", "has a part twice"
-    if evidence.provenance and evidence.rom and not set(evidence.provenance.tensors) >= set(sites) >= codes:
-        yield "evidence.rom.parts", "are not the tensors of the checkpoint"
+    if evidence.provenance and evidence.rom:
+        tensors = {name.removesuffix(".codes").removesuffix(".gains") for name in evidence.provenance.tensors}
+        if {name for name in tensors ^ set(sites) if not name.endswith(".bias")}:
+            yield "evidence.rom.parts", "are not the tensors of the checkpoint"
     linears = [accumulator.site for accumulator in evidence.accumulators]
     if linears and (len(set(linears)) != len(linears) or len(linears) != layers * len(LINEARS) + 1):
         yield "evidence.accumulators", f"are not those of {layers} layers"
@@ -263,7 +265,7 @@ def _figures(result: SignoffResult, out: Path, project: Project) -> Iterator[Pro
     if len(set(bits)) != len(bits):
         yield "evidence.injection.bits", "has a bit twice"
     for site in bits:
-        if site.partition(":")[2].partition("[")[0] not in codes:
+        if site.partition(":")[2].partition("[")[0] not in sites:
             yield "evidence.injection.bits", f"{site} is no bit of the mask"
 
 
