@@ -72,8 +72,8 @@ def run_report(*, folder: Path, project: Path | None) -> int:
 
     if not folder.is_dir():
         raise InputError("is no folder of a sign-off", source=folder, key="DIR")
-    check_regular(folder / SIGNOFF_FILE)  # before anything is written there
     found = choose_project(project, folder)
+    check_regular(folder / SIGNOFF_FILE)  # before anything is written there
     with hold(folder):
         result = read_result(folder / SIGNOFF_FILE)
         verify(result, folder.absolute(), found)
