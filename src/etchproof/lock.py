@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -26,11 +27,14 @@ LOCK_FILES: Final = frozenset({".lock", ".lock.json"})
 def hold(folder: Path) -> Iterator[None]:
     """Hold a folder, which is made when it is missing, for as long as the context lasts or this process lives.
 
+    A folder that was made for this, and in which nothing came to lie, goes again.
+
     Raises:
         InputError: another process holds it, which is named, or the folder cannot be made.
     """
     holder = folder / ".lock.json"
     try:
+        made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
         lock.acquire(blocking=False)
@@ -51,6 +55,8 @@ def hold(folder: Path) -> Iterator[None]:
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+        if made and {path.name for path in folder.iterdir()} <= LOCK_FILES:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _told(holder: Path) -> str:

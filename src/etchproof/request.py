@@ -18,6 +18,7 @@ from etchproof.recipe import Recipe
 from etchproof.run_folder import check_out
 from etchproof.shape import RandomModel
 from etchproof.sim.build import Kind
+from etchproof.sim.run import MAX_TIMEOUT_S
 from etchproof.slots import Plan, SramFault
 from etchproof.tools import tool_versions
 
@@ -147,9 +148,19 @@ def _check_options(request: CosimRequest) -> Recipe:
         check_out(request.out)
     if request.dump_taps is not None:
         _check_dump(request.dump_taps)
-    if not request.timeout_s > 0:  # NaN is not either
-        raise InputError(f"is {request.timeout_s}, expected more than 0 seconds", key="--timeout")
+    check_timeout(request.timeout_s)
     return flow.read_recipe(request.project, request.recipe)
+
+
+def check_timeout(timeout_s: float) -> None:
+    """A limit of time that can be one: at most thirty days.
+
+    Raises:
+        InputError: it is none, NaN included.
+    """
+    if not 0 < timeout_s <= MAX_TIMEOUT_S:
+        most = f"expected more than 0 seconds and at most {MAX_TIMEOUT_S:,}"
+        raise InputError(f"is {timeout_s:g}, {most}", key="--timeout")
 
 
 def _check_dump(file: Path) -> None:

@@ -98,6 +98,9 @@ def check_out(out: Path) -> None:
         InputError: there is something.
     """
     try:
+        nearest = next(parent for parent in out.absolute().parents if os.path.lexists(parent))
+        if not nearest.is_dir():
+            raise InputError("is no folder", source=nearest, key="--out")
         taken = any(out.iterdir()) if out.is_dir() else os.path.lexists(out)
     except OSError as error:
         raise InputError(f"cannot be used: {error.strerror}", source=out, key="--out") from error

@@ -140,7 +140,7 @@ def test_a_waiver_without_its_reason_is_refused(text: str, said: str, tmp_path: 
 
 def test_missing_rules_are_named(tmp_path: Path) -> None:
     names = render_design(PLAIN, tmp_path / "out")
-    with pytest.raises(InputError, match=r"verilator\.vlt: cannot be read"):
+    with pytest.raises(InputError, match=r"verilator\.vlt: file not found"):
         lint(make_fabric(tmp_path / "out", names, "ep_sim_top"), rules=tmp_path, sim_only=SIM_ONLY)
 
 

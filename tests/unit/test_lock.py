@@ -26,9 +26,12 @@ def test_it_is_made_and_left_as_it_was(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "folder"
     with hold(folder):
         assert {path.name for path in folder.iterdir()} <= LOCK_FILES
+    assert not folder.exists()  # nothing came to lie in it
+    with hold(folder):
+        (folder / "result").touch()
     with hold(folder):
         pass
-    assert {path.name for path in folder.iterdir()} <= LOCK_FILES
+    assert {path.name for path in folder.iterdir()} - LOCK_FILES == {"result"}
 
 
 def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:

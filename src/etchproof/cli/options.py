@@ -75,9 +75,12 @@ RandomWeights = Annotated[
         "--random-weights", metavar="SEED", min=0, max=MAX_SEED, help="Of the shape: the weights' seed."
     ),
 ]
-Tokens = Annotated[int, typer.Option("--tokens", metavar="N", min=1, help="Tokens to generate.")]
+Tokens = Annotated[
+    int, typer.Option("--tokens", metavar="N", min=1, max=2**31 - 1, help="Tokens to generate.")
+]
 Seed = Annotated[int, typer.Option("--seed", min=1, max=MAX_SEED, help="Of everything random.")]
 Timeout = Annotated[float, typer.Option("--timeout", metavar="S", help="Wall-clock limit of the simulation.")]
 Jobs = Annotated[
-    int | None, typer.Option("-j", "--jobs", metavar="N", min=1, help="At once. Default: every core.")
+    int | None,
+    typer.Option("-j", "--jobs", metavar="N", min=1, max=1024, help="At once. Default: every core."),
 ]

@@ -158,6 +158,7 @@ def run_one_test(
     from etchproof.regress.check import check_items
     from etchproof.regress.execute import run_item
     from etchproof.regress.spec import ItemSpec, ShapeEntry
+    from etchproof.request import check_timeout
     from etchproof.run_folder import check_out
     from etchproof.slots import DRAWN
     from etchproof.testplan import all_tests
@@ -173,6 +174,7 @@ def run_one_test(
             key="TEST",
             hint=f"known are {', '.join(known)}",
         )
+    check_timeout(timeout_s)
     if out is not None:
         check_out(out)
     entry = None

@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from etchproof.errors import InputError, shown
 from etchproof.shape import RandomModel
 from etchproof.sim.build import Kind
+from etchproof.sim.run import MAX_TIMEOUT_S
 from etchproof.slots import DRAWN
 from etchproof.yaml_file import SUFFIXES, find_yaml, read_yaml_record
 
@@ -31,7 +32,6 @@ LISTS_FOLDER: Final = "ci"
 MAX_ITEMS: Final = 100_000
 """The most that a list comes to; ten times the largest nightly that we know of."""
 
-_MAX_TIMEOUT_S: Final = 30 * 24 * 3600
 _MAX_POSITIONS: Final = 2**31 - 1
 _MAX_SEED: Final = 2**31 - 1
 _MAX_NAME_BYTES: Final = 200  # file systems allow 255
@@ -105,7 +105,7 @@ class RegressionList(_Strict):
     name: str
     description: str = ""
     base_seed: Annotated[int, Field(ge=0)] = 1
-    timeout_s: Annotated[float, Field(gt=0, le=_MAX_TIMEOUT_S)] = 600.0
+    timeout_s: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S)] = 600.0
     entries: Annotated[tuple[Entry, ...], BeforeValidator(_tuple)]
 
 

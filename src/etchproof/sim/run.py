@@ -31,6 +31,9 @@ from etchproof.sim.results import Failure, ResultsError, read_results
 Status = Literal["passed", "failed", "timeout", "crashed", "interrupted"]
 """``crashed``: the simulator ended without results; ``interrupted``: a signal from outside ended it."""
 
+MAX_TIMEOUT_S: Final = 30 * 24 * 3600
+"""The longest limit of time of a simulation that somebody can mean."""
+
 _POLL_S: Final = 0.05
 _LOG_ERRORS: Final = 3
 _LOG_TAIL_LINES: Final = 12
