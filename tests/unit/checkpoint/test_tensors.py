@@ -206,9 +206,8 @@ class TestShards:
     )  # fmt: skip
     def test_shard_escaping_the_folder(self, sharded: Path, shard: object) -> None:
         edit_index(sharded, lambda raw: raw["weight_map"].update({Q: shard}))
-        refused(
-            sharded, f"index.json: weight_map.{Q}: is {shard!r}, expected the name of a .safetensors file"
-        )
+        what = "text without NUL" if shard == "\0.safetensors" else "the name of a .safetensors file"
+        refused(sharded, f"index.json: weight_map.{Q}: is {shard!r}, expected {what}")
 
     def test_index_names_a_tensor_that_the_shard_lacks(self, sharded: Path) -> None:
         edit_index(sharded, lambda raw: raw["weight_map"].update(phantom="model-00001-of-00003.safetensors"))
