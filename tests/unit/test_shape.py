@@ -82,7 +82,7 @@ def test_a_file_from_anywhere(write: Write) -> None:
     ("text", "message"),
     [
         (PLAIN + "colour: 3\n", "colour: is 3, but there is no such key"),
-        (PLAIN + "head_dim: 8\n", "is not valid YAML: line 13, column 1: key 'head_dim' stands twice"),
+        (PLAIN + "head_dim: 8\n", "is not valid YAML: line 11, column 1: key 'head_dim' stands twice"),
         (PLAIN + "name: other\n", "name: is 'other', but the file is mine.yaml"),
         (PLAIN + "rms_norm_eps: 2\n", "rms_norm_eps: is 2, expected less than 1"),
         (PLAIN + "tie_word_embeddings: 1\n", "tie_word_embeddings: is 1, expected true or false"),

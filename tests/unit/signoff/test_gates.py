@@ -77,6 +77,9 @@ def item(name: str = "a", **changes: Any) -> ItemEvidence:
     return ItemEvidence.model_validate(fields | changes)
 
 
+OTHER_BIT = "rom:lm_head[0,1]^2"
+
+
 def bit(**changes: Any) -> InjectedBit:
     where = (0, "q_proj", 1)
     fields: dict[str, Any] = {
@@ -156,7 +159,7 @@ def good(**changes: Any) -> SignoffEvidence:
         "checks": tuple(CheckEvidence(name=name, passed=True, message="clean", wall_s=1) for name in CHECKS),
         "provenance": links(),
         "rom": RomEvidence(parts=(part(), part(proven=100, reasons={})), padding_bits=0, tokens=9, by_run={}),
-        "injection": InjectionEvidence(seed=1, bits=(bit(), bit())),
+        "injection": InjectionEvidence(seed=1, bits=(bit(), bit(site=OTHER_BIT))),
         "covergroups": (
             CovergroupEvidence(name="kv_cache", bins=4, hit=4, holes=()),
             CovergroupEvidence(name="control", bins=4, hit=2, holes=("x", "y")),
@@ -263,13 +266,24 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "a word not read": ("rom_words", {"rom": rom(part(words_read=3, unread=("m codes (0, 1)",)))}),
     "a bit not caught": (
         "injected_faults_caught",
-        {"injection": InjectionEvidence(seed=1, bits=(bit(), bit(caught=False, located=False, found=None)))},
+        {
+            "injection": InjectionEvidence(
+                seed=1, bits=(bit(), bit(site=OTHER_BIT, caught=False, located=False, found=None))
+            )
+        },
     ),
     "a bit caught elsewhere": (
         "injected_faults_caught",
-        {"injection": InjectionEvidence(seed=1, bits=(bit(), bit(located=False, found=(0, "k_proj", 1))))},
+        {
+            "injection": InjectionEvidence(
+                seed=1, bits=(bit(), bit(site=OTHER_BIT, located=False, found=(0, "k_proj", 1)))
+            )
+        },
     ),
-    "too few bits drawn": ("injected_faults_drawn", {"injection": InjectionEvidence(seed=1, bits=(bit(),))}),
+    "too few bits drawn": (
+        "injected_faults_drawn",
+        {"injection": InjectionEvidence(seed=1, bits=(bit(), bit()))},
+    ),
     "no bits drawn": (
         "injected_faults_drawn injected_faults_caught",
         {"injection": InjectionEvidence(seed=1, bits=())},

@@ -64,7 +64,7 @@ def test_a_file_that_is_not_its_name(etched: Etched) -> None:
     assert len(problems) == 1 and "content does not have the hash of its name" in problems[0]
     path.unlink()
     problems, _ = compare(model, plan, images)
-    assert len(problems) == 1 and "cannot be read" in problems[0]
+    assert len(problems) == 1 and "file not found" in problems[0]
 
 
 def test_padding(etched: Etched) -> None:
