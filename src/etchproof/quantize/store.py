@@ -105,18 +105,13 @@ def read_arrays(file: Path) -> tuple[Arrays, dict[str, str]]:
         InputError: it cannot be read, or holds an array of no integers; NumPy lacks some types of the format.
     """
     with open_safetensors(file, framework="numpy") as stored:
-        try:
-            arrays = {}
-            for name in stored.keys():  # noqa: SIM118  # it is no mapping
-                dtype = str(stored.get_slice(name).get_dtype())
-                if dtype not in _INTEGERS:
-                    raise InputError(
-                        f"has dtype {dtype}, expected integers", source=file, key=shown_name(name)
-                    )
-                arrays[name] = stored.get_tensor(name)
-            return arrays, dict(stored.metadata() or {})
-        except SafetensorError as error:
-            raise InputError(f"is damaged: {error}", source=file, hint="quantize again") from None
+        arrays = {}
+        for name in stored.keys():  # noqa: SIM118  # it is no mapping
+            dtype = str(stored.get_slice(name).get_dtype())
+            if dtype not in _INTEGERS:
+                raise InputError(f"has dtype {dtype}, expected integers", source=file, key=shown_name(name))
+            arrays[name] = stored.get_tensor(name)
+        return arrays, dict(stored.metadata() or {})
 
 
 def content_sha256(model: QuantizedModel) -> str:

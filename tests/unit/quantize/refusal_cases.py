@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from etchproof import flow
@@ -148,6 +149,27 @@ def flip_last(path: Path) -> None:
     path.write_bytes(content)
 
 
+def rewrite(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+    """A stored file with other arrays and the same metadata."""
+
+    def damage(path: Path) -> None:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+        arrays = load_file(path)
+        change(arrays)
+        save_file(arrays, path, metadata)
+
+    return damage
+
+
+def drop(arrays: dict[str, torch.Tensor]) -> None:
+    arrays.pop(sorted(arrays)[-1])
+
+
+def floats(arrays: dict[str, torch.Tensor]) -> None:
+    arrays["lm_head.codes"] = arrays["lm_head.codes"].to(torch.float32)
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-8])
 
@@ -214,7 +236,12 @@ CASES: dict[str, tuple[Callable[[Kit], object], str | None, str | None, str]] = 
         "model.layers.0.self_attn.q_proj.lora_B",
         "expected less than 2.147",
     ),
-    "a stored adapter cut short": (stored_adapter(cut), "stored.safetensors", None, "is damaged"),
+    "a stored adapter cut short": (
+        stored_adapter(cut),
+        "stored.safetensors",
+        None,
+        "is not a valid safetensors",
+    ),
     "a stored adapter changed": (stored_adapter(flip_last), "stored.safetensors", None, "does not hold"),
     "no room for adapters": (
         lambda kit: quantize_adapter_cached(
@@ -258,9 +285,32 @@ CASES: dict[str, tuple[Callable[[Kit], object], str | None, str | None, str]] = 
         stored("model.json", lambda path: path.write_text('{"format": 2}')),
         "model.json",
         "format",
-        "Input should be 1",
+        "is 2, expected 1",
     ),
-    "a stored model cut short": (stored("weights.safetensors", cut), "stored", None, "is damaged"),
+    "a stored model cut short": (
+        stored("weights.safetensors", cut),
+        "weights.safetensors",
+        None,
+        "is not a valid safetensors",
+    ),
+    "a stored model without an array": (
+        stored("weights.safetensors", rewrite(drop)),
+        "stored",
+        None,
+        "is damaged",
+    ),
+    "a stored model of floats": (
+        stored("weights.safetensors", rewrite(floats)),
+        "weights.safetensors",
+        "lm_head.codes",
+        "has dtype F32, expected integers",
+    ),
+    "a stored adapter without an array": (
+        stored_adapter(rewrite(drop)),
+        "stored.safetensors",
+        None,
+        "is damaged",
+    ),
     "a stored model changed": (stored("weights.safetensors", flip_last), "stored", None, "does not hold"),
     "no room for models": (
         lambda kit: quantize_cached(kit.checkpoint, kit.recipe(), unusable_cache(kit)),
