@@ -46,6 +46,24 @@ def read_document(path: Path, kind: str, parse: Callable[[str], Any]) -> Any:
     return values
 
 
+def unique_keys(source: Path) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    """What makes an object of its pairs: the ``object_pairs_hook`` of a parser that would keep the last of two keys.
+
+    Args:
+        source: the file, for the ``InputError`` of a key that stands twice.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise InputError("stands twice in one object", source=source, key=shown_name(key))
+            found[key] = value
+        return found
+
+    return unique
+
+
 def check_values(values: object, source: Path, *, depth: int = MAX_DEPTH, bits: int = 63) -> None:
     """Refuse what no file needs, wherever in ``values`` it stands.
 

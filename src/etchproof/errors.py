@@ -109,8 +109,8 @@ def machine_trouble(error: Exception, place: str | Path | None = None) -> InputE
     """
     if isinstance(error, InputError):
         return error if said_by_the_system(str(error)) else None
-    number, named = (error.errno, error.filename) if isinstance(error, OSError) else (None, None)
-    source = os.fsdecode(named) if isinstance(named, str | bytes) else place
+    number, file = (error.errno, error.filename) if isinstance(error, OSError) else (None, None)
+    source = os.fsdecode(file) if isinstance(file, str | bytes) else place
     if number in _OF_THE_MACHINE:
         said, hint = os.strerror(number or 0), _LIMITS.get(number or 0)
     elif isinstance(error, OSError) and number is None and "written" in str(error):

@@ -17,8 +17,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from etchproof.documents import read_document
-from etchproof.errors import InputError, shown, shown_name
+from etchproof.documents import read_document, unique_keys
+from etchproof.errors import InputError, shown
 from etchproof.project import Project, load_module
 
 Stage = Literal["V1", "V2", "V3"]
@@ -217,15 +217,7 @@ def _merged(path: Path, known: set[Path]) -> Testplan:
 def _read(path: Path) -> _File:
     import hjson
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise InputError("stands twice in one object", source=path, key=shown_name(key))
-            found[key] = value
-        return found
-
-    data = read_document(path, "Hjson", partial(hjson.loads, object_pairs_hook=unique))
+    data = read_document(path, "Hjson", partial(hjson.loads, object_pairs_hook=unique_keys(path)))
     if not isinstance(data, dict):
         raise InputError("is not an object", source=path)
     try:

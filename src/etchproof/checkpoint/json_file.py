@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from etchproof.documents import check_depth, check_values
-from etchproof.errors import InputError, shown, shown_name
+from etchproof.documents import check_depth, check_values, unique_keys
+from etchproof.errors import InputError, shown
 from etchproof.files import read_text
 
 MAX_DEPTH: Final = 64
@@ -59,14 +59,6 @@ def parse_json(text: str, source: Path) -> Any:
             holds half of a surrogate pair, or values nest deeper than ``MAX_DEPTH``.
     """
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        seen: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in seen:
-                raise InputError("stands twice in one object", source=source, key=shown_name(key))
-            seen[key] = value
-        return seen
-
     odd: list[str] = []
 
     def constant(name: str) -> float:
@@ -77,7 +69,7 @@ def parse_json(text: str, source: Path) -> Any:
     try:
         parsed = json.loads(
             text,
-            object_pairs_hook=unique,
+            object_pairs_hook=unique_keys(source),
             parse_constant=constant,
             parse_int=_integer if long else None,
         )
