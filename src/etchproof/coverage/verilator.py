@@ -31,6 +31,7 @@ COVERAGE_FILE: Final = "coverage.dat"
 _HEADER: Final = b"# SystemC::Coverage-3\n"
 _POINT: Final = re.compile(rb"^C '([^'\n]*)' (\d{1,15})$", re.MULTILINE)
 _FIELD: Final = re.compile(rb"\x01([^\x02]*)\x02([^\x01]*)")
+_PLACE: Final = re.compile(rb"\x01([lnS])\x02([^\x01]*)")  # the fields that say where a point stands
 _VARIANT: Final = "__"  # begins what Verilator adds to a module's name for its parameters
 _NUMBER: Final = re.compile(r"\d{1,7}")
 _LINES: Final = re.compile(r"\d{1,7}(-\d{1,7})?(,\d{1,7}(-\d{1,7})?)*")
@@ -211,18 +212,23 @@ def _fields(key: bytes) -> dict[str, str]:
 
 
 def _check_points(keys: Iterable[bytes], source: str | Path) -> None:
-    """Refuse a point whose line, column or lines are no numbers, or stand for more lines than a file has."""
+    """Refuse a point whose line, column or lines are no numbers, or stand for more lines than a file has.
+
+    A build has hundreds of thousands of points and few places, so each place is looked at once.
+    """
+    places: set[tuple[bytes, bytes]] = set()
     for key in keys:
-        fields = _fields(key)
-        for name, form in (("l", _NUMBER), ("n", _NUMBER), ("S", _LINES)):
-            value = fields.get(name, "")
-            if value and form.fullmatch(value) is None:
-                raise InputError(
-                    f"has a point with {value[:80]!r}, expected line numbers", source=source, key=name
-                )
-        parts = [part.partition("-") for part in fields.get("S", "").split(",") if "-" in part]
+        places.update(_PLACE.findall(key))
+    for name, place in sorted(places):
+        field, value = name.decode(), place.decode(errors="replace")
+        form = _LINES if field == "S" else _NUMBER
+        if value and form.fullmatch(value) is None:
+            raise InputError(
+                f"has a point with {value[:80]!r}, expected line numbers", source=source, key=field
+            )
+        parts = [part.partition("-") for part in value.split(",") if "-" in part]
         if sum(int(last) - int(first) for first, _, last in parts) > _MOST_LINES:
-            raise InputError(f"has a point of more than {_MOST_LINES:,} lines", source=source, key="S")
+            raise InputError(f"has a point of more than {_MOST_LINES:,} lines", source=source, key=field)
 
 
 def _point(key: bytes) -> Point:
