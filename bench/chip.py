@@ -13,12 +13,12 @@ from pathlib import Path
 import cocotb_tools.config
 
 from bench.measure import ROOT
-from etchproof import flow, testrun
-from etchproof.flow import Design
-from etchproof.project import load_project
+from etchproof.project.declaration import load_project
+from etchproof.render.images_index import write_images_index
+from etchproof.run import flow, testrun
+from etchproof.run.flow import Design
+from etchproof.run.testrun import prepare, run_test
 from etchproof.sim.build import Build, build
-from etchproof.sim.images import write_images_index
-from etchproof.testrun import prepare, run_test
 from etchproof.tools import find_verilator
 
 PROJECT = load_project(ROOT)

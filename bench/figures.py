@@ -14,10 +14,10 @@ from typing import Final
 from bench.chip import PROJECT, Chip, make_chip, make_chip_of
 from bench.linear import linear_pairs
 from bench.measure import ROOT, Pair, Ratio, Section, Value, alternate, machine
-from etchproof import flow
 from etchproof.checkpoint import ModelConfig, load_checkpoint
+from etchproof.checkpoint.shape import cut_shape, load_shape
 from etchproof.errors import InputError
-from etchproof.shape import cut_shape, load_shape
+from etchproof.run import flow
 from etchproof.sim.build import build
 from etchproof.sim.progress import PROGRESS_FILE
 from etchproof.tools import find_verilator, tool_versions

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from bench.measure import ROOT, Pair
-from etchproof.images import write_images
-from etchproof.quantized import QuantizedMatrix
+from etchproof.quantize.quantized_model import QuantizedMatrix
+from etchproof.render.fabric import make_fabric
+from etchproof.render.images import write_images
+from etchproof.render.images_index import write_images_index
 from etchproof.sim.build import build
-from etchproof.sim.fabric import make_fabric
-from etchproof.sim.images import write_images_index
 from etchproof.tools import find_verilator
 from models import rom
 from models.chip import LinearPlan

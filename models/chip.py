@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from etchproof.checkpoint import ModelConfig
+from etchproof.checkpoint.rope import rope_cos_sin
+from etchproof.contract.taps import LINEARS
 from etchproof.errors import InputError
-from etchproof.recipe import MatrixFormat, Recipe, resolve
-from etchproof.rope import rope_cos_sin
-from etchproof.taps import LINEARS
+from etchproof.quantize.recipe import MatrixFormat, Recipe, resolve
 from models import tables
 
 ACC_BITS = 64

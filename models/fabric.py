@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from etchproof.render import Rendering
-from etchproof.taps import LINEARS, TAP_NAMES
+from etchproof.contract.taps import LINEARS, TAP_NAMES
+from etchproof.render.templates import Rendering
 from models import tables
 from models.chip import ChipPlan
 from models.params import LAYER_WORDS, TOP_WORDS

@@ -13,10 +13,15 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from etchproof.contract.taps import LINEARS, LORA_TAPS, TapKey, TokenArrays
 from etchproof.errors import InputError
 from etchproof.fixed_point import round_shift, saturate
-from etchproof.quantized import AdapterMatrix, QuantizedAdapter, QuantizedMatrix, QuantizedModel
-from etchproof.taps import LINEARS, LORA_TAPS, TapKey, TokenArrays
+from etchproof.quantize.quantized_model import (
+    AdapterMatrix,
+    QuantizedAdapter,
+    QuantizedMatrix,
+    QuantizedModel,
+)
 from models import chip, ops, params, tables
 
 LORA_BITS: Final = 16

@@ -12,9 +12,9 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from etchproof.contract.taps import LINEARS
 from etchproof.errors import InputError
-from etchproof.quantized import AdapterMatrix, QuantizedAdapter
-from etchproof.taps import LINEARS
+from etchproof.quantize.quantized_model import AdapterMatrix, QuantizedAdapter
 from models.chip import ChipPlan, LinearPlan
 
 MAGIC: Final = 0x41524F4C  # "LORA", little endian

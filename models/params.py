@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from etchproof.contract.taps import INPUT_TAPS, LINEARS
 from etchproof.errors import InputError
-from etchproof.quantized import RESIDUAL_FRAC, QuantizedMatrix, QuantizedModel
-from etchproof.taps import INPUT_TAPS, LINEARS
+from etchproof.quantize.quantized_model import RESIDUAL_FRAC, QuantizedMatrix, QuantizedModel
 from models.tables import ROPE_FRAC, softmax_scale
 
 MAX_SHIFT = 62  # of every parameter

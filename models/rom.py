@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from etchproof.contract.taps import LINEARS
 from etchproof.errors import InputError
-from etchproof.images import Image
-from etchproof.quantized import QuantizedMatrix, QuantizedModel
-from etchproof.taps import LINEARS
+from etchproof.quantize.quantized_model import QuantizedMatrix, QuantizedModel
+from etchproof.render.images import Image
 from models import chip, params, tables
 from models.chip import MODULES, ChipPlan, LinearPlan
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etchproof.checkpoint import ModelConfig
-from etchproof.rope import rope_cos_sin
+from etchproof.checkpoint.rope import rope_cos_sin
 
 _DECIMAL = Context(prec=50)
 ROPE_FRAC = 14

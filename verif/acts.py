@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from etchproof.compare import frame_sha256
+from etchproof.compare.comparator import frame_sha256
 from etchproof.sim.rom_port import RomRange
 from verif.protocol import NO_SLOT, LoadStatus, Op, Status, Words
 from verif.rom_test import RomStatus

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from etchproof.quantized import QuantizedGains, QuantizedLayer, QuantizedMatrix, QuantizedModel
-from etchproof.taps import INPUT_TAPS
+from etchproof.contract.taps import INPUT_TAPS
+from etchproof.quantize.quantized_model import QuantizedGains, QuantizedLayer, QuantizedMatrix, QuantizedModel
 from models.chip import LOGIT_BITS, ChipPlan
 from models.params import NORM_FRAC
 

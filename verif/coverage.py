@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from etchproof.contract.taps import INPUT_TAPS, LINEARS, TapKey, module_name
 from etchproof.coverage.rom import Rom, RomGains, RomMatrix, RomRows
-from etchproof.quantized import QuantizedGains, QuantizedMatrix, QuantizedModel
-from etchproof.taps import INPUT_TAPS, LINEARS, TapKey, module_name
+from etchproof.quantize.quantized_model import QuantizedGains, QuantizedMatrix, QuantizedModel
 from models import chip, ops
 from models.chip import ChipPlan
 from models.params import layer_params, top_params

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from etchproof.contract.taps import TapKey, TokenArrays, module_name
 from etchproof.coverage.functional import Counts, Covergroup, RunSample, counted
 from etchproof.coverage.observability import weights
 from etchproof.coverage.rom import RomGains, RomMatrix, RomRows
 from etchproof.fixed_point import bit_length
-from etchproof.quantized import QuantizedModel
-from etchproof.taps import TapKey, TokenArrays, module_name
+from etchproof.quantize.quantized_model import QuantizedModel
 from models import ops, tables
 from models.chip import ChipPlan
 from models.params import layer_params

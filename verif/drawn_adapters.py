@@ -13,9 +13,9 @@ from typing import Final
 
 import numpy as np
 
+from etchproof.contract.taps import LINEARS
 from etchproof.errors import InputError
-from etchproof.quantized import AdapterMatrix, QuantizedAdapter, QuantizedModel
-from etchproof.taps import LINEARS
+from etchproof.quantize.quantized_model import AdapterMatrix, QuantizedAdapter, QuantizedModel
 from models.chip import ChipPlan
 from models.params import MAX_SHIFT
 

@@ -12,10 +12,10 @@ from typing import Final
 
 import numpy as np
 
-from etchproof.compare import LoadRecord, SequenceCount
+from etchproof.compare.comparator import LoadRecord, SequenceCount
+from etchproof.contract.taps import INPUT_TAPS, LINEARS
 from etchproof.coverage.functional import Counts, Covergroup, RunSample, counted
-from etchproof.quantized import AdapterMatrix, QuantizedAdapter
-from etchproof.taps import INPUT_TAPS, LINEARS
+from etchproof.quantize.quantized_model import AdapterMatrix, QuantizedAdapter
 from models.chip import ChipPlan
 from models.golden import LORA_BITS
 from verif.protocol import MAX_A_SHIFT, LoadStatus

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from pyuvm import ConfigDB, uvm_component
 
-from etchproof.compare import tap_plan
-from etchproof.taps import TapKey, TokenArrays
+from etchproof.compare.comparator import tap_plan
+from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.uvm import Expected, ExpectedLoad, LoadResult, LoadStart, Opened, TokenResult
 from models.cycles import REFUSED_CYCLES, load_cycles, token_cycles
 from verif.protocol import (

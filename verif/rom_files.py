@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from etchproof.contract.taps import LINEARS
 from etchproof.errors import InputError
-from etchproof.images import ImageSet, load_image
-from etchproof.quantized import QuantizedMatrix, QuantizedModel
-from etchproof.taps import LINEARS
+from etchproof.quantize.quantized_model import QuantizedMatrix, QuantizedModel
+from etchproof.render.images import ImageSet, load_image
 from models.chip import ChipPlan
 from models.params import layer_params, top_params
 from models.tables import rope_tables

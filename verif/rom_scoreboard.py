@@ -8,9 +8,9 @@ from typing import Any
 
 from pyuvm import ConfigDB, uvm_component, uvm_subscriber
 
-from etchproof.compare import RomRecord
-from etchproof.images import read_images
-from etchproof.readback import LISTED, Readback, UnitReadback
+from etchproof.compare.comparator import RomRecord
+from etchproof.compare.readback import LISTED, Readback, UnitReadback
+from etchproof.render.images import read_images
 from models.cycles import rom_cycles
 from verif.rom_agent import RomResult
 from verif.rom_test import (

@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from etchproof.images import ImageSet, StoredImage, load_image
+from etchproof.contract.taps import LINEARS
+from etchproof.render.images import ImageSet, StoredImage, load_image
 from etchproof.sim.rom_port import RomRange
-from etchproof.taps import LINEARS
 from models.chip import ChipPlan
 
 Slices = NDArray[np.uint32]

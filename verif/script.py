@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from etchproof import expect
-from etchproof.expect import Expectation, Request
 from etchproof.sim.rom_port import RomRange
+from etchproof.verdict import expect
+from etchproof.verdict.expect import Expectation, Request
 from verif.acts import (
     Act,
     Acts,

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from etchproof.expect import Expectation, PlannedRun
-from etchproof.expect import RomUnit as ReadBackUnit
 from etchproof.sim.rom_port import RomRange
+from etchproof.verdict.expect import Expectation, PlannedRun
+from etchproof.verdict.expect import RomUnit as ReadBackUnit
 from models.cycles import token_steps
 from models.lora import checksum, frame
 from verif import script

@@ -13,14 +13,14 @@ import numpy as np
 import pyuvm
 from pyuvm import ConfigDB, uvm_test
 
-from etchproof.compare import COMPARISON_FILE, Comparison
-from etchproof.expect import PlannedRun
-from etchproof.images import read_images
-from etchproof.readback import READBACK_FILE
+from etchproof.compare.comparator import COMPARISON_FILE, Comparison
+from etchproof.compare.readback import READBACK_FILE
+from etchproof.render.images import read_images
 from etchproof.sim.child import run_config, run_dir
 from etchproof.sim.golden import GoldenClient
 from etchproof.sim.progress import ProgressWriter
 from etchproof.uvm import TokenResult
+from etchproof.verdict.expect import PlannedRun
 from verif.adapter_agent import FaultSequence, LoadSequence
 from verif.env import ChipEnv
 from verif.player import Player

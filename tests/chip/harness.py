@@ -1,4 +1,4 @@
-"""Chips of the reference project for tests, through the one path that every command takes (``etchproof.testrun``)."""
+"""Chips of the reference project for tests, by the one path that every command takes (``etchproof.run.testrun``)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from etchproof import flow, slots
-from etchproof.compare import Comparison
-from etchproof.project import Project, load_project
-from etchproof.quantized import QuantizedAdapter
+from etchproof.compare.comparator import Comparison
+from etchproof.project.declaration import Project, load_project
+from etchproof.quantize.quantized_model import QuantizedAdapter
+from etchproof.run import flow, slots
+from etchproof.run.testrun import Chip, TestRun, Variation, prepare, run_test
 from etchproof.sim.build import Kind
-from etchproof.testrun import Chip, TestRun, Variation, prepare, run_test
 from models.golden import Golden
 from tests.conftest import ROOT
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from etchproof.testrun import Chip
+from etchproof.run.testrun import Chip
 from models.cycles import token_steps
 from tests.chip.harness import assert_clean, make_chip, run
 from verif.host_covergroups import active_step

@@ -13,9 +13,9 @@ import pytest
 from torch import Tensor
 
 from etchproof.checkpoint import write_synthetic
-from etchproof.quantized import QuantizedAdapter
-from etchproof.taps import TAP_NAMES
-from etchproof.testrun import Chip
+from etchproof.contract.taps import TAP_NAMES
+from etchproof.quantize.quantized_model import QuantizedAdapter
+from etchproof.run.testrun import Chip
 from models.golden import Golden
 from tests.chip.harness import assert_clean, make_chip, run
 from tests.chip.test_shapes import W6, config

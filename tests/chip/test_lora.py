@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etchproof.quantized import QuantizedAdapter
-from etchproof.taps import LORA_TAPS
-from etchproof.testrun import Chip
+from etchproof.contract.taps import LORA_TAPS
+from etchproof.quantize.quantized_model import QuantizedAdapter
+from etchproof.run.testrun import Chip
 from models.golden import Golden
 from tests.chip.harness import assert_clean, make_chip, run
 from tests.chip.test_environment import SHORT

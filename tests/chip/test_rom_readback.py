@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from etchproof import flow
-from etchproof.project import load_project
-from etchproof.readback import READBACK_FILE, Readback
-from etchproof.testrun import Chip, prepare, run_test
+from etchproof.compare.readback import READBACK_FILE, Readback
+from etchproof.project.declaration import load_project
+from etchproof.run import flow
+from etchproof.run.testrun import Chip, prepare, run_test
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.sim

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from etchproof import cli
-from etchproof.result import VOLATILE, RunResult
 from etchproof.sim.build import CACHE_ENV
+from etchproof.verdict.result import VOLATILE, RunResult
 
 PROMPT = "Once upon a time"
 TOKENS = 12

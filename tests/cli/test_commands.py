@@ -14,12 +14,12 @@ import pytest
 
 import etchproof
 from etchproof import cli
+from etchproof.checkpoint.shape import RandomModel
 from etchproof.cli.cosim import rerun_command
-from etchproof.cosim import CosimRequest
-from etchproof.project import load_project
-from etchproof.quality import QualityReport
-from etchproof.result import VOLATILE, RunResult, json_schema
-from etchproof.shape import RandomModel
+from etchproof.project.declaration import load_project
+from etchproof.quantize.quality import QualityReport
+from etchproof.run.cosim import CosimRequest
+from etchproof.verdict.result import VOLATILE, RunResult, json_schema
 from tests.cli.conftest import command
 
 
@@ -175,7 +175,9 @@ def test_a_request_has_one_source(repo_root: Path, model_dir: Path | None) -> No
 
 def test_schema_file_is_the_models(repo_root: Path) -> None:
     file = repo_root / "docs" / "run.schema.json"
-    assert file.read_text(encoding="utf-8") == json_schema(), "write etchproof.result.json_schema() to it"
+    assert file.read_text(encoding="utf-8") == json_schema(), (
+        "write etchproof.verdict.result.json_schema() to it"
+    )
 
 
 def test_documentation_names_every_field(repo_root: Path) -> None:

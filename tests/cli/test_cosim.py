@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etchproof.compare import tap_plan
+from etchproof.compare.comparator import tap_plan
 from tests.cli.conftest import LIMIT_S, PROMPT, TOKENS, Cosim, Done, command, drop_volatile
 
 pytestmark = pytest.mark.sim

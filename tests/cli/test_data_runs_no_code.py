@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from etchproof import cli
-from etchproof.project import DATA_FILES, PROJECT_FILE
+from etchproof.project.declaration import DATA_FILES, PROJECT_FILE
 
 _PROJECT = """\
 name = "mine"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from etchproof.compare import tap_plan
+from etchproof.compare.comparator import tap_plan
 from tests.cli.conftest import Cosim, Done, drop_volatile
 
 pytestmark = pytest.mark.sim

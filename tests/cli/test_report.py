@@ -9,7 +9,7 @@ from rich.console import Console
 
 from etchproof.cli.console import PLAIN_WIDTH, visible
 from etchproof.cli.report import tap_table
-from etchproof.compare import TapCount, tap_plan
+from etchproof.compare.comparator import TapCount, tap_plan
 
 
 def shown(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from etchproof.project import load_project
+from etchproof.project.declaration import load_project
 from etchproof.regress.execute import run_item, stored_item
 from etchproof.regress.item import ItemResult, files_sha256, read_item
 from etchproof.regress.spec import ItemSpec

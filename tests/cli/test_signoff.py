@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from etchproof.adapter import AdapterConfig, write_synthetic_adapter
 from etchproof.checkpoint import load_checkpoint
 from etchproof.errors import InputError
-from etchproof.project import load_project
+from etchproof.project.declaration import load_project
 from etchproof.signoff.evidence import LINKS
 from etchproof.signoff.result import SignoffResult, evidence_sha256, read_result
 from etchproof.signoff.verdict import draw

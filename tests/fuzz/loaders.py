@@ -7,7 +7,7 @@ from typing import Final
 from tests.fuzz import loads, seeds
 from tests.fuzz.table import Loader
 
-_JSON: Final = "etchproof.checkpoint.json_file"
+_JSON: Final = "etchproof.files.json_file"
 _CHILD: Final = "etchproof.checkpoint.tokenizer_child:_Answers"
 _ITEM: Final = {"item.json": "json", "comparison.json": "json"}
 
@@ -30,7 +30,7 @@ LOADERS: Final = (
                 "etchproof.checkpoint.folder:content_hash",
                 "etchproof.checkpoint.safetensors_file:open_safetensors",
             ),
-            *("etchproof.files:open_regular", "etchproof.files:check_regular"),
+            *("etchproof.files.regular:open_regular", "etchproof.files.regular:check_regular"),
             *(f"{_JSON}:read_json_object", f"{_JSON}:read_json", f"{_JSON}:parse_json"),
         ),
         weight=3,
@@ -70,8 +70,8 @@ LOADERS: Final = (
                 "etchproof.checkpoint.tokenizer:_companion",
             ),
             *(f"{_CHILD}.load", "etchproof.checkpoint.tokenizer_child:_json_object"),
-            *("etchproof.contained:Child.ask", "etchproof.contained_child:serve"),
-            *("etchproof.files:read_text", "etchproof.files:read_bytes"),
+            *("etchproof.contained.parent:Child.ask", "etchproof.contained.child:serve"),
+            *("etchproof.files.regular:read_text", "etchproof.files.regular:read_bytes"),
         ),
         weight=0.7,  # each starts a process
     ),
@@ -88,7 +88,7 @@ LOADERS: Final = (
         seeds.copied("etchproof.toml"),
         {"etchproof.toml": "toml"},
         loads.project,
-        ("etchproof.project:load_project",),
+        ("etchproof.project.declaration:load_project",),
     ),
     Loader(
         "recipe",
@@ -96,8 +96,12 @@ LOADERS: Final = (
         {"w3w6a16.yaml": "yaml"},
         loads.recipe,
         (
-            *("etchproof.recipe:load_recipe", "etchproof.yaml_file:read_yaml_record"),
-            *("etchproof.yaml_file:_read", "etchproof.yaml_file:_parse", "etchproof.documents:read_document"),
+            *("etchproof.quantize.recipe:load_recipe", "etchproof.files.yaml_file:read_yaml_record"),
+            *(
+                "etchproof.files.yaml_file:_read",
+                "etchproof.files.yaml_file:_parse",
+                "etchproof.files.documents:read_document",
+            ),
         ),
         weight=2,
     ),
@@ -106,7 +110,7 @@ LOADERS: Final = (
         seeds.copied("models/shapes/llama-3.2-1b.yaml"),
         {"llama-3.2-1b.yaml": "yaml"},
         loads.shape,
-        ("etchproof.shape:load_shape",),
+        ("etchproof.checkpoint.shape:load_shape",),
     ),
     Loader(
         "list",
@@ -142,14 +146,14 @@ LOADERS: Final = (
         seeds.copied("verif/testplan.hjson", "verif/testplan-adapters.hjson"),
         {"testplan.hjson": "hjson", "testplan-adapters.hjson": "hjson"},
         loads.testplan,
-        ("etchproof.testplan:_read", "etchproof.documents:read_document"),
+        ("etchproof.signoff.testplan:_read", "etchproof.files.documents:read_document"),
     ),
     Loader(
         "rom",
         seeds.rom,
         {"rom/manifest.json": "manifest"},
         loads.rom,
-        ("etchproof.images:read_images", "etchproof.images:load_image"),
+        ("etchproof.render.images:read_images", "etchproof.render.images:load_image"),
         weight=2,
     ),
     Loader(
@@ -200,14 +204,14 @@ LOADERS: Final = (
         seeds.item,
         {"comparison.json": "json"},
         loads.comparison,
-        ("etchproof.verdict:read_comparison",),
+        ("etchproof.verdict.judge:read_comparison",),
     ),
     Loader(
         "readback",
         seeds.item,
         {"readback.json": "json"},
         loads.readback,
-        ("etchproof.testrun:read_readback",),
+        ("etchproof.run.testrun:read_readback",),
     ),
     Loader(
         "plan",
@@ -216,8 +220,8 @@ LOADERS: Final = (
         loads.regression_plan,
         (
             "etchproof.regress.plan:RegressionPlan.read",
-            "etchproof.json_record:read_json_record",
-            "etchproof.json_record:parse_json_record",
+            "etchproof.files.json_record:read_json_record",
+            "etchproof.files.json_record:parse_json_record",
         ),
     ),
     Loader(
@@ -232,7 +236,7 @@ LOADERS: Final = (
         seeds.simulator,
         {"build/build.json": "json"},
         loads.build_record,
-        ("etchproof.sim.build:_load", "etchproof.verdict:check_fabric"),
+        ("etchproof.sim.build:_load", "etchproof.verdict.judge:check_fabric"),
     ),
     Loader(
         "run-config",
@@ -255,7 +259,7 @@ LOADERS: Final = (
         loads.results,
         ("etchproof.sim.results:read_results",),
     ),
-    Loader("lock", seeds.folders, {".lock.json": "json"}, loads.lock, ("etchproof.lock:_told",)),
+    Loader("lock", seeds.folders, {".lock.json": "json"}, loads.lock, ("etchproof.files.lock:_told",)),
     Loader("owner", seeds.folders, {"owner.json": "json"}, loads.owner, ("etchproof.signoff.run:_owner",)),
     Loader(
         "drawn",
@@ -277,8 +281,12 @@ LOADERS: Final = (
         {"hw/ep_a.sv": "text", "hw/ep_b.sv": "text", "templates/x.sv.j2": "text"},
         loads.fabric,
         (
-            *("etchproof.render:render", "etchproof.render:_header", "etchproof.sim.fabric:fabric_sha256"),
-            *("etchproof.render:_template", "etchproof.coverage.exclusions:source_lines"),
+            *(
+                "etchproof.render.templates:render",
+                "etchproof.render.templates:_header",
+                "etchproof.render.fabric:fabric_sha256",
+            ),
+            *("etchproof.render.templates:_template", "etchproof.coverage.exclusions:source_lines"),
         ),
     ),
     Loader(
@@ -286,6 +294,6 @@ LOADERS: Final = (
         seeds.sources,
         {"verilator.vlt": "text"},
         loads.lint_waivers,
-        ("etchproof.lint:_text",),
+        ("etchproof.render.lint:_text",),
     ),
 )

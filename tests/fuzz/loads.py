@@ -43,19 +43,19 @@ def adapter(folder: Path) -> object:
 
 
 def project(folder: Path) -> object:
-    from etchproof.project import load_project
+    from etchproof.project.declaration import load_project
 
     return load_project(folder)
 
 
 def recipe(folder: Path) -> object:
-    from etchproof.recipe import load_recipe, resolve
+    from etchproof.quantize.recipe import load_recipe, resolve
 
     return resolve(load_recipe(folder / "w3w6a16.yaml", folder), seeds.MODEL)
 
 
 def shape(folder: Path) -> object:
-    from etchproof.shape import RandomModel
+    from etchproof.checkpoint.shape import RandomModel
 
     return RandomModel(str(folder / "llama-3.2-1b.yaml"), 1, layers=1, vocab=64).config(folder)
 
@@ -89,13 +89,13 @@ def exclusions(folder: Path) -> object:
 
 
 def testplan(folder: Path) -> object:
-    from etchproof.testplan import read_testplan
+    from etchproof.signoff.testplan import read_testplan
 
     return read_testplan(folder / "testplan.hjson")
 
 
 def rom(folder: Path) -> object:
-    from etchproof.images import load_image, read_images
+    from etchproof.render.images import load_image, read_images
 
     images = read_images(folder / "rom")
     return images.sha256, images.index(), [load_image(images, image) for image in images.images]
@@ -148,13 +148,13 @@ def verified_item(folder: Path) -> object:
 
 
 def comparison(folder: Path) -> object:
-    from etchproof.verdict import read_comparison
+    from etchproof.verdict.judge import read_comparison
 
     return read_comparison(folder)
 
 
 def readback(folder: Path) -> object:
-    from etchproof.testrun import read_readback
+    from etchproof.run.testrun import read_readback
 
     return read_readback(folder)
 
@@ -173,9 +173,9 @@ def signoff(folder: Path) -> object:
 
 
 def build_record(folder: Path) -> object:
+    from etchproof.render.fabric import make_fabric
     from etchproof.sim.build import Build, _load
-    from etchproof.sim.fabric import make_fabric
-    from etchproof.verdict import check_fabric
+    from etchproof.verdict.judge import check_fabric
 
     (folder / "ep.sv").write_text("", encoding="utf-8")
     log = folder / "build/build.log"
@@ -207,7 +207,7 @@ def results(folder: Path) -> object:
 
 
 def lock(folder: Path) -> object:
-    from etchproof.lock import _told
+    from etchproof.files.lock import _told
 
     return _told(folder / ".lock.json")
 
@@ -232,8 +232,8 @@ def directed(folder: Path) -> object:
 
 def fabric(folder: Path) -> object:
     from etchproof.coverage.exclusions import source_lines
-    from etchproof.render import Rendering, render
-    from etchproof.sim.fabric import make_fabric
+    from etchproof.render.fabric import make_fabric
+    from etchproof.render.templates import Rendering, render
 
     (folder / "out").mkdir()
     texts = source_lines(folder / "hw")
@@ -243,6 +243,6 @@ def fabric(folder: Path) -> object:
 
 
 def lint_waivers(folder: Path) -> object:
-    from etchproof.lint import read_waivers
+    from etchproof.render.lint import read_waivers
 
     return read_waivers(folder / "verilator.vlt")

@@ -56,14 +56,14 @@ _KERNEL: Final = "reads what the kernel says"
 _SIMULATOR: Final = "reads C++ that Verilator has just written into a folder of this process"
 
 NO_LOADERS: Final[dict[str, str]] = {
-    "etchproof.atomic:write_atomically": _WRITES,
+    "etchproof.files.atomic:write_atomically": _WRITES,
     "etchproof.cli.console:_Console.on_broken_pipe": _WRITES,
     "etchproof.regress.run:_pytest": _WRITES,
     "etchproof.sim.progress:ProgressWriter.__init__": _WRITES,
     "etchproof.sim.run:simulate": _WRITES,
     "etchproof.sim.build:_cpu_sha256": _KERNEL,
     "etchproof.sim.build:_jobs": _KERNEL,
-    "etchproof.profile:_status": _KERNEL,
+    "etchproof.run.profile:_status": _KERNEL,
     "etchproof.signoff.report:html": _ENGINE,
     "etchproof.sim.run:_always_on_path": _ENGINE,
     "etchproof.sim.merge:merge_equal_functions": _SIMULATOR,
@@ -78,10 +78,10 @@ NO_LOADERS: Final[dict[str, str]] = {
     "etchproof.cli.signoff:run_report": "asks whether signoff.json is a regular file; read_result has a row",
     "etchproof.signoff.verify:_left": "reads readback.json by read_json_record, as testrun's read_readback does",
     "etchproof.signoff.covered:_sample": "reads a comparison.json whose item has just been read and held against it",
-    "etchproof.flow:model_health": "reads a record of the cache by read_json_record, and makes a broken one again",
-    "etchproof.model_files:keep_model": "copies files of a checkpoint that was loaded before, unread",
-    "etchproof.sources:_file_sha256": "hashes bytes, whatever they are; only a regular file is opened",
-    "etchproof.sources:_imports": "parses modules of the project, whose code runs in any case",
+    "etchproof.run.flow:model_health": "reads a record of the cache by read_json_record, and makes a broken one again",
+    "etchproof.run.model_files:keep_model": "copies files of a checkpoint that was loaded before, unread",
+    "etchproof.project.sources:_file_sha256": "hashes bytes, whatever they are; only a regular file is opened",
+    "etchproof.project.sources:_imports": "parses modules of the project, whose code runs in any case",
     "verif.tests:ChipTest.build_phase": _OWN,
 }
 """Functions that read, and no file that others wrote."""

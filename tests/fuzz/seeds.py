@@ -111,7 +111,7 @@ def waivers(folder: Path) -> None:
 
 def rom(folder: Path) -> None:
     """ROM images of every element type, with their manifest."""
-    from etchproof.images import Image, write_images
+    from etchproof.render.images import Image, write_images
 
     draw = np.random.default_rng(1)
     images = [
@@ -169,7 +169,7 @@ def quantized(folder: Path) -> None:
 
 def item(folder: Path) -> None:
     """A run of a regression with its comparison and its record of the ROMs."""
-    from etchproof.readback import Readback, UnitReadback
+    from etchproof.compare.readback import Readback, UnitReadback
     from etchproof.regress.item import ItemResult, derived, files_sha256
     from tests.unit.test_verdict import comparison
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from etchproof.compare import Comparison
-from etchproof.readback import Readback
+from etchproof.compare.comparator import Comparison
+from etchproof.compare.readback import Readback
 from etchproof.regress.item import ItemResult
 from tests.fuzz import loads, seeds
 from tests.fuzz.loaders import LOADERS

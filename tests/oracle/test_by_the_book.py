@@ -26,11 +26,11 @@ from etchproof.checkpoint import (
     load_checkpoint,
     write_synthetic,
 )
-from etchproof.images import read_images, write_images
+from etchproof.contract.taps import HEAD_TAPS, LAYER_TAPS, TAIL_TAPS
 from etchproof.quantize import quantize_model
-from etchproof.quantized import QuantizedModel
-from etchproof.recipe import Recipe, load_recipe, resolve
-from etchproof.taps import HEAD_TAPS, LAYER_TAPS, TAIL_TAPS
+from etchproof.quantize.quantized_model import QuantizedModel
+from etchproof.quantize.recipe import Recipe, load_recipe, resolve
+from etchproof.render.images import read_images, write_images
 from models import chip, lora, ops, rom
 from models.golden import Golden, greedy_token
 from tests.oracle import chip_by_the_book as book

@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from etchproof.checkpoint import load_checkpoint
 from etchproof.quantize import quantize_model
 from etchproof.quantize.calibrate import calibration_text
-from etchproof.quantized import QuantizedModel
-from etchproof.recipe import Recipe, load_recipe, resolve
+from etchproof.quantize.quantized_model import QuantizedModel
+from etchproof.quantize.recipe import Recipe, load_recipe, resolve
 from tests.oracle import calibration_by_the_book as book
 
 ROOT = Path(__file__).parents[2]

@@ -22,7 +22,7 @@ from etchproof.checkpoint import Checkpoint, ModelConfig, load_checkpoint, write
 from etchproof.checkpoint import config as reader
 from etchproof.checkpoint.unsupported import JUDGED, NO_EFFECT
 from etchproof.errors import InputError
-from etchproof.reference import FloatModel
+from etchproof.float_model.llama import FloatModel
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")

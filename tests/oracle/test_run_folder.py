@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from etchproof import flow
 from etchproof.adapter import AdapterConfig, write_synthetic_adapter
 from etchproof.checkpoint import load_checkpoint
-from etchproof.model_files import MODEL_FOLDER, RECIPE_FILE, keep_model
-from etchproof.project import load_project
+from etchproof.project.declaration import load_project
+from etchproof.run import flow
+from etchproof.run.model_files import MODEL_FOLDER, RECIPE_FILE, keep_model
 from tests.conftest import ROOT
 from tests.oracle import chip_by_the_book as book
 

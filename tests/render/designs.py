@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from etchproof.checkpoint.config import ModelConfig
-from etchproof.recipe import Lora, MatrixRule, Recipe, Tile
-from etchproof.render import render
+from etchproof.quantize.recipe import Lora, MatrixRule, Recipe, Tile
+from etchproof.render.templates import render
 from models import chip, fabric
 from tests.conftest import ROOT
 

@@ -13,9 +13,9 @@ import pytest
 
 from etchproof.checkpoint.config import read_config
 from etchproof.errors import InputError
-from etchproof.lint import WAIVERS, LintReport, lint, read_waivers, stale_waivers
-from etchproof.recipe import load_recipe
-from etchproof.sim.fabric import make_fabric
+from etchproof.quantize.recipe import load_recipe
+from etchproof.render.fabric import make_fabric
+from etchproof.render.lint import WAIVERS, LintReport, lint, read_waivers, stale_waivers
 from etchproof.tools import find_verilator, simulation_env
 from tests.conftest import ROOT
 from tests.render.designs import PLAIN, render_design
@@ -153,7 +153,7 @@ def test_the_command_counts_stale_waivers_as_failure(tmp_path: Path) -> None:
     waivers = tmp_path / "hw" / "lint" / WAIVERS
     extra = '\n// UNDRIVEN: Signal\n// None.\nlint_off -rule UNDRIVEN -file "*ep_pkg.sv" -match "Signal"\n'
     waivers.write_text(waivers.read_text() + extra)
-    script = "import sys; from etchproof.lint import main; sys.exit(main(['models/tiny:w6a16']))"
+    script = "import sys; from etchproof.render.lint import main; sys.exit(main(['models/tiny:w6a16']))"
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,

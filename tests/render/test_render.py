@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from etchproof import render as render_module
 from etchproof.checkpoint import load_checkpoint
 from etchproof.checkpoint.synthetic import write_synthetic
 from etchproof.errors import EtchproofError, InputError
-from etchproof.images import write_images
 from etchproof.quantize import quantize_model
-from etchproof.recipe import Calibration, MatrixRule
-from etchproof.render import Rendering, render
-from etchproof.sim.fabric import make_fabric
+from etchproof.quantize.recipe import Calibration, MatrixRule
+from etchproof.render import templates as render_module
+from etchproof.render.fabric import make_fabric
+from etchproof.render.images import write_images
+from etchproof.render.templates import Rendering, render
 from models import chip, fabric, rom
 from tests.conftest import ROOT
 from tests.render.designs import DESIGNS, MIXED, PLAIN, Design, render_design, rendered_files

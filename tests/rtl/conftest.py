@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from etchproof.render.fabric import make_fabric
 from etchproof.sim.build import CACHE_ENV, Build, BuildError, build
-from etchproof.sim.fabric import make_fabric
 from etchproof.tools import find_verilator
 from models import tables
 from tests.rtl.cases import BENCHES

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from etchproof.images import Image, write_images
+from etchproof.render.images import Image, write_images
+from etchproof.render.images_index import write_images_index
 from etchproof.sim.build import Build
-from etchproof.sim.images import write_images_index
 from etchproof.sim.run import simulate
 
 HERE = Path(__file__).parent

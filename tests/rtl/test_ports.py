@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from etchproof.render.fabric import make_fabric
 from etchproof.sim.build import CACHE_ENV, Build, build
-from etchproof.sim.fabric import make_fabric
 from etchproof.sim.load_port import LoadPort
 from etchproof.sim.run import simulate
 from etchproof.sim.sink import SinkError

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from etchproof.render.fabric import Fabric, make_fabric
+from etchproof.render.images_index import IndexedImage, write_images_index
 from etchproof.sim.build import CACHE_ENV, Build, build
-from etchproof.sim.fabric import Fabric, make_fabric
-from etchproof.sim.images import IndexedImage, write_images_index
 from etchproof.sim.run import SimOutcome, simulate
 from etchproof.tools import find_verilator
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from etchproof.errors import InputError
+from etchproof.render.fabric import Fabric, make_fabric
 from etchproof.sim import build as build_module
 from etchproof.sim import identity
 from etchproof.sim.build import CACHE_ENV, Build, BuildError, Kind, build
-from etchproof.sim.fabric import Fabric, make_fabric
 from etchproof.sim.rewrites import TESTED_VERILATORS, Rewrites
 from etchproof.tools import Verilator, find_verilator
 
@@ -379,7 +379,7 @@ BUILDER = """
 import sys
 from pathlib import Path
 from etchproof.sim.build import build
-from etchproof.sim.fabric import make_fabric
+from etchproof.render.fabric import make_fabric
 from etchproof.tools import Verilator
 fabric = make_fabric(Path(sys.argv[1]), ["mini.vlt", "mini.sv"], "mini")
 tool = Verilator(path=Path(sys.argv[2]), root=None, version="5.048", source="system")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from etchproof.sim.fabric import Fabric
+from etchproof.render.fabric import Fabric
 from etchproof.tools import find_formatter, find_verilator, simulation_env
 
 pytestmark = pytest.mark.sim

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from etchproof import flow
 from etchproof.checkpoint import write_synthetic
-from etchproof.compare import COMPARISON_FILE
-from etchproof.flow import Design
-from etchproof.project import Project, load_project
+from etchproof.compare.comparator import COMPARISON_FILE
+from etchproof.project.declaration import Project, load_project
+from etchproof.run import flow
+from etchproof.run.flow import Design
+from etchproof.run.slots import run_adapters
+from etchproof.run.testrun import Chip, prepare, run_test
 from etchproof.sim import merge, triggers
 from etchproof.sim.build import BuildError
 from etchproof.sim.rewrites import Rewrites
-from etchproof.slots import run_adapters
-from etchproof.testrun import Chip, prepare, run_test
 from tests.chip.test_shapes import MIXED, SHAPES, config
 
 pytestmark = pytest.mark.sim

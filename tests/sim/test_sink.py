@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from etchproof.errors import InputError
-from etchproof.sim.images import IndexedImage, write_images_index
+from etchproof.render.images_index import IndexedImage, write_images_index
 from etchproof.sim.run import SimOutcome
 from etchproof.sim.sink import SinkError, TapSink
 from tests.sim.conftest import MiniImages, RunMini

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etchproof.compare import Comparator, tap_plan
-from etchproof.taps import ADAPTED_LAYER_TAPS, LAYER_TAPS, LINEARS, LORA_TAPS, TAP_NAMES, TapKey
+from etchproof.compare.comparator import Comparator, tap_plan
+from etchproof.contract.taps import ADAPTED_LAYER_TAPS, LAYER_TAPS, LINEARS, LORA_TAPS, TAP_NAMES, TapKey
 
 ADAPTED = frozenset({(1, "v_proj")})
 ALL = frozenset((layer, name) for layer in range(2) for name in LINEARS)

@@ -1,4 +1,4 @@
-"""``etchproof.contained``: whatever happens in the child is one line here, in time and memory."""
+"""``etchproof.contained.parent``: whatever happens in the child is one line here, in time and memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from etchproof.contained import Child, ContainedError
+from etchproof.contained.parent import Child, ContainedError
 
 CPU_S = 1
 
@@ -24,7 +24,7 @@ HOW = {
 }
 
 SCRIPT = """
-from etchproof.contained_child import RefusedError, serve
+from etchproof.contained.child import RefusedError, serve
 
 def answer(request):
 {body}

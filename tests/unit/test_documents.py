@@ -13,17 +13,17 @@ from typing import Any
 import hjson
 import pytest
 
+from etchproof.checkpoint.shape import load_shape
 from etchproof.coverage.exclusions import load_exclusions
-from etchproof.documents import LIMIT_BYTES, read_document
 from etchproof.errors import InputError
-from etchproof.project import load_project
-from etchproof.recipe import load_recipe
+from etchproof.files.documents import LIMIT_BYTES, read_document
+from etchproof.files.yaml_file import read_yaml_object
+from etchproof.project.declaration import load_project
+from etchproof.quantize.recipe import load_recipe
 from etchproof.regress.spec import MAX_ITEMS, RegressionList, expand, load_list
-from etchproof.shape import load_shape
 from etchproof.signoff.gates import read_gates
+from etchproof.signoff.testplan import load_testplan
 from etchproof.signoff.waivers import load_waivers
-from etchproof.testplan import load_testplan
-from etchproof.yaml_file import read_yaml_object
 
 Load = Callable[[Path], Any]
 

@@ -1,4 +1,4 @@
-"""``etchproof.files``: a regular file is read; whatever is none is refused at once, by name and kind."""
+"""``etchproof.files.regular``: a regular file is read; whatever is none is refused at once, by name and kind."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from etchproof import files
 from etchproof.errors import InputError
+from etchproof.files import regular as files
 
 
 def fifo(path: Path) -> Path:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.errors import InputError
 from etchproof.sim.golden import (
     GOLDEN_ENV,
@@ -22,7 +23,6 @@ from etchproof.sim.golden import (
     GoldenSession,
     GoldenSource,
 )
-from etchproof.taps import TapKey, TokenArrays
 
 Predict = Callable[[Sequence[int], bool, int | None], Mapping[TapKey, TokenArrays]]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from etchproof.errors import InputError
-from etchproof.images import MANIFEST, Image, load_image, read_images, write_images
+from etchproof.render.images import MANIFEST, Image, load_image, read_images, write_images
 
 
 @pytest.fixture

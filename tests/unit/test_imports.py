@@ -16,70 +16,30 @@ PROJECT = ("models", "verif")
 # Bottom to top: a module may import its own row and the rows before it. The longest name that fits decides.
 LAYERS = (
     (
-        "words that every stage shares",
+        "words that every stage shares, and where the tools are",
         (
             "etchproof",
-            "etchproof.contained",
-            "etchproof.contained_child",
-            "etchproof.documents",
+            "etchproof.contract",
             "etchproof.errors",
-            "etchproof.files",
             "etchproof.fixed_point",
             "etchproof.lazy",
-            "etchproof.taps",
+            "etchproof.tools",
         ),
     ),
-    ("where things are", ("etchproof.atomic", "etchproof.project", "etchproof.sources", "etchproof.tools")),
-    ("what is planned", ("etchproof.testplan",)),
+    ("files, read strictly; code of others, run with limits", ("etchproof.contained", "etchproof.files")),
+    ("the project: its file, and all that it consists of", ("etchproof.project",)),
     ("import: a checkpoint becomes one resolved form", ("etchproof.checkpoint",)),
     ("import: an adapter for that form", ("etchproof.adapter",)),
-    ("JSON that a run leaves, read back", ("etchproof.json_record", "etchproof.lock")),
-    (
-        "what shall become of it",
-        ("etchproof.yaml_file", "etchproof.recipe", "etchproof.shape", "etchproof.rope"),
-    ),
-    ("the float model, which quantizing measures", ("etchproof.reference",)),
-    ("the record between quantizing and everything after", ("etchproof.quantized",)),
-    ("quantize", ("etchproof.quantize", "etchproof.quality", "etchproof.health")),
-    ("render: SystemVerilog from a plan", ("etchproof.render",)),
-    ("records that a simulation is made from", ("etchproof.sim.fabric", "etchproof.sim.images")),
-    ("etch and lint: what goes beside the rendered text", ("etchproof.images", "etchproof.lint")),
-    (
-        "build",
-        (
-            "etchproof.sim.build",
-            "etchproof.sim.bitwise",
-            "etchproof.sim.environment",
-            "etchproof.sim.identity",
-            "etchproof.sim.merge",
-            "etchproof.sim.rewrites",
-            "etchproof.sim.runner",
-            "etchproof.sim.triggers",
-        ),
-    ),
-    ("simulate: the child process and what comes out of it", ("etchproof.sim",)),
-    ("compare: arrays with arrays, wherever they come from", ("etchproof.compare", "etchproof.readback")),
+    ("the float model, which quantizing measures", ("etchproof.float_model",)),
+    ("quantize: recipe, matrices, the quantized model, its quality", ("etchproof.quantize",)),
+    ("render: SystemVerilog and ROM images from a plan, linted", ("etchproof.render",)),
+    ("build and simulate", ("etchproof.sim",)),
+    ("compare: arrays with arrays, wherever they come from", ("etchproof.compare",)),
     ("the testbench's base classes, inside the simulator", ("etchproof.uvm",)),
-    ("what a run has to do, stated beforehand", ("etchproof.expect",)),
-    (
-        "the record of a run, and its verdict",
-        ("etchproof.result", "etchproof.fed", "etchproof.run_folder", "etchproof.verdict"),
-    ),
-    (
-        "stages as functions, and what is asked for",
-        (
-            "etchproof.flow",
-            "etchproof.model_files",
-            "etchproof.slots",
-            "etchproof.request",
-            "etchproof.watcher",
-            "etchproof.profile",
-        ),
-    ),
-    ("one test of the testbench, and its judgement", ("etchproof.testrun",)),
-    ("co-simulation: one test with its text and its record", ("etchproof.record", "etchproof.cosim")),
+    ("what a run has to do, what it did, and the verdict", ("etchproof.verdict",)),
+    ("one run: its request, stages, folder and record", ("etchproof.run",)),
     ("coverage: what runs have shown", ("etchproof.coverage",)),
-    ("many of them", ("etchproof.regress", "etchproof.coverage.injection")),
+    ("many runs", ("etchproof.regress",)),
     ("all evidence together, and its verdict", ("etchproof.signoff",)),
     ("the command line", ("etchproof.cli", "etchproof.__main__")),
 )
@@ -92,23 +52,30 @@ NEVER = (
     ("models", "verif", "the golden model must not know who checks it"),
     ("models", "etchproof.sim", "nor anything of the simulator: it has to be right without one"),
     ("models", "etchproof.uvm", "as above"),
-    ("models", "etchproof.compare", "as above"),
+    ("models", "etchproof.compare.comparator", "as above"),
     ("models", "etchproof.quantize", "the record of a quantized model crosses, the quantizer does not"),
-    ("models.chip", "etchproof.quantized", "the plan sees no weight: two checkpoints share one fabric"),
-    ("models.chip", "etchproof.images", "as above"),
-    ("models.fabric", "etchproof.quantized", "renderings depend on the plan alone"),
-    ("models.fabric", "etchproof.images", "as above"),
+    (
+        "models.chip",
+        "etchproof.quantize.quantized_model",
+        "the plan sees no weight: two checkpoints share one fabric",
+    ),
+    ("models.chip", "etchproof.render.images", "as above"),
+    ("models.fabric", "etchproof.quantize.quantized_model", "renderings depend on the plan alone"),
+    ("models.fabric", "etchproof.render.images", "as above"),
     ("models.golden", "models.fabric", "the golden model must not lean on the hardware that it judges"),
     ("models.golden", "models.rom", "as above"),
     ("models.ops", "models.chip", "arithmetic knows no chip"),
     ("verif", "etchproof.cli", "the testbench runs inside the simulator, not on the command line"),
-    ("verif", "etchproof.cosim", "as above"),
-    ("verif", "etchproof.verdict", "the testbench is judged, and does not judge"),
-    ("verif", "etchproof.fed", "as above"),
+    ("verif", "etchproof.run.cosim", "as above"),
+    ("verif", "etchproof.verdict.judge", "the testbench is judged, and does not judge"),
+    ("verif", "etchproof.verdict.fed", "as above"),
     ("verif.stimulus", "verif.player", "what has to be done is known without a simulator"),
     ("verif.script", "verif.player", "as above"),
-    ("models", "etchproof.expect", "the golden model must not know what is asked of the chip"),
+    ("models", "etchproof.verdict.expect", "the golden model must not know what is asked of the chip"),
 )
+
+# What crosses a border that its package does not: records, without the code that makes them.
+RECORDS = {"etchproof.quantize.quantized_model", "etchproof.quantize.recipe"}
 
 # Packages of others that belong to one place.
 ONLY_IN = (
@@ -117,10 +84,10 @@ ONLY_IN = (
     ("pyuvm", ("etchproof.uvm", "verif")),
     ("cocotb", ("etchproof.uvm", "etchproof.sim", "verif")),
     ("cocotb_tools", ("etchproof.sim",)),
-    ("jinja2", ("etchproof.render", "etchproof.signoff.report")),
-    ("hjson", ("etchproof.testplan",)),
+    ("jinja2", ("etchproof.render.templates", "etchproof.signoff.report")),
+    ("hjson", ("etchproof.signoff.testplan",)),
     ("pytest", ("etchproof.regress.plugin",)),
-    ("pyslang", ("etchproof.lint",)),
+    ("pyslang", ("etchproof.render.lint",)),
 )
 
 
@@ -188,7 +155,8 @@ def test_never(importer: str, imported: str, reason: str) -> None:
     assert any(within(module, importer) for module in MODULES)
     for module, names in GRAPH.items():
         if within(module, importer):
-            assert not [name for name in names if within(name, imported)], f"{module}: {reason}"
+            found = [name for name in names if within(name, imported)]
+            assert not found or (imported not in RECORDS and set(found) <= RECORDS), f"{module}: {reason}"
 
 
 def test_the_engine_names_nothing_of_the_project() -> None:
@@ -228,7 +196,7 @@ def test_the_graph_is_seen() -> None:
         "c.d.e",
         "h.i",
     }
-    assert "etchproof.errors" in GRAPH["etchproof.render"]
+    assert "etchproof.errors" in GRAPH["etchproof.render.templates"]
     assert "models.tables" in GRAPH["models.fabric"]
     assert module_of("etchproof.errors.InputError") == "etchproof.errors"
     assert module_of(f"{sys.__name__}.path") is None

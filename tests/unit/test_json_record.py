@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from etchproof.errors import InputError
-from etchproof.json_record import read_json_record
+from etchproof.files.json_record import read_json_record
 
 
 class Inner(BaseModel):

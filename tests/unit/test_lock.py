@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from etchproof.errors import InputError
-from etchproof.lock import LOCK_FILES, hold
+from etchproof.files.lock import LOCK_FILES, hold
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from etchproof.lock import hold
+from etchproof.files.lock import hold
 with hold(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

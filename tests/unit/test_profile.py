@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from etchproof import profile
 from etchproof.checkpoint import Tokenizer
-from etchproof.profile import ChildPeak, make_profile, peak_rss_bytes
-from etchproof.result import SimRecord
-from etchproof.watcher import StageClock
+from etchproof.run import profile
+from etchproof.run.profile import ChildPeak, make_profile, peak_rss_bytes
+from etchproof.run.watcher import StageClock
+from etchproof.verdict.result import SimRecord
 
 SIM = SimRecord(
     kind="fast",

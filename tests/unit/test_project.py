@@ -10,9 +10,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from etchproof import project as project_module
 from etchproof.errors import InputError
-from etchproof.project import PROJECT_FILE, find_project, load_object, load_project, reference_root
+from etchproof.project import declaration as project_module
+from etchproof.project.declaration import (
+    PROJECT_FILE,
+    find_project,
+    load_object,
+    load_project,
+    reference_root,
+)
 
 MINIMAL = """\
 name = "mine"

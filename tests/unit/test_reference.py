@@ -16,11 +16,11 @@ from etchproof.checkpoint import (
     load_checkpoint,
     write_synthetic,
 )
+from etchproof.checkpoint.rope import rope_inv_freq
 from etchproof.checkpoint.synthetic import RopeForm
+from etchproof.contract.taps import HEAD_TAPS, LAYER_TAPS, TAIL_TAPS
 from etchproof.errors import InputError
-from etchproof.reference import FloatModel, KvCache, greedy, sample
-from etchproof.rope import rope_inv_freq
-from etchproof.taps import HEAD_TAPS, LAYER_TAPS, TAIL_TAPS
+from etchproof.float_model.llama import FloatModel, KvCache, greedy, sample
 
 DRAWS = 12
 

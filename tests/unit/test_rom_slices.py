@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from etchproof.errors import InputError
-from etchproof.images import ImageSet, write_images
+from etchproof.render.images import ImageSet, write_images
 from models import chip, rom, rom_units
 from tests.render.designs import DESIGNS
 from tests.unit.models.conftest import drawn_model

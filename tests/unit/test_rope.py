@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from etchproof.checkpoint import LinearScaling, ModelConfig, RopeConfig, read_config
+from etchproof.checkpoint.rope import rope_cos_sin, rope_inv_freq
 from etchproof.errors import InputError
-from etchproof.recipe import Recipe, load_recipe
-from etchproof.rope import rope_cos_sin, rope_inv_freq
+from etchproof.quantize.recipe import Recipe, load_recipe
 from models import chip, tables
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from etchproof.errors import InputError
-from etchproof.run_folder import RunFolder, claim, log
+from etchproof.run.folder import RunFolder, claim, log
 
 
 @pytest.fixture(autouse=True)

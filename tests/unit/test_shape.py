@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from etchproof.checkpoint import Llama3Scaling, expected_tensors
+from etchproof.checkpoint.shape import RandomModel, cut_shape, load_shape
 from etchproof.errors import InputError
-from etchproof.shape import RandomModel, cut_shape, load_shape
 
 Write = Callable[[str], Path]
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from etchproof.adapter import Adapter, AdapterConfig, write_synthetic_adapter
+from etchproof.contract.taps import LINEARS
 from etchproof.errors import InputError
-from etchproof.flow import Design, plan_design, quantize_design, read_recipe
-from etchproof.project import load_project
-from etchproof.slots import SramFault, locate_faults, plan_run, prepare, read_adapters, slot_of, swaps
-from etchproof.taps import LINEARS
-from etchproof.verdict import Generation
+from etchproof.project.declaration import load_project
+from etchproof.run.flow import Design, plan_design, quantize_design, read_recipe
+from etchproof.run.slots import SramFault, locate_faults, plan_run, prepare, read_adapters, slot_of, swaps
+from etchproof.verdict.judge import Generation
 from tests.conftest import ROOT
 
 

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from etchproof import flow, slots
-from etchproof.compare import (
+from etchproof.compare.comparator import (
     Comparison,
     LoadRecord,
     RequestRecord,
@@ -27,16 +26,17 @@ from etchproof.compare import (
     TokenRecord,
     tap_plan,
 )
-from etchproof.expect import Beside, CutOff, Expectation, Loaded, PlannedRun, Request, Reset
-from etchproof.fed import check_fed
-from etchproof.images import ImageSet
-from etchproof.project import load_object, load_project
-from etchproof.quantized import QuantizedModel
-from etchproof.readback import Readback, UnitReadback
+from etchproof.compare.readback import Readback, UnitReadback
+from etchproof.project.declaration import load_object, load_project
+from etchproof.quantize.quantized_model import QuantizedModel
+from etchproof.render.images import ImageSet
+from etchproof.run import flow, slots
+from etchproof.run.slots import LoadedAdapter
+from etchproof.signoff.testplan import all_tests
 from etchproof.sim.run import SimOutcome
-from etchproof.slots import LoadedAdapter
-from etchproof.testplan import all_tests
-from etchproof.verdict import judge
+from etchproof.verdict.expect import Beside, CutOff, Expectation, Loaded, PlannedRun, Request, Reset
+from etchproof.verdict.fed import check_fed
+from etchproof.verdict.judge import judge
 from tests.conftest import ROOT
 from verif.acts import LoadFrame
 from verif.protocol import LoadStatus

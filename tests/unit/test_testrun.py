@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from etchproof import testrun
 from etchproof.errors import InputError
-from etchproof.expect import Expectation, Request
-from etchproof.flow import Design
-from etchproof.project import load_project
-from etchproof.testrun import Chip
+from etchproof.project.declaration import load_project
+from etchproof.run import testrun
+from etchproof.run.flow import Design
+from etchproof.run.testrun import Chip
+from etchproof.verdict.expect import Expectation, Request
 from models.chip import plan
 from tests.conftest import ROOT
 from tests.unit.models.conftest import drawn_model
@@ -112,7 +112,7 @@ def test_one_way_to_a_verdict() -> None:
                 names = {alias.name for alias in node.names}
                 if node.module == "etchproof.sim.run" and "simulate" in names:
                     simulating.add(path.name)
-                if node.module == "etchproof.verdict" and "judge" in names:
+                if node.module == "etchproof.verdict.judge" and "judge" in names:
                     judging.add(path.name)
     assert simulating == {"testrun.py"}
     assert judging == {"testrun.py", "execute.py"}

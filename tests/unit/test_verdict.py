@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from etchproof.compare import (
+from etchproof.compare.comparator import (
     Comparison,
     Divergence,
     LoadRecord,
@@ -23,13 +23,13 @@ from etchproof.compare import (
     TokenRecord,
     tap_plan,
 )
-from etchproof.expect import Expectation, Generation, Load
+from etchproof.contract.taps import LORA_TAPS
+from etchproof.render.fabric import Fabric, make_fabric
 from etchproof.sim.build import Build
-from etchproof.sim.fabric import Fabric, make_fabric
 from etchproof.sim.results import Failure
 from etchproof.sim.run import SimOutcome
-from etchproof.taps import LORA_TAPS
-from etchproof.verdict import check_fabric, generated, judge, read_comparison
+from etchproof.verdict.expect import Expectation, Generation, Load
+from etchproof.verdict.judge import check_fabric, generated, judge, read_comparison
 
 PLANNED = Expectation(texts=(Generation(prompt=(1, 5), new_tokens=3, stop_tokens=(2,)),))
 OUTCOME = SimOutcome("passed", 0, ("verif.tests.Generation",), (), 1.0, Path("results.xml"), Path("sim.log"))

@@ -23,9 +23,9 @@ from pydantic_core import PydanticCustomError
 
 from etchproof.adapter.expressions import layer_expression, module_expression, pattern_expression
 from etchproof.adapter.unsupported import refuse_unsupported
-from etchproof.checkpoint.json_file import read_json_object
-from etchproof.checkpoint.validation import inconsistent, input_error
 from etchproof.errors import shown
+from etchproof.files.json_file import read_json_object
+from etchproof.files.validation import inconsistent, input_error
 
 CONFIG_FILE: Final = "adapter_config.json"
 LLAMA_TARGETS: Final = ("q_proj", "v_proj")  # PEFT's for a Llama, where target_modules is null

@@ -17,7 +17,7 @@ from typing import Final
 
 from pydantic_core import PydanticCustomError
 
-from etchproof.contained import Child, ContainedError
+from etchproof.contained.parent import Child, ContainedError
 from etchproof.errors import InputError, shown_name
 
 _CHILD: Final = Path(__file__).with_name("expressions_child.py")

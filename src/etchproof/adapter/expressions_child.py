@@ -6,7 +6,7 @@ import re
 import warnings
 from typing import Any
 
-from etchproof.contained_child import serve
+from etchproof.contained.child import serve
 
 
 def _match(request: dict[str, Any]) -> list[dict[str, str]]:

@@ -22,7 +22,7 @@ from etchproof.checkpoint.safetensors_file import (
     refuse_missing,
 )
 from etchproof.errors import InputError, shown_name
-from etchproof.files import exists
+from etchproof.files.regular import exists
 
 WEIGHTS_FILE: Final = "adapter_model.safetensors"
 
@@ -67,8 +67,8 @@ class Adapter:
         name: the folder's name, for reports.
         sha256: hash of the content: ``adapter_config.json``, then ``adapter_model.safetensors``, each as file
             name, size and bytes. It does not depend on where the folder lies.
-        linears: by (layer, linear) in dataflow order, the linear as in ``etchproof.taps.LINEARS``; those that the
-            adapter leaves alone are not in it.
+        linears: by (layer, linear) in dataflow order, the linear as in ``etchproof.contract.taps.LINEARS``; those that
+            the adapter leaves alone are not in it.
     """
 
     path: Path

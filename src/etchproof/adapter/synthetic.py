@@ -17,8 +17,8 @@ from etchproof.adapter.config import CONFIG_FILE, AdapterConfig
 from etchproof.adapter.load import WEIGHTS_FILE
 from etchproof.adapter.targets import resolve_targets
 from etchproof.checkpoint.config import ModelConfig
-from etchproof.checkpoint.json_file import write_json
 from etchproof.checkpoint.synthetic import random_tensor
+from etchproof.files.json_file import write_json
 
 
 def write_synthetic_adapter(

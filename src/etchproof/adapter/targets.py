@@ -19,8 +19,8 @@ from etchproof.adapter.expressions import (
 )
 from etchproof.checkpoint.config import ModelConfig
 from etchproof.checkpoint.tensors import expected_tensors
+from etchproof.contract.taps import LINEARS
 from etchproof.errors import InputError, shown, shown_name
-from etchproof.taps import LINEARS
 
 Predicate = Callable[[str], bool]
 V = TypeVar("V")

@@ -10,8 +10,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
-from etchproof.checkpoint.validation import refuse_unless_neutral
 from etchproof.errors import InputError, shown, shown_name
+from etchproof.files.validation import refuse_unless_neutral
 
 _BASE_CLASS: Final = "LlamaForCausalLM"
 _EMBEDDING: Final = "the embedding is etched, an adapter cannot change it"

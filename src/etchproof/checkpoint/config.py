@@ -13,10 +13,10 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from etchproof.checkpoint.generation import GENERATION_FILE, TokenId, read_generation
-from etchproof.checkpoint.json_file import read_json_object
 from etchproof.checkpoint.unsupported import refuse_unsupported
-from etchproof.checkpoint.validation import FromFile, inconsistent, input_error
 from etchproof.errors import InputError, shown, shown_name
+from etchproof.files.json_file import read_json_object
+from etchproof.files.validation import FromFile, inconsistent, input_error
 
 # Upper bounds are sanity limits, 100 times beyond any Llama: they keep a corrupt config from planning 10^9
 # tensors.

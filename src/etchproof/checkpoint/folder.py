@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from etchproof.errors import InputError, shown
-from etchproof.files import open_regular
+from etchproof.files.regular import open_regular
 
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 _HASH_BLOCK_BYTES: Final = 1 << 22

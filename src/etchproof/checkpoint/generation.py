@@ -13,10 +13,10 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from etchproof.checkpoint.json_file import read_json_object
-from etchproof.checkpoint.validation import input_error
 from etchproof.errors import InputError, shown, shown_name
-from etchproof.files import exists
+from etchproof.files.json_file import read_json_object
+from etchproof.files.regular import exists
+from etchproof.files.validation import input_error
 
 GENERATION_FILE: Final = "generation_config.json"
 

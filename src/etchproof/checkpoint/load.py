@@ -12,7 +12,7 @@ from etchproof.checkpoint.folder import content_hash, existing_folder
 from etchproof.checkpoint.tensors import WeightFiles, open_weights
 from etchproof.checkpoint.tokenizer import TOKENIZER_FILE, Tokenizer
 from etchproof.errors import InputError
-from etchproof.files import exists
+from etchproof.files.regular import exists
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,7 @@ from etchproof.checkpoint.generation import generation_notes
 from etchproof.checkpoint.load import Checkpoint
 from etchproof.checkpoint.tokenizer import TOKENIZER_FILE, Tokenizer
 from etchproof.errors import InputError, shown
-from etchproof.files import exists
+from etchproof.files.regular import exists
 
 
 def open_tokenizer(checkpoint: Checkpoint, *, needed: bool) -> Tokenizer | None:

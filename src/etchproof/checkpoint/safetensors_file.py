@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from safetensors import SafetensorError, safe_open
 
 from etchproof.errors import InputError
-from etchproof.files import check_regular
+from etchproof.files.regular import check_regular
 
 if TYPE_CHECKING:
     from torch import Tensor

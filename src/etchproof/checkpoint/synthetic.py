@@ -24,11 +24,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from etchproof.checkpoint.config import ModelConfig
-from etchproof.checkpoint.json_file import read_json_object, write_json
 from etchproof.checkpoint.tensors import INDEX_FILE, SINGLE_FILE, expected_tensors
 from etchproof.checkpoint.tokenizer import TOKENIZER_FILE
 from etchproof.errors import InputError
-from etchproof.files import open_regular
+from etchproof.files.json_file import read_json_object, write_json
+from etchproof.files.regular import open_regular
 
 RopeForm = Literal["new", "old"]
 

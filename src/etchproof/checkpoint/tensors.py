@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from etchproof.checkpoint.config import ModelConfig
-from etchproof.checkpoint.json_file import read_json_object
 from etchproof.checkpoint.safetensors_file import (
     check_finite,
     check_header,
@@ -23,7 +22,8 @@ from etchproof.checkpoint.safetensors_file import (
     refuse_missing,
 )
 from etchproof.errors import InputError, shown, shown_name
-from etchproof.files import exists
+from etchproof.files.json_file import read_json_object
+from etchproof.files.regular import exists
 
 if TYPE_CHECKING:
     from torch import Tensor

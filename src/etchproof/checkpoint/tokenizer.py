@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from etchproof.checkpoint.config import ModelConfig
-from etchproof.checkpoint.json_file import read_json_object
-from etchproof.contained import Child, ContainedError
+from etchproof.contained.parent import Child, ContainedError
 from etchproof.errors import InputError, shown
-from etchproof.files import exists, read_text
+from etchproof.files.json_file import read_json_object
+from etchproof.files.regular import exists, read_text
 
 TOKENIZER_FILE: Final = "tokenizer.json"
 CONFIG_FILE: Final = "tokenizer_config.json"

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import tokenizers
 
-from etchproof.contained_child import RefusedError, serve
+from etchproof.contained.child import RefusedError, serve
 
 _NAMED: Final = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _FLAGS: Final = ("single_word", "lstrip", "rstrip", "normalized", "special")

@@ -12,8 +12,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
-from etchproof.checkpoint.validation import refuse_unless_neutral
 from etchproof.errors import InputError, shown, shown_name
+from etchproof.files.validation import refuse_unless_neutral
 
 _EXPERTS: Final = "mixture of experts is not modelled"
 _SCALED: Final = "this multiplier is not modelled"

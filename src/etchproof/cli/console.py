@@ -50,7 +50,7 @@ def visible(text: str) -> str:
 
 
 class Progress:
-    """Shows how a run goes; an ``etchproof.cosim.Watcher``."""
+    """Shows how a run goes; an ``etchproof.run.cosim.Watcher``."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

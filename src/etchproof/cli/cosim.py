@@ -15,7 +15,7 @@ from etchproof.errors import InputError, shown
 from etchproof.tools import own_command
 
 if TYPE_CHECKING:
-    from etchproof.request import CosimRequest
+    from etchproof.run.request import CosimRequest
 
 
 def run_cosim(
@@ -41,9 +41,9 @@ def run_cosim(
     console = make_console()
     progress = Progress(console)
     with progress.stage("start") as say:
+        from etchproof.checkpoint.shape import RandomModel
         from etchproof.cli.report import print_report
-        from etchproof.cosim import CosimRequest, cosim
-        from etchproof.shape import RandomModel
+        from etchproof.run.cosim import CosimRequest, cosim
 
         say(f"project {found.name}")
     random_model = None

@@ -11,15 +11,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from etchproof import flow, slots
-from etchproof.atomic import write_atomically
 from etchproof.cli.console import Progress, make_console
 from etchproof.cli.source import choose_project
 from etchproof.errors import InputError
-from etchproof.files import check_writable
-from etchproof.quality import QualityReport, TapQuality, measure
+from etchproof.files.atomic import write_atomically
+from etchproof.files.regular import check_writable
+from etchproof.float_model.llama import FloatModel
 from etchproof.quantize import sample_text
-from etchproof.reference import FloatModel
+from etchproof.quantize.quality import QualityReport, TapQuality, measure
+from etchproof.run import flow, slots
 
 LENGTH: Final = 200
 """Tokens of each text, where the chip's context holds them."""

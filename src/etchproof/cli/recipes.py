@@ -9,7 +9,7 @@ from rich.text import Text
 
 from etchproof.cli.console import make_console
 from etchproof.cli.source import choose_project
-from etchproof.recipe import load_recipe
+from etchproof.quantize.recipe import load_recipe
 
 
 def run_recipes(*, project: Path | None) -> int:

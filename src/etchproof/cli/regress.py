@@ -17,9 +17,9 @@ from rich.text import Text
 from etchproof.cli.console import make_console, visible
 from etchproof.cli.source import check_source, choose_project
 from etchproof.errors import InputError
-from etchproof.files import read_bytes
-from etchproof.lock import hold
-from etchproof.yaml_file import validation_problem
+from etchproof.files.lock import hold
+from etchproof.files.regular import read_bytes
+from etchproof.files.yaml_file import validation_problem
 
 if TYPE_CHECKING:
     from etchproof.regress.plan import RegressionPlan
@@ -42,8 +42,8 @@ def run_regress(
     from etchproof.regress.check import check_items
     from etchproof.regress.key import sources_sha256
     from etchproof.regress.spec import MODEL, RECIPE, expand, load_list
-    from etchproof.testplan import all_tests
-    from etchproof.watcher import tell
+    from etchproof.run.watcher import tell
+    from etchproof.signoff.testplan import all_tests
 
     found = choose_project(project, model, out, *adapters)
     for folder in adapters:
@@ -158,11 +158,11 @@ def run_one_test(
     from etchproof.regress.check import check_items
     from etchproof.regress.execute import run_item
     from etchproof.regress.spec import ItemSpec, ShapeEntry
-    from etchproof.request import check_timeout
-    from etchproof.run_folder import check_out
-    from etchproof.slots import DRAWN
-    from etchproof.testplan import all_tests
-    from etchproof.watcher import tell
+    from etchproof.run.folder import check_out
+    from etchproof.run.request import check_timeout
+    from etchproof.run.slots import DRAWN
+    from etchproof.run.watcher import tell
+    from etchproof.signoff.testplan import all_tests
 
     found = choose_project(
         project, model, out, *(Path(name) for name in adapters if not name.startswith(DRAWN))

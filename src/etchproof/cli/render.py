@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from etchproof import flow
+from etchproof.checkpoint.shape import cut_shape, load_shape
 from etchproof.cli.console import make_console
 from etchproof.cli.source import check_source, choose_project
-from etchproof.run_folder import check_out
-from etchproof.shape import cut_shape, load_shape
+from etchproof.run import flow
+from etchproof.run.folder import check_out
 
 
 def run_render(

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from etchproof.compare import TapCount, tap_plan
-from etchproof.cosim import Outcome
-from etchproof.result import AdapterRecord, ProfileRecord, RunResult
-from etchproof.taps import ADAPTED_LAYER_TAPS, HEAD_TAPS, LORA_TAPS, TAIL_TAPS, TapKey, module_name
+from etchproof.compare.comparator import TapCount, tap_plan
+from etchproof.contract.taps import ADAPTED_LAYER_TAPS, HEAD_TAPS, LORA_TAPS, TAIL_TAPS, TapKey, module_name
+from etchproof.run.cosim import Outcome
+from etchproof.verdict.result import AdapterRecord, ProfileRecord, RunResult
 
 EQUAL: Final = "."
 MISSING: Final = "none"

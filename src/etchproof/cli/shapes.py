@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from etchproof.checkpoint import expected_tensors
+from etchproof.checkpoint.shape import load_shape
 from etchproof.cli.console import make_console
 from etchproof.cli.source import choose_project
-from etchproof.shape import load_shape
 
 
 def run_shapes(*, project: Path | None) -> int:

@@ -16,9 +16,9 @@ from etchproof.cli.console import Progress, make_console, visible
 from etchproof.cli.regress import ItemLines
 from etchproof.cli.source import choose_project
 from etchproof.errors import InputError
-from etchproof.files import check_regular
-from etchproof.lock import hold
-from etchproof.testplan import Stage
+from etchproof.files.lock import hold
+from etchproof.files.regular import check_regular
+from etchproof.signoff.testplan import Stage
 
 if TYPE_CHECKING:
     from etchproof.signoff.result import SignoffResult
@@ -41,9 +41,9 @@ def run_signoff(
     console = make_console()
     progress = Progress(console)
     with progress.stage("start") as say:
+        from etchproof.run.watcher import StageClock
         from etchproof.signoff.report import write_reports
         from etchproof.signoff.run import SignoffRequest, signoff
-        from etchproof.watcher import StageClock
 
         say(f"project {found.name}, stage {stage}")
     if out.exists() and not out.is_dir():

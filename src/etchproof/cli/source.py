@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from etchproof.errors import InputError
-from etchproof.project import Project, current_folder, find_project, load_project
+from etchproof.project.declaration import Project, current_folder, find_project, load_project
 
 
 def check_source(model: Path | None, shape: str | None, of_shape: Mapping[str, int | None]) -> None:

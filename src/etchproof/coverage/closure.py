@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from etchproof.compare import TokenRecord
+from etchproof.compare.comparator import TokenRecord
+from etchproof.contract.taps import TapKey
 from etchproof.coverage.corpus import Corpus, Predict, Segment, gather
 from etchproof.coverage.functional import Counts, Covergroup, FunctionalCoverage, RunSample
 from etchproof.coverage.observability import Bits, Proven, UnsoundError, observe, witnesses
 from etchproof.coverage.rom import Rom, RomRows
-from etchproof.taps import TapKey
 
 CANDIDATES: Final = 256  # random sequences a round
 LENGTH: Final = 16  # tokens of each

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from etchproof.contract.taps import Array, TapKey, TokenArrays
 from etchproof.errors import EtchproofError
-from etchproof.taps import Array, TapKey, TokenArrays
 
 Predict = Callable[[Sequence[int]], Mapping[TapKey, TokenArrays]]
 """Every tap of a sequence of its own."""

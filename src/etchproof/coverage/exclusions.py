@@ -18,8 +18,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from etchproof.coverage.verilator import ModuleCoverage, Point, PointKind
 from etchproof.errors import InputError
-from etchproof.files import read_text
-from etchproof.yaml_file import read_yaml_record
+from etchproof.files.regular import read_text
+from etchproof.files.yaml_file import read_yaml_record
 
 Tag = Literal["unreachable", "simulation-only", "unsupported", "low-risk"]
 """Cannot happen in this chip; is no silicon; of a feature that this chip does not have; may go unproven."""

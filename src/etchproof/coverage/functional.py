@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from etchproof.compare import LoadRecord, ResetRecord, SequenceCount, TokenRecord
+from etchproof.compare.comparator import LoadRecord, ResetRecord, SequenceCount, TokenRecord
+from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.errors import EtchproofError, InputError
-from etchproof.json_record import read_json_record
-from etchproof.quantized import QuantizedAdapter
-from etchproof.taps import TapKey, TokenArrays
+from etchproof.files.json_record import read_json_record
+from etchproof.quantize.quantized_model import QuantizedAdapter
 
 Counts = Mapping[str, npt.NDArray[np.int64]]
 """Hits of each bin, by covergroup."""

@@ -17,11 +17,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from etchproof import flow
 from etchproof.coverage.corpus import Corpus
 from etchproof.coverage.observability import Proven, UnsoundError, witnesses
 from etchproof.coverage.rom import Rom
-from etchproof.testrun import Chip, run_test
+from etchproof.run import flow
+from etchproof.run.testrun import Chip, run_test
 
 
 class InjectedBit(BaseModel):

@@ -23,10 +23,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from etchproof.contract.taps import TapKey
 from etchproof.coverage.corpus import Corpus
 from etchproof.coverage.rom import BIAS_BITS, GAIN_BITS, SCALE_BITS, Rom, RomGains, RomMatrix, RomRows
 from etchproof.errors import EtchproofError
-from etchproof.taps import TapKey
 
 Array = npt.NDArray[Any]
 Bits = npt.NDArray[np.bool_]

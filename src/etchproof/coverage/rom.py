@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from etchproof.taps import TapKey
+from etchproof.contract.taps import TapKey
 
 Array = npt.NDArray[Any]
 Words = Mapping[str, tuple[int, ...]]

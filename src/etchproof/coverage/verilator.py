@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etchproof.errors import InputError
-from etchproof.files import read_bytes
+from etchproof.files.regular import read_bytes
 
 PointKind = Literal["line", "branch", "toggle"]
 KINDS: Final[tuple[PointKind, ...]] = ("line", "branch", "toggle")

@@ -14,6 +14,7 @@ from etchproof.adapter import Adapter, LoraLinear
 from etchproof.adapter.config import CONFIG_FILE
 from etchproof.adapter.load import WEIGHTS_FILE
 from etchproof.checkpoint import Checkpoint
+from etchproof.contract.taps import INPUT_TAPS
 from etchproof.errors import InputError
 from etchproof.quantize.calibrate import (
     CalibrationText,
@@ -25,8 +26,7 @@ from etchproof.quantize.calibrate import (
 from etchproof.quantize.frac import SHIFT_MAX, calibrated_frac
 from etchproof.quantize.layerwise import run_layer
 from etchproof.quantize.matrix import EXPONENT_RANGE, choose_exponent
-from etchproof.quantized import AdapterMatrix, QuantizedAdapter, QuantizedModel
-from etchproof.taps import INPUT_TAPS
+from etchproof.quantize.quantized_model import AdapterMatrix, QuantizedAdapter, QuantizedModel
 
 ADAPTER_BITS: Final = 16
 """Of a, b and h."""

@@ -18,12 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from etchproof.contract.taps import LINEARS, module_name
 from etchproof.errors import InputError
-from etchproof.json_record import parse_json_record
+from etchproof.files.json_record import parse_json_record
+from etchproof.project.sources import engine_sha256
+from etchproof.quantize.quantized_model import AdapterMatrix, QuantizedAdapter, QuantizedModel
 from etchproof.quantize.store import Arrays, read_arrays, sealed_sha256
-from etchproof.quantized import AdapterMatrix, QuantizedAdapter, QuantizedModel
-from etchproof.sources import engine_sha256
-from etchproof.taps import LINEARS, module_name
 
 if TYPE_CHECKING:
     from etchproof.adapter import Adapter

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from etchproof.errors import InputError
 from etchproof.quantize.matrix import DAMAGED
-from etchproof.quantized import QuantizedMatrix
+from etchproof.quantize.quantized_model import QuantizedMatrix
 
 SHIFT_MAX: Final = 15
 _LIMIT: Final = 2**31 - 1

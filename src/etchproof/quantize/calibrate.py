@@ -20,11 +20,11 @@ from torch import Tensor
 from etchproof.adapter import Adapter
 from etchproof.checkpoint import Checkpoint, ModelConfig
 from etchproof.checkpoint.tensors import EMBEDDING
+from etchproof.contract.taps import module_name
+from etchproof.float_model.llama import FloatModel, sample
 from etchproof.quantize.layerwise import rms_norm, run_layer
 from etchproof.quantize.matrix import row_blocks
-from etchproof.recipe import LM_HEAD_MODULE, Recipe
-from etchproof.reference import FloatModel, sample
-from etchproof.taps import module_name
+from etchproof.quantize.recipe import LM_HEAD_MODULE, Recipe
 
 Ranges = Mapping[tuple[int, str], float]
 """The largest magnitude of each tap by (layer, tap); ``scores``, ``softmax`` and ``token`` are not among them."""
@@ -58,7 +58,9 @@ def calibration_text(checkpoint: Checkpoint, recipe: Recipe) -> CalibrationText:
 def sample_text(
     checkpoint: Checkpoint, sequences: int, length: int, seed: int, adapter: Adapter | None = None
 ) -> Tensor:
-    """``sequences`` texts drawn from the checkpoint itself (``etchproof.reference.sample``), (sequences, length) int64.
+    """``sequences`` texts drawn from the checkpoint itself, (sequences, length) int64.
+
+    They are drawn by ``etchproof.float_model.llama.sample``.
 
     Args:
         adapter: that is on while it writes.

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from etchproof.checkpoint.tensors import EMBEDDING, LM_HEAD
+from etchproof.contract.taps import INPUT_TAPS, module_name
+from etchproof.float_model.llama import FloatModel
 from etchproof.quantize.matrix import dequantize
-from etchproof.quantized import QuantizedGains, QuantizedModel
-from etchproof.reference import FloatModel
-from etchproof.taps import INPUT_TAPS, module_name
+from etchproof.quantize.quantized_model import QuantizedGains, QuantizedModel
 
 
 def dequantized_model(model: QuantizedModel, dtype: torch.dtype = torch.float64) -> FloatModel:

@@ -9,11 +9,11 @@ from typing import Final
 
 from etchproof.checkpoint.config import ModelConfig
 from etchproof.checkpoint.tensors import EMBEDDING, LM_HEAD
+from etchproof.contract.taps import LINEARS, module_name
 from etchproof.errors import InputError
 from etchproof.quantize.calibrate import Ranges
 from etchproof.quantize.matrix import DAMAGED
-from etchproof.recipe import Recipe
-from etchproof.taps import LINEARS, module_name
+from etchproof.quantize.recipe import Recipe
 
 FRAC_RANGE: Final = (-8, 24)
 """Where calibration puts fractional bits, before the shifts' limits."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from etchproof.errors import InputError
 from etchproof.quantize.matrix import DAMAGED, choose_exponent
-from etchproof.quantized import QuantizedGains
+from etchproof.quantize.quantized_model import QuantizedGains
 
 EXPONENT_RANGE: Final = (-16, 30)
 """Smallest and largest eg: with any frac of -8..24 beside them, norm.shift = 29 + eg - frac can be in [0, 62]."""

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from etchproof.checkpoint import Checkpoint
+from etchproof.contract.taps import module_name
 from etchproof.errors import InputError
 from etchproof.quantize.calibrate import CalibrationText, bias_of, layer_gains, linear_float64, weight_of
 from etchproof.quantize.layerwise import rms_norm, run_layer
@@ -40,9 +41,8 @@ from etchproof.quantize.matrix import (
     row_blocks,
     step_sizes,
 )
-from etchproof.quantized import QuantizedMatrix
-from etchproof.recipe import EMBEDDING_MODULE, LM_HEAD_MODULE, MatrixFormat, Recipe
-from etchproof.taps import module_name
+from etchproof.quantize.quantized_model import QuantizedMatrix
+from etchproof.quantize.recipe import EMBEDDING_MODULE, LM_HEAD_MODULE, MatrixFormat, Recipe
 
 _LAZY: Final = 128  # columns after which the errors of all of them reach the later ones in one product
 _CLIPS: Final = tuple(percent / 100 for percent in range(100, 48, -2))

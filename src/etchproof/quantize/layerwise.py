@@ -1,7 +1,8 @@
 """The float forward pass one layer at a time, with the linears left to the caller.
 
 Calibration and GPTQ walk a model this way, so that no more than one layer's weights are in memory and each linear
-can be replaced by its rounded self the moment its inputs are known. It computes what ``etchproof.reference`` does.
+can be replaced by its rounded self the moment its inputs are known. It computes what
+``etchproof.float_model.llama`` does.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import torch
 from torch import Tensor
 
 from etchproof.checkpoint.config import ModelConfig
-from etchproof.reference import rotate
-from etchproof.rope import rope_cos_sin
+from etchproof.checkpoint.rope import rope_cos_sin
+from etchproof.float_model.llama import rotate
 
 Linear = Callable[[str, Tensor], Tensor]
 """``linear(tap, x)``: the output of the layer's linear of that name for inputs x (B, T, cols)."""

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 
 from etchproof.errors import InputError
-from etchproof.quantized import RESIDUAL_FRAC, QuantizedMatrix
+from etchproof.quantize.quantized_model import RESIDUAL_FRAC, QuantizedMatrix
 
 EXPONENT_RANGE: Final = (-16, 46)
 """Smallest and largest e (docs/numerics.md section 12)."""

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from etchproof.checkpoint import Checkpoint
+from etchproof.contract.taps import INPUT_TAPS, LINEARS, module_name
 from etchproof.quantize.bias import with_bias
 from etchproof.quantize.calibrate import Ranges, calibrate, calibration_text, weight_of
 from etchproof.quantize.frac import layer_fracs, tail_fracs
 from etchproof.quantize.gains import quantize_gains
 from etchproof.quantize.gptq import gptq_matrices
 from etchproof.quantize.matrix import EMBEDDING_RANGE, EXPONENT_RANGE, quantize_matrix
-from etchproof.quantized import (
+from etchproof.quantize.quantized_model import (
     QuantizedGains,
     QuantizedLayer,
     QuantizedMatrix,
     QuantizedModel,
 )
-from etchproof.recipe import EMBEDDING_MODULE, LM_HEAD_MODULE, MatrixFormat, Recipe, resolve
-from etchproof.taps import INPUT_TAPS, LINEARS, module_name
+from etchproof.quantize.recipe import EMBEDDING_MODULE, LM_HEAD_MODULE, MatrixFormat, Recipe, resolve
 
 Progress = Callable[[str], None]
 

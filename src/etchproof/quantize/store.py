@@ -23,12 +23,12 @@ from safetensors.numpy import save_file
 
 from etchproof.checkpoint import Checkpoint, ModelConfig
 from etchproof.checkpoint.safetensors_file import open_safetensors
+from etchproof.contract.taps import LINEARS, module_name
 from etchproof.errors import InputError, shown_name
-from etchproof.json_record import read_json_record
-from etchproof.quantized import QuantizedGains, QuantizedLayer, QuantizedMatrix, QuantizedModel
-from etchproof.recipe import EMBEDDING_MODULE, LM_HEAD_MODULE, Recipe
-from etchproof.sources import engine_sha256
-from etchproof.taps import LINEARS, module_name
+from etchproof.files.json_record import read_json_record
+from etchproof.project.sources import engine_sha256
+from etchproof.quantize.quantized_model import QuantizedGains, QuantizedLayer, QuantizedMatrix, QuantizedModel
+from etchproof.quantize.recipe import EMBEDDING_MODULE, LM_HEAD_MODULE, Recipe
 
 QUANTIZER_VERSION: Final = 1
 """Raised whenever the same checkpoint and recipe give other integers."""

@@ -7,16 +7,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from etchproof import flow, slots
 from etchproof.checkpoint import ModelConfig, Tokenizer, load_checkpoint
 from etchproof.checkpoint.prompt import notes, open_tokenizer
 from etchproof.checkpoint.tokenizer import TOKENIZER_FILE
 from etchproof.errors import InputError
-from etchproof.project import Project
-from etchproof.recipe import Recipe
+from etchproof.project.declaration import Project
+from etchproof.quantize.recipe import Recipe
 from etchproof.regress.prompt import generates, generation_of
 from etchproof.regress.spec import ItemSpec, ShapeEntry
-from etchproof.slots import DRAWN
+from etchproof.run import flow, slots
+from etchproof.run.slots import DRAWN
 
 
 def check_items(items: Sequence[ItemSpec], project: Project) -> tuple[str, ...]:

@@ -14,13 +14,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from etchproof import flow
-from etchproof.atomic import write_atomically
 from etchproof.checkpoint.prompt import open_tokenizer
 from etchproof.coverage.verilator import COVERAGE_FILE, read
 from etchproof.errors import InputError
-from etchproof.flow import Design
-from etchproof.project import Project, load_project
+from etchproof.files.atomic import write_atomically
+from etchproof.project.declaration import Project, load_project
 from etchproof.regress.item import (
     CODE_COVERAGE_FILE,
     DIRECTED_FILE,
@@ -33,12 +31,14 @@ from etchproof.regress.item import (
 )
 from etchproof.regress.prompt import generates, generation_of
 from etchproof.regress.spec import ItemSpec
-from etchproof.result import Reason
+from etchproof.run import flow
+from etchproof.run.flow import Design
+from etchproof.run.slots import LoadedAdapter, plan_run, run_adapters
+from etchproof.run.testrun import Chip, Etched, etch, read_readback, run_test, state, with_simulator
 from etchproof.sim.run import SimOutcome
-from etchproof.slots import LoadedAdapter, plan_run, run_adapters
-from etchproof.testrun import Chip, Etched, etch, read_readback, run_test, state, with_simulator
 from etchproof.tools import own_command
-from etchproof.verdict import judge, read_comparison
+from etchproof.verdict.judge import judge, read_comparison
+from etchproof.verdict.result import Reason
 
 CHIPS_FOLDER: Final = "chips"
 ITEMS_FOLDER: Final = "items"

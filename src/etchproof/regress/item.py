@@ -7,15 +7,15 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from etchproof.compare import COMPARISON_FILE, Comparison
+from etchproof.compare.comparator import COMPARISON_FILE, Comparison
+from etchproof.compare.readback import READBACK_FILE
 from etchproof.errors import InputError
-from etchproof.json_record import read_json_record
-from etchproof.readback import READBACK_FILE
+from etchproof.files.json_record import read_json_record
+from etchproof.project.sources import file_sha256
 from etchproof.regress.spec import ItemSpec
-from etchproof.result import Reason
 from etchproof.sim.build import Kind
 from etchproof.sim.rewrites import Rewrites
-from etchproof.sources import file_sha256
+from etchproof.verdict.result import Reason
 
 ITEM_FILE: Final = "item.json"
 DIRECTED_FILE: Final = "directed.json"

@@ -14,14 +14,21 @@ from pathlib import Path
 from typing import Final
 
 from etchproof.errors import InputError
-from etchproof.project import Project
+from etchproof.files.yaml_file import SUFFIXES
+from etchproof.project.declaration import Project
+from etchproof.project.sources import (
+    engine_sha256,
+    file_sha256,
+    files_below,
+    project_sha256,
+    together,
+    tree_sha256,
+)
 from etchproof.regress.spec import ItemSpec
+from etchproof.run.slots import DRAWN
 from etchproof.sim.environment import build_env
 from etchproof.sim.identity import compiler_sha256, verilator_sha256
-from etchproof.slots import DRAWN
-from etchproof.sources import engine_sha256, file_sha256, files_below, project_sha256, together, tree_sha256
 from etchproof.tools import find_formatter, find_verilator
-from etchproof.yaml_file import SUFFIXES
 
 _PACKAGES: Final = ("cocotb", "jinja2", "numpy", "pydantic", "pyuvm", "safetensors", "tokenizers", "torch")
 """Installed packages that compute, by version."""

@@ -8,9 +8,9 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from etchproof.atomic import write_atomically
 from etchproof.errors import InputError, shown
-from etchproof.json_record import read_json_record
+from etchproof.files.atomic import write_atomically
+from etchproof.files.json_record import read_json_record
 from etchproof.regress.key import item_key
 from etchproof.regress.spec import ItemSpec
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import pytest
 
 from etchproof.errors import InputError, machine_trouble
-from etchproof.project import load_project
+from etchproof.project.declaration import load_project
 from etchproof.regress.execute import ITEMS_FOLDER, run_item, stored_item
 from etchproof.regress.item import NOT_RUN, ItemResult
 from etchproof.regress.plan import PARENT_ENV, PLAN_FILE, REFUSALS_ENV, RegressionPlan

@@ -5,9 +5,9 @@ from __future__ import annotations
 from etchproof.checkpoint import ModelConfig, Tokenizer
 from etchproof.checkpoint.prompt import prompt_ids
 from etchproof.errors import InputError
-from etchproof.expect import Generation
-from etchproof.project import Project
+from etchproof.project.declaration import Project
 from etchproof.regress.spec import ItemSpec
+from etchproof.verdict.expect import Generation
 
 
 def generates(spec: ItemSpec, project: Project) -> bool:

@@ -13,10 +13,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from etchproof.atomic import write_atomically
 from etchproof.errors import InputError, machine_trouble
-from etchproof.lock import LOCK_FILES
-from etchproof.project import load_project
+from etchproof.files.atomic import write_atomically
+from etchproof.files.lock import LOCK_FILES
+from etchproof.project.declaration import load_project
 from etchproof.regress.execute import ITEMS_FOLDER
 from etchproof.regress.item import ItemResult, read_item
 from etchproof.regress.key import sources_sha256

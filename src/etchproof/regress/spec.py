@@ -16,12 +16,12 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from etchproof.checkpoint.shape import RandomModel
 from etchproof.errors import InputError, shown
-from etchproof.shape import RandomModel
+from etchproof.files.yaml_file import SUFFIXES, find_yaml, read_yaml_record
+from etchproof.run.slots import DRAWN
 from etchproof.sim.build import Kind
 from etchproof.sim.run import MAX_TIMEOUT_S
-from etchproof.slots import DRAWN
-from etchproof.yaml_file import SUFFIXES, find_yaml, read_yaml_record
 
 MODEL: Final = "@model"
 RECIPE: Final = "@recipe"

@@ -8,16 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from etchproof import flow
 from etchproof.errors import InputError
-from etchproof.flow import Design
-from etchproof.images import ImageSet
-from etchproof.lint import lint
-from etchproof.project import load_object
-from etchproof.quality import QualityReport, measure
-from etchproof.quantized import QuantizedModel
+from etchproof.project.declaration import load_object
+from etchproof.quantize.quality import QualityReport, measure
+from etchproof.quantize.quantized_model import QuantizedModel
+from etchproof.render.fabric import Fabric
+from etchproof.render.images import ImageSet
+from etchproof.render.lint import lint
+from etchproof.run import flow
+from etchproof.run.flow import Design
 from etchproof.signoff.evidence import CheckEvidence
-from etchproof.sim.fabric import Fabric
 
 QUALITY_SEQUENCES: Final = 16
 QUALITY_LENGTH: Final = 200
@@ -93,8 +93,8 @@ def check_rom_files(design: Design, model: QuantizedModel, images: ImageSet) -> 
 
 def measure_quality(design: Design, model: QuantizedModel) -> QualityReport:
     """The golden model against the float model, on text that the float model writes."""
+    from etchproof.float_model.llama import FloatModel
     from etchproof.quantize import sample_text
-    from etchproof.reference import FloatModel
 
     length = min(QUALITY_LENGTH, design.context)
     text = sample_text(design.checkpoint, QUALITY_SEQUENCES, length, QUALITY_SEED)

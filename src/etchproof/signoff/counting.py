@@ -9,7 +9,7 @@ from etchproof.regress.execute import etched_of
 from etchproof.regress.item import ItemResult
 from etchproof.regress.run import RegressionOutcome
 from etchproof.regress.spec import ItemSpec
-from etchproof.testrun import Etched
+from etchproof.run.testrun import Etched
 
 
 def counted(model_dir: Path, chip: Etched, outcome: RegressionOutcome, runs: Path) -> Mapping[str, str]:

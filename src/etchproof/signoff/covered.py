@@ -6,23 +6,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from etchproof import flow, slots
-from etchproof.atomic import write_atomically
-from etchproof.compare import COMPARISON_FILE, Comparison
+from etchproof.compare.comparator import COMPARISON_FILE, Comparison
+from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.coverage.exclusions import apply_exclusions, load_exclusions, source_lines
 from etchproof.coverage.functional import Covergroup, FunctionalCoverage, RunSample, Sampler
 from etchproof.coverage.verilator import KINDS, holes, lcov, merge_all, read
-from etchproof.flow import Design
-from etchproof.json_record import read_json_record
-from etchproof.project import Project, load_object
-from etchproof.quantized import QuantizedModel
+from etchproof.files.atomic import write_atomically
+from etchproof.files.json_record import read_json_record
+from etchproof.project.declaration import Project, load_object
+from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.regress.execute import ITEMS_FOLDER
 from etchproof.regress.item import CODE_COVERAGE_FILE, ItemResult
 from etchproof.regress.run import RegressionOutcome
 from etchproof.regress.spec import ItemSpec
+from etchproof.run import flow, slots
+from etchproof.run.flow import Design
+from etchproof.run.testrun import Chip
 from etchproof.signoff.evidence import LISTED, AccumulatorEvidence, CodeEvidence
-from etchproof.taps import TapKey, TokenArrays
-from etchproof.testrun import Chip
 
 FUNCTIONAL_FILE: Final = "functional.json"
 LCOV_FILE: Final = "coverage.info"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from etchproof.coverage.functional import FunctionalCoverage
+from etchproof.project.sources import file_sha256
 from etchproof.regress.execute import ITEMS_FOLDER
 from etchproof.regress.item import ITEM_FILE, ItemResult
 from etchproof.regress.spec import ItemSpec
@@ -19,8 +20,7 @@ from etchproof.signoff.evidence import (
     RomEvidence,
     TestpointEvidence,
 )
-from etchproof.sources import file_sha256
-from etchproof.testplan import Testpoint
+from etchproof.signoff.testplan import Testpoint
 
 
 def item_evidence(spec: ItemSpec, result: ItemResult | None, why_not: str, runs: Path) -> ItemEvidence:

@@ -7,12 +7,12 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from etchproof.compare.readback import UnitReadback
 from etchproof.coverage.injection import InjectedBit
-from etchproof.health import ModelHealth
-from etchproof.quality import TapQuality
-from etchproof.readback import UnitReadback
-from etchproof.result import ModelRecord, Reason, RecipeRecord, Sha256
-from etchproof.testplan import Stage
+from etchproof.quantize.health import ModelHealth
+from etchproof.quantize.quality import TapQuality
+from etchproof.signoff.testplan import Stage
+from etchproof.verdict.result import ModelRecord, Reason, RecipeRecord, Sha256
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -108,7 +108,7 @@ class TestpointEvidence(Record):
 
 
 class CheckEvidence(Record):
-    """What sign-off examined itself (``etchproof.testplan.CHECKS``)."""
+    """What sign-off examined itself (``etchproof.signoff.testplan.CHECKS``)."""
 
     name: str
     passed: bool

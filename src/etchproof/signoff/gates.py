@@ -12,9 +12,9 @@ from typing import Annotated, Final, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from etchproof.errors import InputError
+from etchproof.files.yaml_file import read_yaml_record
 from etchproof.signoff.evidence import LINKS, Record, SignoffEvidence
-from etchproof.testplan import Stage, is_check
-from etchproof.yaml_file import read_yaml_record
+from etchproof.signoff.testplan import Stage, is_check
 
 Limit = float | dict[str, float]
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from etchproof.quality import TapQuality
+from etchproof.contract.taps import LINEARS, TAP_NAMES
+from etchproof.quantize.quality import TapQuality
 from etchproof.signoff.evidence import AccumulatorEvidence, RomEvidence
-from etchproof.taps import LINEARS, TAP_NAMES
 
 _LAYER: Final = re.compile(r"model\.layers\.(\d+)\.(?:\w+\.)?(\w+)")
 TENSORS: Final = ("input_layernorm", *LINEARS[:4], "post_attention_layernorm", *LINEARS[4:])

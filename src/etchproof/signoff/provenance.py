@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from etchproof import flow
 from etchproof.checkpoint.folder import content_hash
 from etchproof.errors import InputError
-from etchproof.images import ImageSet, read_images
 from etchproof.quantize import content_sha256, tensor_sha256
 from etchproof.regress.item import ItemResult
+from etchproof.render.images import ImageSet, read_images
+from etchproof.run import flow
+from etchproof.run.testrun import Chip
 from etchproof.signoff.evidence import CheckEvidence, ImageEvidence, ProvenanceEvidence, ProvenanceLink
 from etchproof.signoff.readback import ReadBack
-from etchproof.testrun import Chip
-from etchproof.verdict import check_fabric
+from etchproof.verdict.judge import check_fabric
 
 
 def chain(

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from etchproof.images import ImageSet
-from etchproof.readback import Readback, UnitReadback
-from etchproof.result import Reason
+from etchproof.compare.readback import Readback, UnitReadback
+from etchproof.render.images import ImageSet
+from etchproof.run.testrun import Chip, run_test
 from etchproof.signoff.checks import Found
-from etchproof.testrun import Chip, run_test
+from etchproof.verdict.result import Reason
 
 READBACK_SEED: Final = 1
 

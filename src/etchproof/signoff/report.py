@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from etchproof.atomic import write_atomically
+from etchproof.files.atomic import write_atomically
 from etchproof.signoff import maps, plots
 from etchproof.signoff.evidence import TestpointEvidence
 from etchproof.signoff.formats import dvsim, junit

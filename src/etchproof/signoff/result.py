@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from etchproof.errors import InputError
-from etchproof.json_record import read_json_record
-from etchproof.project import Project
-from etchproof.result import Sha256
+from etchproof.files.json_record import read_json_record
+from etchproof.project.declaration import Project
+from etchproof.project.sources import file_sha256
 from etchproof.signoff.evidence import Record, SignoffEvidence
 from etchproof.signoff.gates import GateResult, StageGates
 from etchproof.signoff.verdict import NotMeasured, draw
 from etchproof.signoff.waivers import WaiverResult
-from etchproof.sources import file_sha256
+from etchproof.verdict.result import Sha256
 
 SIGNOFF_FILE: Final = "signoff.json"
 REPORTS: Final = ("report.html", "junit.xml", "dvsim.json")

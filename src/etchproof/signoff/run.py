@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from etchproof import flow, slots
-from etchproof.atomic import write_atomically
-from etchproof.checkpoint.json_file import read_json_object
+from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.coverage.closure import close, reach, taps_needed
 from etchproof.coverage.corpus import Corpus, Predict, Segment, gather
 from etchproof.coverage.exclusions import load_exclusions
@@ -23,14 +21,19 @@ from etchproof.coverage.observability import Proven, observe
 from etchproof.coverage.rom import Rom
 from etchproof.coverage.words import words_read
 from etchproof.errors import InputError, shown_name
-from etchproof.flow import Design
-from etchproof.project import Project, load_object
+from etchproof.files.atomic import write_atomically
+from etchproof.files.json_file import read_json_object
+from etchproof.project.declaration import Project, load_object
+from etchproof.project.sources import file_sha256
 from etchproof.regress.check import check_items
 from etchproof.regress.key import sources_sha256
 from etchproof.regress.plan import RegressionPlan
 from etchproof.regress.run import OnItem, check_folder, run_regression
 from etchproof.regress.spec import ItemSpec, expand, item_seed, load_list
-from etchproof.result import ModelRecord, RecipeRecord
+from etchproof.run import flow, slots
+from etchproof.run.flow import Design
+from etchproof.run.testrun import Chip, prepare
+from etchproof.run.watcher import StageClock, tell
 from etchproof.signoff import checks, counting, covered, derive, readback
 from etchproof.signoff.evidence import (
     LISTED,
@@ -45,15 +48,12 @@ from etchproof.signoff.evidence import (
 from etchproof.signoff.gates import StageGates, load_gates
 from etchproof.signoff.provenance import chain
 from etchproof.signoff.result import REPORTS, SIGNOFF_FILE, SignoffResult, evidence_sha256, judged_by
+from etchproof.signoff.testplan import CHECKS, LORA, Stage, Testplan, all_tests, load_testplan
 from etchproof.signoff.verdict import draw as draw_verdict
 from etchproof.signoff.waivers import Waiver, load_waivers
 from etchproof.sim.build import Kind
-from etchproof.sources import file_sha256
-from etchproof.taps import TapKey, TokenArrays
-from etchproof.testplan import CHECKS, LORA, Stage, Testplan, all_tests, load_testplan
-from etchproof.testrun import Chip, prepare
 from etchproof.tools import tool_versions
-from etchproof.watcher import StageClock, tell
+from etchproof.verdict.result import ModelRecord, RecipeRecord
 
 if TYPE_CHECKING:
     from etchproof.adapter import Adapter

@@ -9,29 +9,29 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from etchproof import flow
-from etchproof.compare import tap_plan
+from etchproof.compare.comparator import tap_plan
+from etchproof.compare.readback import READBACK_FILE, Readback
+from etchproof.contract.taps import LINEARS
 from etchproof.coverage.functional import FunctionalCoverage
 from etchproof.errors import InputError
-from etchproof.images import read_images
-from etchproof.json_record import read_json_record
-from etchproof.project import Project
-from etchproof.readback import READBACK_FILE, Readback
+from etchproof.files.json_record import read_json_record
+from etchproof.project.declaration import Project
+from etchproof.project.sources import file_sha256
 from etchproof.regress.execute import ITEMS_FOLDER
 from etchproof.regress.item import ITEM_FILE, ItemResult, read_item
 from etchproof.regress.plan import RegressionPlan
 from etchproof.regress.spec import ItemSpec, expand, load_list
-from etchproof.render import compile_order
+from etchproof.render.fabric import fabric_sha256
+from etchproof.render.images import read_images
+from etchproof.render.templates import compile_order
+from etchproof.run import flow
 from etchproof.signoff import derive
 from etchproof.signoff.covered import FUNCTIONAL_FILE, LCOV_FILE
 from etchproof.signoff.evidence import LINKS
 from etchproof.signoff.gates import read_gates
 from etchproof.signoff.result import SIGNOFF_FILE, SignoffResult
+from etchproof.signoff.testplan import LORA, read_testplan
 from etchproof.signoff.waivers import load_waivers
-from etchproof.sim.fabric import fabric_sha256
-from etchproof.sources import file_sha256
-from etchproof.taps import LINEARS
-from etchproof.testplan import LORA, read_testplan
 
 RUNS: Final = "regression"
 CHIP: Final = "chip"

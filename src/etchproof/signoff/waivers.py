@@ -13,9 +13,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from etchproof.files.yaml_file import read_yaml_record
 from etchproof.signoff.evidence import Record
 from etchproof.signoff.gates import GateResult
-from etchproof.yaml_file import read_yaml_record
 
 WaiverState = Literal["used", "expired", "unmatched", "unused"]
 

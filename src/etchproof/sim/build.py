@@ -20,13 +20,13 @@ from typing import Any, Final, Literal
 import platformdirs
 from filelock import FileLock
 
-from etchproof.checkpoint.json_file import read_json_object
 from etchproof.errors import InputError, machine_trouble, said_by_the_system
+from etchproof.files.json_file import read_json_object
+from etchproof.project.sources import file_sha256
+from etchproof.render.fabric import Fabric, fabric_sha256
 from etchproof.sim.environment import build_env
-from etchproof.sim.fabric import Fabric, fabric_sha256
 from etchproof.sim.identity import compiler_sha256, engine_sha256, own_source, verilator_sha256
 from etchproof.sim.rewrites import TESTED_VERILATORS, Rewrites
-from etchproof.sources import file_sha256
 from etchproof.tools import Verilator, compiler_version
 
 Kind = Literal["fast", "plain", "strict", "coverage"]

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from etchproof.checkpoint.json_file import read_json_object
 from etchproof.errors import InputError
+from etchproof.files.json_file import read_json_object
 
 RUN_ENV: Final = "ETCHPROOF_RUN"
 """Environment variable of the child: the run's folder."""

@@ -22,8 +22,8 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
+from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.errors import EtchproofError, InputError, machine_trouble
-from etchproof.taps import TapKey, TokenArrays
 
 GOLDEN_ENV: Final = "ETCHPROOF_GOLDEN"
 """Environment variable of the simulator: the file descriptors of the socket and of the shared memory."""

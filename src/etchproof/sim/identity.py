@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from etchproof.errors import InputError
-from etchproof.sources import file_sha256, together
+from etchproof.project.sources import file_sha256, together
 from etchproof.tools import Verilator, tool_output
 
 ENGINE_SOURCES: Final = (

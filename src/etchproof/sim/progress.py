@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from etchproof.files import open_regular
+from etchproof.files.regular import open_regular
 
 PROGRESS_FILE: Final = "progress.jsonl"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etchproof.errors import InputError
-from etchproof.files import read_text
+from etchproof.files.regular import read_text
 
 _MESSAGE_CHARACTERS = 4000
 

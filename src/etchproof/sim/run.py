@@ -92,7 +92,7 @@ def simulate(
         run_dir: where the run's files go; made when missing, files of an earlier run in it are replaced.
         test_modules: what cocotb imports.
         test_case: the name of their one test that runs.
-        images_index: index of the ROM images (``etchproof.sim.images``); None for a chip without.
+        images_index: index of the ROM images (``etchproof.render.images_index``); None for a chip without.
         config: JSON-able, for ``etchproof.sim.child.run_config()``.
         seed: 1 .. 2^31 - 1, of cocotb and of a strict simulator's unknown values.
         timeout_s: wall-clock limit.

@@ -16,9 +16,9 @@ from typing import Final, TextIO
 from cocotb_tools.runner import PathLike
 from cocotb_tools.runner import Verilator as CocotbRunner
 
+from etchproof.project.sources import file_sha256
 from etchproof.sim.environment import build_env
 from etchproof.sim.rewrites import Rewrites, rewrite
-from etchproof.sources import file_sha256
 from etchproof.tools import Verilator
 
 _ALL_PUBLIC: Final = "--public-flat-rw"

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from etchproof.contract.taps import TAP_NAMES
 from etchproof.errors import EtchproofError
-from etchproof.taps import TAP_NAMES
 
 _HEADER: Final = Struct("<IiIIIIQ")
 """id, layer, pos, count, element_bytes, sequence, time: ``Header`` of ``ep_sink.cpp``."""

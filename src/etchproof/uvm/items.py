@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from etchproof.contract.taps import Array, TapKey
 from etchproof.sim.host_port import TokenResult
 from etchproof.sim.sink import TapBatch
-from etchproof.taps import Array, TapKey
 
 
 @dataclass(frozen=True, slots=True)

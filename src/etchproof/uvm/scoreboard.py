@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from pyuvm import uvm_component, uvm_subscriber
 
-from etchproof.compare import (
+from etchproof.compare.comparator import (
     Comparator,
     Comparison,
     LoadRecord,
@@ -26,8 +26,8 @@ from etchproof.compare import (
     TokenRecord,
     frame_sha256,
 )
+from etchproof.contract.taps import Array, TapKey, TokenArrays
 from etchproof.sim.host_port import TokenResult
-from etchproof.taps import Array, TapKey, TokenArrays
 from etchproof.uvm.items import LoadResult, LoadStart, ResetSeen, TokenTaps
 from etchproof.uvm.worker import Worker
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from cocotb.triggers import Timer, ValueChange
 
-from etchproof.quantized import AdapterMatrix
+from etchproof.contract.taps import LINEARS
+from etchproof.quantize.quantized_model import AdapterMatrix
 from etchproof.sim.load_port import LoadPort
 from etchproof.sim.sink import SinkError
-from etchproof.taps import LINEARS
 from models import lora
 from models.chip import LinearPlan
 

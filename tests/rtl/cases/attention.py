@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from etchproof.images import Image
+from etchproof.render.images import Image
 from models import ops, tables
 from tests.rtl.harness import Case, Integers, Stimulus, ctl, lanes
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from etchproof.quantized import QuantizedMatrix
+from etchproof.quantize.quantized_model import QuantizedMatrix
 from models import rom
 from models.chip import LinearPlan
 from models.golden import Linear

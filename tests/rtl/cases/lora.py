@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from etchproof.images import Image
+from etchproof.render.images import Image
 from models import rom
 from models.lora import NO_SLOT
 from tests.rtl.cases import linear

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from etchproof.images import Image
+from etchproof.render.images import Image
 from models import ops, tables
 from tests.rtl.harness import Case, Integers, Stimulus, ctl, extremes, lanes
 

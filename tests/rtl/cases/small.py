@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from etchproof.images import Image
+from etchproof.render.images import Image
 from models import ops
 from models.golden import greedy_token
 from tests.rtl.harness import Case, Stimulus, ctl, extremes, lanes

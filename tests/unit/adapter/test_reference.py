@@ -13,7 +13,7 @@ from etchproof.checkpoint import ModelConfig
 from etchproof.checkpoint.synthetic import random_tensor
 from etchproof.checkpoint.tensors import expected_tensors
 from etchproof.errors import InputError
-from etchproof.reference import FloatModel, KvCache
+from etchproof.float_model.llama import FloatModel, KvCache
 
 TOKENS = torch.tensor([1, 5, 60, 23, 9])
 

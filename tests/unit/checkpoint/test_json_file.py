@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from etchproof.checkpoint.json_file import MAX_DEPTH, read_json, read_json_object
 from etchproof.errors import InputError
+from etchproof.files.json_file import MAX_DEPTH, read_json, read_json_object
 
 
 def written(folder: Path, text: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from etchproof.quantized import QuantizedModel
+from etchproof.quantize.quantized_model import QuantizedModel
 from tests.unit.models.conftest import drawn_model, tiny_model
 
 __all__ = ["saturating_model", "tiny_model"]

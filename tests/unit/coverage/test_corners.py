@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from etchproof.compare import TokenRecord
+from etchproof.compare.comparator import TokenRecord
 from etchproof.coverage.functional import RunSample
-from etchproof.quantized import QuantizedModel
+from etchproof.quantize.quantized_model import QuantizedModel
 from models import chip, rom
 from models.golden import Golden
 from models.params import layer_params, top_params

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etchproof.compare import ResetRecord, TokenRecord
+from etchproof.compare.comparator import ResetRecord, TokenRecord
 from etchproof.coverage.closure import reach
 from etchproof.coverage.functional import Covergroup, FunctionalCoverage, RunSample, counted
 from etchproof.errors import EtchproofError, InputError
-from etchproof.quantized import QuantizedModel
+from etchproof.quantize.quantized_model import QuantizedModel
 from models import chip
 from models.cycles import ACCEPT_CYCLES, token_cycles, token_steps
 from models.golden import Golden

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from etchproof.compare import LoadRecord, SequenceCount, TokenRecord
+from etchproof.compare.comparator import LoadRecord, SequenceCount, TokenRecord
 from etchproof.coverage.functional import RunSample
-from etchproof.quantized import QuantizedAdapter
+from etchproof.quantize.quantized_model import QuantizedAdapter
 from models import chip
 from models.chip import ChipPlan
 from models.golden import Golden

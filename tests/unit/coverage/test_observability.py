@@ -28,7 +28,7 @@ from etchproof.coverage.observability import (
 )
 from etchproof.coverage.rom import Rom, RomGains, RomMatrix, RomRows
 from etchproof.errors import EtchproofError
-from etchproof.quantized import QuantizedModel
+from etchproof.quantize.quantized_model import QuantizedModel
 from models import chip
 from models.golden import Golden
 from tests.unit.coverage.conftest import saturating_model

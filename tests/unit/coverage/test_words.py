@@ -9,7 +9,7 @@ import numpy as np
 from etchproof.coverage.observability import Proven
 from etchproof.coverage.rom import RomMatrix
 from etchproof.coverage.words import words_read
-from etchproof.quantized import QuantizedModel
+from etchproof.quantize.quantized_model import QuantizedModel
 from models import chip
 from models.rom import images
 from tests.unit.models.conftest import drawn_model

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from etchproof.checkpoint import ModelConfig, load_checkpoint
+from etchproof.contract.taps import LINEARS
 from etchproof.quantize import quantize_model
-from etchproof.quantized import (
+from etchproof.quantize.quantized_model import (
     FRAC_TAPS,
     AdapterMatrix,
     QuantizedAdapter,
@@ -19,8 +20,7 @@ from etchproof.quantized import (
     QuantizedMatrix,
     QuantizedModel,
 )
-from etchproof.recipe import MatrixRule, Recipe, Tile, load_recipe, resolve
-from etchproof.taps import LINEARS
+from etchproof.quantize.recipe import MatrixRule, Recipe, Tile, load_recipe, resolve
 from models.chip import MODULES
 
 CONFIG = ModelConfig(

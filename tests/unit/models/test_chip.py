@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from etchproof.contract.taps import LINEARS
 from etchproof.errors import InputError
-from etchproof.quantized import QuantizedModel
-from etchproof.recipe import Lora, MatrixRule, Tile
-from etchproof.taps import LINEARS
+from etchproof.quantize.quantized_model import QuantizedModel
+from etchproof.quantize.recipe import Lora, MatrixRule, Tile
 from models import chip, params
 from models.chip import LinearPlan
 from tests.unit.models.conftest import CONFIG, recipe

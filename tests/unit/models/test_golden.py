@@ -10,8 +10,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etchproof.quantized import QuantizedMatrix, QuantizedModel
-from etchproof.taps import TAP_NAMES
+from etchproof.contract.taps import TAP_NAMES
+from etchproof.quantize.quantized_model import QuantizedMatrix, QuantizedModel
 from models.golden import Golden, Linear, greedy_token
 from tests.unit.models.conftest import drawn_model
 

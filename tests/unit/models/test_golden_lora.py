@@ -11,9 +11,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from etchproof.contract.taps import INPUT_TAPS, LINEARS, LORA_TAPS, TAP_NAMES
 from etchproof.errors import InputError
-from etchproof.quantized import AdapterMatrix, QuantizedAdapter, QuantizedMatrix, QuantizedModel
-from etchproof.taps import INPUT_TAPS, LINEARS, LORA_TAPS, TAP_NAMES
+from etchproof.quantize.quantized_model import (
+    AdapterMatrix,
+    QuantizedAdapter,
+    QuantizedMatrix,
+    QuantizedModel,
+)
 from models import chip, params
 from models.golden import Golden, Linear, Lora
 from tests.unit.models.conftest import drawn_adapter, drawn_model, everywhere

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from etchproof.errors import InputError
-from etchproof.quantized import AdapterMatrix, QuantizedAdapter
-from etchproof.recipe import Lora
+from etchproof.quantize.quantized_model import AdapterMatrix, QuantizedAdapter
+from etchproof.quantize.recipe import Lora
 from models import chip, lora
 from models.cycles import layer_cycles, load_cycles, lora_cycles, token_cycles
 from tests.unit.models.conftest import CONFIG, recipe

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from etchproof.contract.taps import LINEARS
 from etchproof.errors import InputError
-from etchproof.images import ImageSet, flip_bits, load_image, read_images, write_images
-from etchproof.quantized import QuantizedMatrix, QuantizedModel
-from etchproof.recipe import Tile
-from etchproof.taps import LINEARS
+from etchproof.quantize.quantized_model import QuantizedMatrix, QuantizedModel
+from etchproof.quantize.recipe import Tile
+from etchproof.render.images import ImageSet, flip_bits, load_image, read_images, write_images
 from models import chip, params, rom, tables
 from models.chip import MODULES
 from tests.unit.models.conftest import drawn_model, recipe

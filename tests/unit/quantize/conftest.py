@@ -9,8 +9,8 @@ import pytest
 
 from etchproof.checkpoint import Checkpoint, ModelConfig, load_checkpoint
 from etchproof.quantize import quantize_model
-from etchproof.quantized import QuantizedModel
-from etchproof.recipe import Recipe, load_recipe
+from etchproof.quantize.quantized_model import QuantizedModel
+from etchproof.quantize.recipe import Recipe, load_recipe
 
 
 @pytest.fixture(scope="session")

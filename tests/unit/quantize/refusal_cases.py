@@ -11,10 +11,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from etchproof import flow
 from etchproof.adapter import Adapter, AdapterConfig, load_adapter, write_adapter, write_synthetic_adapter
 from etchproof.checkpoint import Checkpoint, ModelConfig, load_checkpoint, write_synthetic
-from etchproof.project import load_project
+from etchproof.checkpoint.rope import rope_cos_sin
+from etchproof.checkpoint.shape import cut_shape, load_shape
+from etchproof.project.declaration import load_project
 from etchproof.quantize import (
     load_quantized,
     load_quantized_adapter,
@@ -25,10 +26,9 @@ from etchproof.quantize import (
     save_adapter,
     save_quantized,
 )
-from etchproof.quantized import QuantizedModel
-from etchproof.recipe import Recipe, load_recipe
-from etchproof.rope import rope_cos_sin
-from etchproof.shape import cut_shape, load_shape
+from etchproof.quantize.quantized_model import QuantizedModel
+from etchproof.quantize.recipe import Recipe, load_recipe
+from etchproof.run import flow
 from models import params
 from tests.conftest import ROOT
 

@@ -13,7 +13,9 @@ import torch
 
 from etchproof.adapter import Adapter, AdapterConfig, load_adapter, write_adapter, write_synthetic_adapter
 from etchproof.checkpoint import Checkpoint
+from etchproof.contract.taps import INPUT_TAPS, LINEARS, module_name
 from etchproof.errors import InputError
+from etchproof.float_model.llama import FloatModel
 from etchproof.quantize import (
     load_quantized_adapter,
     quantize_adapter,
@@ -24,10 +26,8 @@ from etchproof.quantize import (
 )
 from etchproof.quantize.adapter import adapter_ranges, max_b_shift
 from etchproof.quantize.calibrate import calibration_text
-from etchproof.quantized import AdapterMatrix, QuantizedAdapter, QuantizedModel
-from etchproof.recipe import Recipe, load_recipe
-from etchproof.reference import FloatModel
-from etchproof.taps import INPUT_TAPS, LINEARS, module_name
+from etchproof.quantize.quantized_model import AdapterMatrix, QuantizedAdapter, QuantizedModel
+from etchproof.quantize.recipe import Recipe, load_recipe
 from models import chip
 from models.golden import Golden
 

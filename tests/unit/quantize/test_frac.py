@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etchproof.checkpoint import ModelConfig
+from etchproof.contract.taps import LINEARS
 from etchproof.errors import InputError
 from etchproof.quantize.bias import with_bias
 from etchproof.quantize.frac import calibrated_frac, ceil_log2, layer_fracs, softmax_kappa, tail_fracs
 from etchproof.quantize.gains import quantize_gains
 from etchproof.quantize.matrix import quantize_matrix
-from etchproof.quantized import FRAC_TAPS
-from etchproof.recipe import MatrixRule, Recipe
-from etchproof.taps import LINEARS
+from etchproof.quantize.quantized_model import FRAC_TAPS
+from etchproof.quantize.recipe import MatrixRule, Recipe
 
 TAPS = (*FRAC_TAPS, "q_rope")
 

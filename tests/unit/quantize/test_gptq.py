@@ -10,13 +10,13 @@ import torch
 
 from etchproof.checkpoint import Checkpoint
 from etchproof.errors import InputError
-from etchproof.quality import kl_divergence
+from etchproof.float_model.llama import FloatModel
 from etchproof.quantize import content_sha256, dequantize, dequantized_model, quantize_model, sample_text
 from etchproof.quantize.gptq import curvature, gptq_matrix
 from etchproof.quantize.matrix import quantize_matrix
-from etchproof.quantized import QuantizedMatrix
-from etchproof.recipe import Recipe, load_recipe
-from etchproof.reference import FloatModel
+from etchproof.quantize.quality import kl_divergence
+from etchproof.quantize.quantized_model import QuantizedMatrix
+from etchproof.quantize.recipe import Recipe, load_recipe
 
 
 @pytest.fixture(scope="module")

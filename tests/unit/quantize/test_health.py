@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from etchproof.checkpoint import Checkpoint
-from etchproof.health import GainHealth, ModelHealth, TapHealth, measure_health
-from etchproof.quantized import QuantizedGains, QuantizedModel
+from etchproof.quantize.health import GainHealth, ModelHealth, TapHealth, measure_health
+from etchproof.quantize.quantized_model import QuantizedGains, QuantizedModel
 from models.golden import Golden
 
 Taps = dict[tuple[int, str], list[Any]]

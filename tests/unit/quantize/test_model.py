@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from etchproof.checkpoint import Checkpoint, ModelConfig, load_checkpoint, write_synthetic
+from etchproof.contract.taps import LINEARS
 from etchproof.errors import InputError
-from etchproof.quality import kl_divergence, same_top1
+from etchproof.float_model.llama import FloatModel
 from etchproof.quantize import (
     calibration_text,
     content_sha256,
@@ -21,10 +22,9 @@ from etchproof.quantize import (
     sample_text,
 )
 from etchproof.quantize.calibrate import calibrate, linear_float64
-from etchproof.quantized import FRAC_TAPS, QuantizedModel
-from etchproof.recipe import Calibration, Recipe, load_recipe, resolve
-from etchproof.reference import FloatModel
-from etchproof.taps import LINEARS
+from etchproof.quantize.quality import kl_divergence, same_top1
+from etchproof.quantize.quantized_model import FRAC_TAPS, QuantizedModel
+from etchproof.quantize.recipe import Calibration, Recipe, load_recipe, resolve
 
 TINY_W6A16 = "03c0f96947dd0fa83571f939a28d2421fa700bcaab6f1da5715d47f38d939529"
 """content_sha256 of models/tiny under w6a16; it changes with QUANTIZER_VERSION, the recipe or the checkpoint only."""

@@ -10,7 +10,10 @@ from pydantic import ValidationError
 
 from etchproof.adapter import Adapter, AdapterConfig, load_adapter, write_synthetic_adapter
 from etchproof.checkpoint import Checkpoint
-from etchproof.quality import (
+from etchproof.contract.taps import LORA_TAPS, TAP_NAMES
+from etchproof.float_model.llama import FloatModel
+from etchproof.quantize import dequantized_model, quantize_adapter, sample_text
+from etchproof.quantize.quality import (
     QualityReport,
     TapNoise,
     kl_divergence,
@@ -20,10 +23,7 @@ from etchproof.quality import (
     same_top1,
     tap_to_real,
 )
-from etchproof.quantize import dequantized_model, quantize_adapter, sample_text
-from etchproof.quantized import QuantizedModel
-from etchproof.reference import FloatModel
-from etchproof.taps import LORA_TAPS, TAP_NAMES
+from etchproof.quantize.quantized_model import QuantizedModel
 from models.golden import Golden
 
 

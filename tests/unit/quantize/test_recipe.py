@@ -10,7 +10,15 @@ from pydantic import ValidationError
 
 from etchproof.checkpoint import Checkpoint, ModelConfig
 from etchproof.errors import InputError
-from etchproof.recipe import Calibration, MatrixFormat, Recipe, Tile, load_recipe, matrix_shapes, resolve
+from etchproof.quantize.recipe import (
+    Calibration,
+    MatrixFormat,
+    Recipe,
+    Tile,
+    load_recipe,
+    matrix_shapes,
+    resolve,
+)
 
 Write = Callable[[str], Path]
 

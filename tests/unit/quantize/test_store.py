@@ -20,8 +20,8 @@ from etchproof.quantize import (
     save_quantized,
     store,
 )
-from etchproof.quantized import QuantizedModel
-from etchproof.recipe import Recipe
+from etchproof.quantize.quantized_model import QuantizedModel
+from etchproof.quantize.recipe import Recipe
 
 
 @pytest.fixture

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from etchproof import flow
 from etchproof.adapter import AdapterConfig, write_synthetic_adapter
 from etchproof.checkpoint import load_checkpoint
 from etchproof.cli import run
 from etchproof.errors import InputError
-from etchproof.project import load_project
+from etchproof.project.declaration import load_project
 from etchproof.regress import check
 from etchproof.regress.check import check_items
 from etchproof.regress.spec import expand, load_list
-from etchproof.testplan import all_tests
+from etchproof.run import flow
+from etchproof.signoff.testplan import all_tests
 from tests.conftest import ROOT
 
 PROJECT = load_project(ROOT)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from etchproof.errors import InputError
-from etchproof.project import Project, load_project
+from etchproof.project.declaration import Project, load_project
+from etchproof.project.sources import ENGINE, files_below, is_documentation, project_files, tree_sha256
 from etchproof.regress import key
 from etchproof.regress.key import item_key
 from etchproof.regress.spec import ItemSpec, ShapeEntry
-from etchproof.sources import ENGINE, files_below, is_documentation, project_files, tree_sha256
 from tests.conftest import ROOT
 
 OTHER = """

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from etchproof import flow
 from etchproof.checkpoint import load_checkpoint
 from etchproof.cli import run
 from etchproof.errors import InputError
-from etchproof.project import load_project
+from etchproof.project.declaration import load_project
 from etchproof.regress import execute
 from etchproof.regress.check import check_items
 from etchproof.regress.spec import ItemSpec, expand, load_list
-from etchproof.testplan import all_tests
+from etchproof.run import flow
+from etchproof.signoff.testplan import all_tests
 from tests.conftest import ROOT
 
 PROJECT = load_project(ROOT)
@@ -157,12 +157,12 @@ def test_every_command_says_it_once(
         raise InputError("begun")
 
     for name in (
-        "etchproof.cosim._run",
+        "etchproof.run.cosim._run",
         "etchproof.regress.execute.run_item",
         "etchproof.regress.run.run_regression",
     ):
         monkeypatch.setattr(name, begin)
-    monkeypatch.setattr("etchproof.flow.quantize_design", begin)
+    monkeypatch.setattr("etchproof.run.flow.quantize_design", begin)
     (tmp_path / "listed.yaml").write_text(
         json.dumps({"entries": [{"tests": ["RandomTokens", GENERATION], "models": ["@model"], "seeds": 2}]})
     )

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from etchproof.errors import InputError
-from etchproof.project import load_project
+from etchproof.project.declaration import load_project
 from etchproof.regress.plan import only
 from etchproof.regress.spec import ItemSpec, expand, item_name, item_seed, load_list
-from etchproof.testplan import all_tests
+from etchproof.signoff.testplan import all_tests
 from tests.conftest import ROOT
 
 TESTS = ("Alpha", "Beta")

@@ -12,9 +12,8 @@ import pytest
 
 from etchproof.coverage.injection import InjectedBit
 from etchproof.errors import InputError
-from etchproof.health import GainHealth, ModelHealth, TapHealth
-from etchproof.project import load_project
-from etchproof.result import ModelRecord, Reason, RecipeRecord
+from etchproof.project.declaration import load_project
+from etchproof.quantize.health import GainHealth, ModelHealth, TapHealth
 from etchproof.signoff.evidence import (
     LINKS,
     AccumulatorEvidence,
@@ -32,9 +31,10 @@ from etchproof.signoff.evidence import (
     TestpointEvidence,
 )
 from etchproof.signoff.gates import GATES, GateResult, StageGates, apply_gates, load_gates
+from etchproof.signoff.testplan import CHECKS, all_tests, load_testplan
 from etchproof.signoff.verdict import NO_REASON, draw, standing
 from etchproof.signoff.waivers import Waiver, apply_waivers, load_waivers, open_gates
-from etchproof.testplan import CHECKS, all_tests, load_testplan
+from etchproof.verdict.result import ModelRecord, Reason, RecipeRecord
 from tests.conftest import ROOT
 
 FABRIC = "f" * 64

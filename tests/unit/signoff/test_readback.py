@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from etchproof.images import ImageSet, StoredImage
-from etchproof.readback import Readback, UnitReadback
-from etchproof.result import Reason
+from etchproof.compare.readback import Readback, UnitReadback
+from etchproof.render.images import ImageSet, StoredImage
 from etchproof.signoff.readback import ReadBack, check_rom_readback, check_rom_signature
+from etchproof.verdict.result import Reason
 
 IMAGES = ImageSet(
     Path(),

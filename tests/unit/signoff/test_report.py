@@ -13,8 +13,7 @@ import pytest
 from markupsafe import escape
 
 from etchproof.errors import InputError
-from etchproof.quality import TapQuality
-from etchproof.result import Reason
+from etchproof.quantize.quality import TapQuality
 from etchproof.signoff.evidence import (
     AccumulatorEvidence,
     AdapterEvidence,
@@ -30,6 +29,7 @@ from etchproof.signoff.report import html as render
 from etchproof.signoff.result import SignoffResult, evidence_sha256, json_schema, read_result
 from etchproof.signoff.verdict import draw
 from etchproof.signoff.waivers import Waiver
+from etchproof.verdict.result import Reason
 from tests.unit.signoff.test_gates import FABRIC, STAGE, good, item, part, rom
 
 TODAY = datetime.date(2026, 11, 21)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etchproof.images import ImageSet, write_images
-from etchproof.quantized import QuantizedModel
+from etchproof.quantize.quantized_model import QuantizedModel
+from etchproof.render.images import ImageSet, write_images
 from models import chip, rom
 from tests.unit.models.conftest import drawn_model
 from verif.rom_files import compare

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from etchproof.errors import InputError
-from etchproof.project import load_project
-from etchproof.testplan import CHECKS, all_tests, load_testplan, uvm_tests
+from etchproof.project.declaration import load_project
+from etchproof.signoff.testplan import CHECKS, all_tests, load_testplan, uvm_tests
 from tests.conftest import ROOT
 
 TESTS = ("Alpha", "Beta")

@@ -1,0 +1,1 @@
+"""Arrays compared with arrays, wherever they come from."""

@@ -1,0 +1,330 @@
+"""Bit-for-bit comparison of taps, and the record of it.
+
+Integers against integers, with no tolerance. Nothing compared is a failure, like everything else that is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from etchproof.contract.taps import (
+    ADAPTED_LAYER_TAPS,
+    HEAD_TAPS,
+    LORA_TAPS,
+    TAIL_TAPS,
+    Array,
+    TapKey,
+    TokenArrays,
+)
+
+COMPARISON_FILE: Final = "comparison.json"
+MAX_FAILURES: Final = 100
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TapCount(_Record):
+    """What was compared of one tap over all tokens; a vector is one tap of one token."""
+
+    layer: int
+    tap: str
+    vectors: int
+    elements: int
+    mismatches: int  # elements that differ
+
+
+class Divergence(_Record):
+    """The first element that differs: earliest token, then dataflow order, then index."""
+
+    sequence: int
+    token: int  # position in the sequence
+    layer: int
+    tap: str
+    element: int
+    expected: int  # golden
+    got: int  # chip
+
+
+class TokenRecord(_Record):
+    """One token on the host port."""
+
+    sequence: int
+    position: int
+    token_in: int
+    token_out: int
+    status: int
+    cycles: int  # from acceptance to response
+    cycles_model: int | None = None  # what the cycle model says; None without one
+    request_stall: int = 0  # cycles for which the host held the request back
+    response_stall: int = 0  # cycles for which it held the response off
+
+
+class RequestRecord(_Record):
+    """One request on the host port, as it was seen on the pins, and its answer; codes are the chip's own."""
+
+    token: int
+    op: int
+    slot: int
+    status: int
+
+
+class ResetRecord(_Record):
+    """A reset during the test, but for the one that it begins with."""
+
+    tokens: int  # recorded before it
+    requests: int = 0  # answered before it
+    position: int | None  # of the token that was in the chip; None for none
+    cycles: int  # since that token was accepted; 0 for none
+
+
+class SequenceCount(_Record):
+    """What was compared of one sequence."""
+
+    sequence: int
+    adapter: int | None  # index of the run's adapters; None for the base alone
+    slot: int | None = None  # in which the chip held it; None for the base alone
+    vectors: int
+    elements: int
+    mismatches: int
+
+
+class LoadRecord(_Record):
+    """One load of an adapter through the host's load port."""
+
+    adapter: int | None  # index of the run's adapters; None where it was not loaded
+    slot: int  # as answered
+    words: int
+    sha256: str  # of the words that the host sent; their CRC would be the same of every frame with a right checksum
+    status: int
+    cycles: int  # from the first word taken to the answer
+    stalled: bool  # the host kept the chip waiting, so cycles are not held against the cycle model
+    sequence: int = -1  # opened last before the answer; -1 for none
+    held: int | None = None  # tokens that it held when the slot was checked; None where none was open
+    requests: int = 0  # on the host port, answered before
+    cycles_model: int | None = None  # what the cycle model says; None without one
+
+
+class RomRecord(_Record):
+    """One range that was asked of the ROM test port, and its answer; codes are the chip's own."""
+
+    op: int
+    unit: int
+    word: int
+    words: int
+    status: int
+
+
+class NamedFailure(_Record):
+    """A reason why the run proves nothing, other than an element that differs."""
+
+    name: str
+    message: str
+
+
+class Comparison(_Record):
+    """What the testbench hands back (``comparison.json``)."""
+
+    taps: tuple[TapCount, ...]  # dataflow order; of an adapter's taps, those that a sequence had
+    sequences: tuple[SequenceCount, ...]
+    loads: tuple[LoadRecord, ...]
+    resets: tuple[ResetRecord, ...] = ()
+    requests: tuple[RequestRecord, ...] = ()  # everything that the host asked for, tokens included, in order
+    roms: tuple[RomRecord, ...] = ()  # everything that was asked of the ROM test port, in order
+    first_divergence: Divergence | None
+    tokens: tuple[TokenRecord, ...]
+    failures: tuple[NamedFailure, ...]
+    sim_s: float  # wall time of the test, without the waits below
+    golden_s: float  # beside it, in the scoreboard's thread
+    compare_s: float
+    wait_s: float  # wall time in which the simulator waited for the scoreboard
+
+    @property
+    def vectors(self) -> int:
+        return sum(count.vectors for count in self.taps)
+
+    @property
+    def timed(self) -> tuple[TokenRecord | LoadRecord, ...]:
+        """Answers that the cycle model speaks of."""
+        return (*self.tokens, *(load for load in self.loads if not load.stalled))
+
+    @property
+    def elements(self) -> int:
+        return sum(count.elements for count in self.taps)
+
+    @property
+    def mismatches(self) -> int:
+        return sum(count.mismatches for count in self.taps)
+
+
+def frame_sha256(words: NDArray[np.uint32]) -> str:
+    """Hash of the words of a frame, little endian: what ``LoadRecord`` names them by."""
+    return hashlib.sha256(words.astype("<u4").tobytes()).hexdigest()
+
+
+def tap_plan(n_layers: int, adapted: AbstractSet[TapKey] = frozenset()) -> tuple[TapKey, ...]:
+    """Every tap of a token, in dataflow order.
+
+    Args:
+        adapted: the linears, by (layer, linear), to which an adapter adds.
+    """
+    absent = {
+        (layer, tap)
+        for layer in range(n_layers)
+        for linear, taps in LORA_TAPS.items()
+        if (layer, linear) not in adapted
+        for tap in taps
+    }
+    layers = ((layer, tap) for layer in range(n_layers) for tap in ADAPTED_LAYER_TAPS)
+    return (
+        *((-1, tap) for tap in HEAD_TAPS),
+        *(key for key in layers if key not in absent),
+        *((-1, tap) for tap in TAIL_TAPS),
+    )
+
+
+class Comparator:
+    """Counts and locates differences.
+
+    Args:
+        order: every tap that a token of the run can have, in dataflow order (``tap_plan``).
+    """
+
+    def __init__(self, order: Sequence[TapKey]) -> None:
+        self._counts = {key: [0, 0, 0] for key in order}
+        self._planned: set[TapKey] = set()
+        self._sequences: dict[int, tuple[int | None, int | None, list[int]]] = {}
+        self.first_divergence: Divergence | None = None
+        self.failures: list[NamedFailure] = []
+        self.failure_count = 0
+
+    def fail(self, name: str, message: str) -> None:
+        """Record a named failure; the first ``MAX_FAILURES`` and the first of each name are kept, all are counted."""
+        self.failure_count += 1
+        if len(self.failures) < MAX_FAILURES or name not in {failure.name for failure in self.failures}:
+            self.failures.append(NamedFailure(name=name, message=message))
+
+    def begin(self, sequence: int, adapter: int | None, slot: int | None = None) -> None:
+        """A sequence was opened."""
+        self._sequences[sequence] = (adapter, slot, [0, 0, 0])
+
+    def compare(
+        self,
+        sequence: int,
+        plan: Sequence[TapKey],
+        positions: Sequence[int],
+        expected: Mapping[TapKey, TokenArrays],
+        got: Sequence[Mapping[TapKey, Array]],
+    ) -> None:
+        """Compare some consecutive tokens of a sequence.
+
+        Args:
+            sequence: its number in the run, known from ``begin``.
+            plan: the taps that each of its tokens must have and no other, in dataflow order.
+            positions: of the tokens.
+            expected: each tap of the tokens.
+            got: per token, its taps.
+        """
+        self._planned.update(plan)
+        totals = self._sequences[sequence][2]
+        found: list[tuple[int, int, Divergence]] = []  # token, dataflow index
+        for order, key in enumerate(plan):
+            mine, golden = [taps.get(key) for taps in got], expected[key]
+            vectors, elements, mismatches = len(mine), _equal_elements(mine, golden), 0
+            if not elements:
+                vectors, elements, mismatches, divergence = self._differences(
+                    sequence, key, positions, mine, golden
+                )
+                if divergence is not None:
+                    found.append((divergence.token, order, divergence))
+            for total in (self._counts[key], totals):
+                total[0] += vectors
+                total[1] += elements
+                total[2] += mismatches
+        planned = set(plan)
+        for token, taps in enumerate(got):
+            for key in taps.keys() - planned:
+                self.fail("unknown_tap", f"{_where(sequence, positions[token], key)} is not of its plan")
+        if found and self.first_divergence is None:
+            self.first_divergence = min(found, key=lambda each: each[:2])[2]
+
+    def _differences(
+        self,
+        sequence: int,
+        key: TapKey,
+        positions: Sequence[int],
+        mine: Sequence[Array | None],
+        golden: TokenArrays,
+    ) -> tuple[int, int, int, Divergence | None]:
+        """Of a tap that is not all equal: vectors, elements, mismatches, and the first of those."""
+        vectors = elements = mismatches = 0
+        first: Divergence | None = None
+        for position, array, wanted in zip(positions, mine, golden, strict=True):
+            where = _where(sequence, position, key)
+            if array is None:
+                self.fail("missing_tap", where)
+                continue
+            if array.shape != wanted.shape:
+                self.fail("tap_size", f"{where} has {array.size} elements, expected {wanted.size}")
+                continue
+            vectors += 1
+            elements += array.size
+            wrong = np.flatnonzero(array != wanted)
+            mismatches += len(wrong)
+            if len(wrong) and first is None:
+                element = int(wrong[0])
+                first = Divergence(
+                    sequence=sequence,
+                    token=position,
+                    layer=key[0],
+                    tap=key[1],
+                    element=element,
+                    expected=int(wanted[element]),
+                    got=int(array[element]),
+                )
+        return vectors, elements, mismatches, first
+
+    def counts(self) -> tuple[TapCount, ...]:
+        """Counts per tap that was planned, in dataflow order."""
+        return tuple(
+            TapCount(layer=layer, tap=tap, vectors=c[0], elements=c[1], mismatches=c[2])
+            for (layer, tap), c in self._counts.items()
+            if (layer, tap) in self._planned
+        )
+
+    def sequences(self) -> tuple[SequenceCount, ...]:
+        """Counts per sequence, in the order in which they were opened."""
+        return tuple(
+            SequenceCount(
+                sequence=number, adapter=adapter, slot=slot, vectors=c[0], elements=c[1], mismatches=c[2]
+            )
+            for number, (adapter, slot, c) in self._sequences.items()
+        )
+
+
+def _equal_elements(mine: Sequence[Array | None], golden: TokenArrays) -> int:
+    """The number of elements if every token's array is there and is the golden one; 0 if not.
+
+    One comparison for all tokens.
+    """
+    arrays = [array for array in mine if array is not None]
+    if isinstance(golden, np.ndarray):
+        wanted, sizes = golden.reshape(-1), [golden.shape[1]] * len(golden)
+    else:
+        wanted, sizes = np.concatenate(golden), [array.size for array in golden]
+    if [array.size for array in arrays] != sizes:
+        return 0
+    together = np.concatenate(arrays)
+    return together.size if (together == wanted).all() else 0
+
+
+def _where(sequence: int, position: int, key: TapKey) -> str:
+    return f"layer {key[0]} {key[1]} of sequence {sequence} position {position}"

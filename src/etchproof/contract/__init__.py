@@ -1,0 +1,1 @@
+"""Names and records that the engine and a project share."""

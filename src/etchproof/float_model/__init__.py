@@ -1,0 +1,1 @@
+"""The model in floating point, which quantizing starts from and is measured against."""

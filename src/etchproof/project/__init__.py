@@ -1,0 +1,1 @@
+"""The project: its ``etchproof.toml``, and the files that it consists of."""

@@ -1,0 +1,1 @@
+"""SystemVerilog rendered from a plan, linted, with the ROM images beside it."""

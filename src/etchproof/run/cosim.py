@@ -1,0 +1,228 @@
+"""Co-simulation: a checkpoint, a recipe and a prompt in; every tap of every token compared; a verdict out."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from etchproof.compare.comparator import COMPARISON_FILE
+from etchproof.errors import InputError, machine_trouble
+from etchproof.run import flow, slots
+from etchproof.run.folder import RunFolder, claim, log
+from etchproof.run.profile import ChildPeak, make_profile
+from etchproof.run.record import make_result
+from etchproof.run.request import CosimRequest, Job, check, draw_model
+from etchproof.run.slots import LoadedAdapter
+from etchproof.run.testrun import Chip, TestRun, prepare, run_test
+from etchproof.run.watcher import StageClock, Watcher, tell
+from etchproof.verdict.result import Reason, RunResult
+
+_DUMP: Final = "taps.npz"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run that came to its verdict.
+
+    Attributes:
+        result: as in ``run.json``.
+        folder: where it is.
+        n_layers: decoder layers of the chip.
+    """
+
+    result: RunResult
+    folder: Path
+    n_layers: int
+
+
+def cosim(
+    request: CosimRequest,
+    watcher: Watcher,
+    rerun_command: Callable[[Sequence[int]], str],
+    begun: float | None = None,
+) -> Outcome:
+    """Run a co-simulation.
+
+    Args:
+        rerun_command: from the prompt's token ids, the command that repeats the run, for the records.
+        begun: ``time.perf_counter()`` when the command began, for the profile; by default, now.
+
+    Raises:
+        InputError: bad input or a missing tool; before the run's folder is made, except for what fails while building.
+    """
+    clock = StageClock(watcher)
+    now = time.perf_counter()
+    begun = now if begun is None else begun
+    clock.stages_s["start"] = now - begun
+    if request.random_model is not None:
+        with clock.stage("draw") as say:
+            model_dir, line = draw_model(request, request.random_model, flow.cache_folder())
+            say(line)
+    else:
+        assert request.model_dir is not None
+        model_dir = request.model_dir
+    with clock.stage("import") as say:
+        job = check(request, model_dir)
+        config = job.design.checkpoint.config
+        layers = f"{config.n_layers} layer{'s' if config.n_layers > 1 else ''}"
+        tell(job.notes)
+        say(f"{config.name}: {layers}, hidden {config.hidden_size}, vocabulary {config.vocab_size}")
+    folder = claim(request.out, f"{config.name}-{job.design.recipe.name}")
+    try:
+        rerun = rerun_command(job.planned.sequences[0].prompt)
+        folder.write_rerun(rerun)
+        log.info("rerun: %s", rerun)
+        for note in job.notes:
+            log.warning("%s", note)
+        log.info("tools: %s", job.tools)
+        log.info("recipe: %s", job.design.recipe.described(job.asked))
+        result = _run(job, folder, clock, begun, rerun)
+        folder.write_result(result)
+        log.info("verdict: %s", result.verdict)
+        return Outcome(result, folder.path, config.n_layers)
+    except (KeyboardInterrupt, SystemExit):
+        log.error("interrupted: no verdict")
+        raise
+    except InputError as error:
+        log.error("%s", error)
+        raise
+    except Exception as error:
+        trouble = machine_trouble(error, folder.path)
+        if trouble is not None:
+            raise trouble from error
+        log.exception("no verdict")
+        raise
+    except BaseException:
+        log.exception("no verdict")
+        raise
+    finally:
+        folder.close()
+
+
+def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: str) -> RunResult:
+    request, design, cache = job.request, job.design, flow.cache_folder()
+    chip = prepare(design, folder.path, request.kind, cache, watcher, asked=job.asked)
+    loaded: tuple[LoadedAdapter, ...] = ()
+    if job.adapters:
+        with watcher.stage("adapters") as say:
+            cached = flow.quantized_folder(cache)
+            loaded = slots.prepare(design, chip.model, job.adapters, cached, watcher.busy)
+            words = sum(len(adapter.frame) for adapter in loaded)
+            say(f"{_listed(loaded)}; {design.recipe.lora.slots} slots, frames of {words:,} words")
+    with watcher.stage("health") as say:
+        health = flow.model_health(design, chip.model, cache)
+        say(str(health))
+    with watcher.stage("simulate") as say:
+        with ChildPeak(chip.build.executable) if request.profile else contextlib.nullcontext() as peak:
+            run = _simulate(job, folder, chip, loaded, watcher)
+        reasons = [*run.reasons, *_deliver_dump(request, folder)]
+        fed = len(run.comparison.tokens) if run.comparison else 0
+        faults = len(job.injections) + len(job.sram_faults)
+        inverted = f", {faults} bits inverted for the simulator" if faults else ""
+        say(f"{fed} tokens, {run.outcome.status}{inverted}")
+    result = make_result(job, chip, loaded, run, health, reasons, rerun)
+    if peak is not None:
+        total_s = time.perf_counter() - begun
+        profile = make_profile(watcher.stages_s, total_s, result.sim, peak.peak_bytes)
+        result = result.model_copy(update={"profile": profile})
+    return result
+
+
+def _listed(loaded: Sequence[LoadedAdapter]) -> str:
+    """Names and ranks."""
+    parts = []
+    for adapter in loaded:
+        ranks = sorted(set(adapter.quantized.ranks.values()))
+        span = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
+        parts.append(f"{adapter.quantized.name} ({span}, {len(adapter.quantized.linears)} linears)")
+    return ", ".join(parts)
+
+
+def _simulate(
+    job: Job, folder: RunFolder, chip: Chip, loaded: Sequence[LoadedAdapter], watcher: Watcher
+) -> TestRun:
+    request = job.request
+    config = {
+        "sequences": [asdict(sequence) for sequence in job.planned.sequences],
+        "lora_faults": [fault.for_testbench() for fault in job.sram_faults],
+        "dump_taps": str(folder.path / _DUMP) if request.dump_taps else None,
+    }
+    with _Text(job, watcher) as text:
+
+        def on_progress(event: dict[str, Any]) -> None:
+            token, sequence = event.get("token_out"), event.get("sequence")
+            if event.get("event") == "token" and isinstance(token, int) and isinstance(sequence, int):
+                text.push(sequence, token if event.get("generated") is True else None)
+            elif "malformed" in event:
+                log.warning("malformed progress: %s", event["malformed"])
+
+        run = run_test(
+            chip,
+            request.project.verif.generation,
+            folder.path,
+            seed=request.seed,
+            config=config,
+            adapters=loaded,
+            injections=job.injections,
+            timeout_s=request.timeout_s,
+            on_progress=on_progress,
+        )
+    outcome = run.outcome
+    log.info("simulation: %s, exit code %d, %.2f s", outcome.status, outcome.exit_code, outcome.wall_s)
+    for failure in outcome.failures:
+        log.error("%s: %s %s", failure.name, failure.test, failure.message)
+    return run
+
+
+def _deliver_dump(request: CosimRequest, folder: RunFolder) -> list[Reason]:
+    """The dump goes where it was asked for once it is complete."""
+    if request.dump_taps is None:
+        return []
+    try:
+        shutil.move(folder.path / _DUMP, request.dump_taps)
+    except OSError as error:
+        return [
+            Reason(name="dump_missing", message=f"the testbench's taps cannot be delivered: {error.strerror}")
+        ]
+    return []
+
+
+class _Text:
+    """Shows the text of one sequence after the other."""
+
+    def __init__(self, job: Job, watcher: Watcher) -> None:
+        self._job, self._watcher = job, watcher
+        self._stack = contextlib.ExitStack()
+        self._sequence = -1
+        self._push: Callable[[int], None] = lambda token: None
+
+    def __enter__(self) -> _Text:
+        self._open(0)
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._stack.close()
+
+    def push(self, sequence: int, token: int | None) -> None:
+        """A token of a sequence was answered; it may continue the text."""
+        if sequence != self._sequence and 0 <= sequence < len(self._job.planned.sequences):
+            self._stack.close()
+            self._open(sequence)
+        if token is not None:
+            self._push(token)
+
+    def _open(self, sequence: int) -> None:
+        planned = self._job.planned.sequences[sequence]
+        label = None
+        if self._job.adapters:
+            label = "base" if planned.adapter is None else self._job.adapters[planned.adapter].name
+        self._sequence = sequence
+        self._push = self._stack.enter_context(self._watcher.text(self._job.tokenizer, planned.prompt, label))
+
+
+__all__ = ["COMPARISON_FILE", "CosimRequest", "Outcome", "Watcher", "cosim"]

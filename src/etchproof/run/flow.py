@@ -1,0 +1,264 @@
+"""The stages between a checkpoint and a simulator: import, plan, quantize, render, etch, inject.
+
+Each is a function from records to a record; ``etchproof.run.cosim`` puts them in a row. What a project brings (its
+plan, renderings, images, sites, golden model) is loaded through its ``etchproof.toml`` and never imported by name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import platformdirs
+
+from etchproof.checkpoint import Checkpoint, ModelConfig, load_checkpoint
+from etchproof.errors import InputError
+from etchproof.files.atomic import write_atomically
+from etchproof.files.json_record import read_json_record
+from etchproof.project.declaration import Project, load_object
+from etchproof.project.sources import engine_sha256, project_sha256, together
+from etchproof.quantize import calibration_text, content_sha256, is_cached, quantize_cached
+from etchproof.quantize.health import ModelHealth, measure_health
+from etchproof.quantize.quantized_model import QuantizedAdapter, QuantizedModel
+from etchproof.quantize.recipe import Recipe, load_recipe
+from etchproof.render.fabric import Fabric, make_fabric
+from etchproof.render.images import ImageSet, flip_bits, write_images
+from etchproof.render.images_index import IndexedImage
+from etchproof.render.templates import render
+from etchproof.sim.build import CACHE_ENV
+
+_QUANTIZED: Final = "quantized"  # folder of the cache
+_LARGE: Final = 1 << 15  # hidden size times layers: beyond it a model's health is taken of 16 tokens
+ROM_SITE: Final = re.compile(r"rom:(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Design:
+    """A checkpoint under a recipe on a project's chip: what is known before any weight is quantized.
+
+    Attributes:
+        project: whose chip it is.
+        checkpoint: the model.
+        recipe: how it becomes integers.
+        plan: the project's own record of shapes and widths.
+    """
+
+    project: Project
+    checkpoint: Checkpoint
+    recipe: Recipe
+    plan: Any
+
+    @property
+    def context(self) -> int:
+        """Positions that the chip holds."""
+        return self.recipe.chip_context(self.checkpoint.config)
+
+
+@dataclass(frozen=True)
+class Injection:
+    """One bit of one ROM element that the simulator shall read inverted.
+
+    Attributes:
+        text: as the user named it, "rom:model.layers.2.mlp.down_proj[17,5]^1".
+        layer: of the image; -1 outside the decoder layers.
+        image: its name, "down_proj.codes".
+        index: the element, in the image's own shape.
+        bit: 0 is the lowest.
+    """
+
+    text: str
+    layer: int
+    image: str
+    index: tuple[int, ...]
+    bit: int
+
+
+def quantized_folder(cache: Path) -> Path:
+    """Where quantized models and adapters are kept."""
+    return cache / _QUANTIZED
+
+
+def cache_folder() -> Path:
+    """What may be made again at any time: ``$ETCHPROOF_CACHE``, or the user's cache folder."""
+    named = os.environ.get(CACHE_ENV)
+    folder = Path(named) if named else platformdirs.user_cache_path("etchproof", appauthor=False)
+    return folder.absolute()
+
+
+def read_recipe(project: Project, name: str | None) -> Recipe:
+    """The recipe of that name or file; the project's default when None."""
+    return load_recipe(project.recipes.default if name is None else name, project.recipes_dir)
+
+
+def draw(config: ModelConfig, seed: int, cache: Path) -> tuple[Path, bool]:
+    """A checkpoint folder of random weights, and whether it was in the cache already.
+
+    Raises:
+        InputError: the cache cannot be used.
+    """
+    from etchproof.checkpoint.synthetic import cached_synthetic  # slow to import, with PyTorch
+
+    return cached_synthetic(config, seed, cache)
+
+
+def plan_chip(
+    project: Project, config: ModelConfig, recipe: Recipe, context: int | None = None
+) -> tuple[Recipe, Any]:
+    """Plan the chip for an architecture; returns the recipe with the chip's context, and the plan.
+
+    Args:
+        context: positions of the chip, in place of the recipe's.
+
+    Raises:
+        InputError: architecture, recipe and chip do not fit together.
+    """
+    if context is not None:
+        if not 1 <= context <= config.context:
+            raise InputError(
+                f"is {context}, expected 1 .. {config.context}, the model's own", key="--context"
+            )
+        recipe = recipe.model_copy(update={"context": context})
+    planned = load_object(project, project.chip.plan, key="chip.plan")
+    try:
+        return recipe, planned(config, recipe)
+    except InputError as error:
+        if context is None or error.key != "context" or error.source not in (recipe.source, recipe.name):
+            raise
+        raise InputError(error.problem, key="--context", hint=error.hint) from None  # the file says another
+
+
+def plan_design(project: Project, model_dir: Path, recipe: Recipe, context: int | None = None) -> Design:
+    """Import a checkpoint and plan the chip for it; arguments as for ``plan_chip``.
+
+    Raises:
+        InputError: the checkpoint is bad, or checkpoint, recipe and chip do not fit together.
+    """
+
+    def known(checkpoint: Checkpoint) -> bool:  # quantizing has read every value
+        planned, _ = plan_chip(project, checkpoint.config, recipe, context)
+        return is_cached(checkpoint, planned, quantized_folder(cache_folder()))
+
+    checkpoint = load_checkpoint(model_dir, known)
+    planned, plan = plan_chip(project, checkpoint.config, recipe, context)
+    return Design(project, checkpoint, planned, plan)
+
+
+def quantize_design(
+    design: Design, cache: Path, progress: Callable[[str], None] | None = None
+) -> QuantizedModel:
+    """The integers of a design."""
+    return quantize_cached(design.checkpoint, design.recipe, quantized_folder(cache), progress=progress)
+
+
+def model_health(design: Design, model: QuantizedModel, cache: Path) -> ModelHealth:
+    """How the quantized model fares on a short text, drawn as its calibration text is; kept in the cache beside it.
+
+    Of a large model the text is shorter still: its golden model takes seconds for a token.
+    """
+    made_from = (
+        ("model", content_sha256(model)),
+        ("checkpoint", design.checkpoint.sha256),  # its float model writes the text
+        ("recipe", design.recipe.sha256),
+        ("context", str(design.context)),
+        ("project", project_sha256(design.project)),  # its golden model is measured
+        ("engine", engine_sha256()),
+    )
+    file = quantized_folder(cache) / "health" / f"{together(made_from)[:32]}.json"
+    with contextlib.suppress(InputError):
+        return read_json_record(file, ModelHealth)
+    checkpoint, large = design.checkpoint, model.config.hidden_size * model.config.n_layers > _LARGE
+    calibration = design.recipe.calibration
+    size = {"sequences": 1, "length": 16} if large else {"sequences": 2, "length": 64}
+    size["length"] = min(size["length"], calibration.length)
+    short = design.recipe.model_copy(update={"calibration": calibration.model_copy(update=size)})
+    text = calibration_text(checkpoint, short).tokens
+    found = measure_health(make_golden(design, model), text, checkpoint.tensor)
+    with contextlib.suppress(OSError):  # a cache that cannot be written makes it anew each time
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, found.model_dump_json())
+    return found
+
+
+def corner_weights(design: Design, model: QuantizedModel, seed: int) -> QuantizedModel:
+    """The project's weights for the same fabric that reach what trained ones do not (``[coverage] corners``).
+
+    Raises:
+        InputError: the project has none.
+    """
+    coverage = design.project.coverage
+    if coverage is None or coverage.corners is None:
+        raise InputError(
+            "is missing: the project draws no weights for the corners",
+            source=design.project.file,
+            key="coverage.corners",
+            hint="leave out --corners",
+        )
+    drawn: QuantizedModel = load_object(design.project, coverage.corners, key="coverage.corners")(
+        model, design.plan, seed
+    )
+    return drawn
+
+
+def make_golden(design: Design, model: QuantizedModel, adapters: Sequence[QuantizedAdapter] = ()) -> Any:
+    """The project's golden model; one that knows no adapters is made without the argument."""
+    factory = load_object(design.project, design.project.golden.factory, key="golden.factory")
+    return factory(model, adapters) if adapters else factory(model)
+
+
+def render_fabric(design: Design, out: Path) -> Fabric:
+    """Render the chip's SystemVerilog into ``out``, an empty folder; no weight goes into it."""
+    return render_plan(design.project, design.plan, out)
+
+
+def render_plan(project: Project, plan: Any, out: Path) -> Fabric:
+    """As ``render_fabric``, from the plan alone."""
+    renderings = load_object(project, project.chip.renderings, key="chip.renderings")(plan)
+    names = render(renderings, templates=project.templates_dir, hw=project.hw_dir, out=out)
+    return make_fabric(out, names, project.chip.top)
+
+
+def etch(design: Design, model: QuantizedModel, out: Path) -> ImageSet:
+    """Write the chip's ROM images into ``out``."""
+    images = load_object(design.project, design.project.chip.images, key="chip.images")
+    return write_images(out, images(model, design.plan))
+
+
+def locate(project: Project, plan: Any, texts: Sequence[str]) -> tuple[Injection, ...]:
+    """Where on the chip of a plan the bits are that ``--inject`` names.
+
+    Raises:
+        InputError: a text names no bit of this chip, or two name the same bit.
+    """
+    site = load_object(project, project.chip.site, key="chip.site")
+    found: dict[tuple[Any, ...], Injection] = {}
+    for text in texts:
+        match = ROM_SITE.fullmatch(text)
+        if match is None:
+            raise InputError(
+                f"{text!r} is no site",
+                key="--inject",
+                hint="write rom:TENSOR[INDEX]^BIT, such as rom:lm_head[3,7]^0; in an adapter, "
+                "lora:SLOT:MODULE.lora_B[ROW,COLUMN]^BIT",
+            )
+        layer, image, index, bit = place = site(match[1], plan)
+        if place in found:
+            raise InputError(
+                f"{text!r} and {found[place].text!r} are the same bit",
+                key="--inject",
+                hint="give each bit once",
+            )
+        found[place] = Injection(text, layer, image, index, bit)
+    return tuple(found.values())
+
+
+def inject(images: ImageSet, injections: Sequence[Injection], folder: Path) -> list[IndexedImage]:
+    """Copies of the images that injections touch, with those bits inverted, in ``folder``."""
+    by_image: dict[tuple[int, str], list[tuple[tuple[int, ...], int]]] = {}
+    for injection in injections:
+        by_image.setdefault((injection.layer, injection.image), []).append((injection.index, injection.bit))
+    return [flip_bits(images, images.find(*key), sites, folder) for key, sites in by_image.items()]

@@ -1,0 +1,48 @@
+"""What of a checkpoint and its recipe stands beside the ROM images, so that their folder explains itself.
+
+With the documentation and this folder, ``rom/`` and the token ids of a record, a third party recomputes every tap
+(``tests/oracle/chip_by_the_book.py`` does): neither checkpoint nor project is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Final
+
+from etchproof.files.regular import open_regular
+from etchproof.quantize.recipe import resolve
+from etchproof.run.flow import Design
+
+MODEL_FOLDER: Final = "model"
+RECIPE_FILE: Final = "recipe.json"
+
+_REQUIRED: Final = "config.json"
+_WHERE_PRESENT: Final = ("generation_config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+def keep_model(design: Design, folder: Path) -> None:
+    """Copy the checkpoint's small files into ``folder``, new, and write the recipe there as it was resolved.
+
+    ``recipe.json`` has every field of the recipe, defaults filled in, and ``formats``: ``bits`` and ``group_size`` of
+    each matrix by its Hugging Face module name, as the rules decided.
+
+    Raises:
+        InputError: the checkpoint's files cannot be read any more.
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True)
+    for name in (_REQUIRED, *_WHERE_PRESENT):
+        source = design.checkpoint.path / name
+        if name != _REQUIRED and not source.exists():
+            continue
+        with open_regular(source) as raw, (folder / name).open("xb") as copy:
+            shutil.copyfileobj(raw, copy)
+    formats = {
+        module: {"bits": form.bits, "group_size": form.group_size}
+        for module, form in resolve(design.recipe, design.checkpoint.config).items()
+    }
+    content = {**design.recipe.model_dump(mode="json"), "formats": formats}
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=True)
+    (folder / RECIPE_FILE).write_text(text + "\n", encoding="ascii")

@@ -1,0 +1,180 @@
+"""The record of a run put together from what its stages left (docs/run-json.md)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from etchproof.checkpoint import Tokenizer
+from etchproof.compare.comparator import Comparison
+from etchproof.contract.taps import module_name
+from etchproof.errors import InputError
+from etchproof.quantize.health import ModelHealth
+from etchproof.run.request import Job
+from etchproof.run.slots import LoadedAdapter
+from etchproof.run.testrun import Chip, TestRun
+from etchproof.sim.build import Build
+from etchproof.sim.run import SimOutcome
+from etchproof.verdict.fed import tokens_of
+from etchproof.verdict.judge import generated
+from etchproof.verdict.result import (
+    AdapterLoadRecord,
+    AdapterRecord,
+    HealthRecord,
+    ModelRecord,
+    Reason,
+    RecipeRecord,
+    RunResult,
+    SequenceRecord,
+    SimRecord,
+)
+
+
+def make_result(
+    job: Job,
+    chip: Chip,
+    loaded: Sequence[LoadedAdapter],
+    run: TestRun,
+    health: ModelHealth,
+    reasons: Sequence[Reason],
+    rerun: str,
+) -> RunResult:
+    """``run.json``, but for the profile."""
+    comparison = run.comparison
+    design = job.design
+    checkpoint = design.checkpoint
+    sequences = [
+        _sequence(job, comparison, number, clean=not reasons) for number in range(len(job.planned.sequences))
+    ]
+    first = sequences[0]
+    return RunResult.model_validate(
+        {
+            "verdict": "FAIL" if reasons or comparison is None else "PASS",
+            "reasons": reasons,
+            "project": design.project.name,
+            "model": ModelRecord(
+                name=checkpoint.name, path=str(checkpoint.path.absolute()), sha256=checkpoint.sha256
+            ),
+            "recipe": RecipeRecord(
+                name=design.recipe.name,
+                sha256=design.recipe.sha256,
+                context=design.context,
+                method=design.recipe.method,
+                calibration=design.recipe.calibration.source,
+            ),
+            "fabric_sha256": chip.fabric.sha256,
+            "rom_sha256": chip.images.sha256,
+            "health": HealthRecord(
+                tokens=health.tokens,
+                saturated_percent=round(health.worst.share, 4) if health.worst else 0.0,
+                saturated_tap=health.worst.name if health.worst and health.worst.saturated else None,
+                dead=health.dead,
+            ),
+            "injected": job.request.inject,
+            "tools": job.tools,
+            "seed": job.request.seed,
+            "adapters": tuple(
+                _adapter(job, index, loaded[index], comparison) for index in range(len(loaded))
+            ),
+            "sequences": tuple(sequences),
+            "prompt_tokens": first.prompt_tokens,
+            "prompt_text": first.prompt_text,
+            "generated_tokens": first.generated_tokens,
+            "generated_text": first.generated_text,
+            "stopped_by": first.stopped_by,
+            "tokens_fed": len(comparison.tokens) if comparison else 0,
+            "taps_compared": comparison.vectors if comparison else 0,
+            "elements_compared": comparison.elements if comparison else 0,
+            "mismatches": comparison.mismatches if comparison else 0,
+            "first_divergence": comparison.first_divergence if comparison else None,
+            "taps": comparison.taps if comparison else (),
+            "sim": _sim(chip.build, run.outcome, comparison),
+            "rerun": rerun,
+        }
+    )
+
+
+def _sequence(job: Job, comparison: Comparison | None, number: int, *, clean: bool) -> SequenceRecord:
+    planned = job.planned.sequences[number]
+    tokens = tokens_of(comparison, number) if comparison else ()
+    made = generated(comparison, job.planned.sequences, number) if comparison else ()
+    stopped = None
+    if clean or (made and len(tokens) == len(planned.prompt) + len(made) - 1):
+        if made and made[-1] in planned.stop_tokens:
+            stopped = "stop_token"
+        elif len(made) == planned.new_tokens:
+            stopped = "length"
+    counts = {count.sequence: count for count in comparison.sequences} if comparison else {}
+    count = counts.get(number)
+    content: dict[str, Any] = {
+        "adapter": planned.adapter,
+        "prompt_tokens": planned.prompt,
+        "prompt_text": _decoded(job.tokenizer, planned.prompt),
+        "generated_tokens": made,
+        "generated_text": _continuation(job.tokenizer, planned.prompt, made),
+        "stopped_by": stopped,
+        "tokens_fed": len(tokens),
+        "taps_compared": count.vectors if count else 0,
+        "elements_compared": count.elements if count else 0,
+        "mismatches": count.mismatches if count else 0,
+    }
+    return SequenceRecord.model_validate(content)
+
+
+def _adapter(job: Job, index: int, loaded: LoadedAdapter, comparison: Comparison | None) -> AdapterRecord:
+    adapter = job.adapters[index]
+    planned = [number for number, (which, _) in enumerate(job.planned.loads) if which == index]
+    loads = comparison.loads if comparison else ()
+    return AdapterRecord(
+        name=adapter.name,
+        path=str(adapter.path.absolute()),
+        sha256=adapter.sha256,
+        slot=loaded.slot,
+        ranks={module_name(*key): rank for key, rank in loaded.quantized.ranks.items()},
+        loads=tuple(
+            AdapterLoadRecord(
+                status=loads[number].status,
+                words=loads[number].words,
+                cycles=loads[number].cycles,
+                cycles_model=loaded.cycles,
+            )
+            for number in planned
+            if number < len(loads)
+        ),
+    )
+
+
+def _sim(simulator: Build, outcome: SimOutcome, comparison: Comparison | None) -> SimRecord:
+    tokens = comparison.tokens if comparison else ()
+    cycles = sum(token.cycles for token in tokens)
+    sim_s, wait_s = (comparison.sim_s, comparison.wait_s) if comparison else (0.0, 0.0)
+    return SimRecord(
+        kind=simulator.kind,
+        rewrites=simulator.rewrites,
+        cycles=cycles,
+        cycles_per_token=cycles / len(tokens) if tokens else 0.0,
+        wall_s=round(outcome.wall_s, 3),
+        tokens_per_s=round(len(tokens) / outcome.wall_s, 3) if outcome.wall_s > 0 else 0.0,
+        startup_s=round(max(0.0, outcome.wall_s - sim_s - wait_s), 3),
+        sim_s=round(sim_s, 3),
+        wait_s=round(wait_s, 3),
+        golden_s=round(comparison.golden_s if comparison else 0.0, 3),
+        compare_s=round(comparison.compare_s if comparison else 0.0, 3),
+        build_s=simulator.build_s,
+        build_cached=simulator.cached,
+    )
+
+
+def _decoded(tokenizer: Tokenizer | None, ids: Sequence[int]) -> str | None:
+    return tokenizer.decode(ids) if tokenizer else None
+
+
+def _continuation(tokenizer: Tokenizer | None, prompt: Sequence[int], made: Sequence[int]) -> str | None:
+    """The generated text; a chip gone wrong may answer ids that are no tokens, and has no text then."""
+    if tokenizer is None:
+        return None
+    with contextlib.suppress(InputError):
+        stream = tokenizer.stream(after=prompt)
+        return "".join([*map(stream.push, made), stream.finish()])
+    return None

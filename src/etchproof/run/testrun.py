@@ -1,0 +1,334 @@
+"""One test of the testbench on one chip: what every command, the benchmarks and the test suite do in the same way.
+
+``prepare`` makes a ``Chip`` ready; ``run_test`` states what a run has to do, simulates and judges. Nothing here prints.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from etchproof.compare.comparator import COMPARISON_FILE, Comparison
+from etchproof.compare.readback import READBACK_FILE, Readback
+from etchproof.errors import EtchproofError, InputError
+from etchproof.files.json_record import read_json_record
+from etchproof.project.declaration import load_object
+from etchproof.quantize.quantized_model import QuantizedModel
+from etchproof.quantize.recipe import Recipe
+from etchproof.render.fabric import Fabric
+from etchproof.render.images import ImageSet
+from etchproof.render.images_index import IndexedImage, write_images_index
+from etchproof.run import flow
+from etchproof.run.flow import Design, Injection
+from etchproof.run.model_files import MODEL_FOLDER, keep_model
+from etchproof.run.slots import ADAPTERS_FOLDER, LoadedAdapter, expect_texts, write_frames
+from etchproof.run.watcher import Silent, Watcher
+from etchproof.sim.build import Build, Kind, build
+from etchproof.sim.golden import GoldenSession, GoldenSource
+from etchproof.sim.run import SimOutcome, simulate
+from etchproof.tools import find_verilator
+from etchproof.verdict.expect import Expectation, Generation, PlannedRun
+from etchproof.verdict.judge import check_fabric, check_rom, judge, read_comparison
+from etchproof.verdict.result import Reason
+
+IMAGES_INDEX: Final = "images.index"
+_OWN_FILES: Final = (COMPARISON_FILE, READBACK_FILE, "coverage.dat")
+"""What a run leaves: of a run before, none of it counts."""
+
+
+@dataclass(frozen=True)
+class Etched:
+    """A design as SystemVerilog and ROM images on disk.
+
+    Attributes:
+        design: the checkpoint under its recipe.
+        model: its integers.
+        fabric: the rendered SystemVerilog.
+        images: the ROM images.
+    """
+
+    design: Design
+    model: QuantizedModel
+    fabric: Fabric
+    images: ImageSet
+
+    @property
+    def plan(self) -> Any:
+        """The project's own record of shapes and widths."""
+        return self.design.plan
+
+    @property
+    def folder(self) -> Path:
+        """Where ``fabric/`` and ``rom/`` are."""
+        return self.fabric.folder.parent
+
+
+@dataclass(frozen=True)
+class Chip(Etched):
+    """A design that is ready to simulate.
+
+    Attributes:
+        build: the simulator.
+    """
+
+    build: Build
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What the test suite and the benchmarks do differently from everybody else.
+
+    Attributes:
+        modules: in place of the project's test modules.
+        stands_for: the test whose expectation holds, where the one that runs is not the project's own.
+        golden: makes the session of another golden model.
+        replaced: images that the simulator reads in place of the chip's.
+        plusargs: further arguments of the simulator.
+        python_path: further folders from which the testbench imports.
+        tap_bytes: capacity of the memory for taps.
+    """
+
+    modules: tuple[str, ...] = ()
+    stands_for: str | None = None
+    golden: Callable[[], GoldenSession] | None = None
+    replaced: tuple[IndexedImage, ...] = ()
+    plusargs: tuple[str, ...] = ()
+    python_path: tuple[Path, ...] = ()
+    tap_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class TestRun:
+    """A test that came to its end.
+
+    Attributes:
+        outcome: how the simulator ended.
+        comparison: what the testbench wrote; None when it left none that counts.
+        readback: what it read back from the chip's ROMs; None when it left no such record that counts.
+        reasons: every reason why the run is no PASS.
+        folder: the run's files.
+    """
+
+    __test__ = False  # pytest: no test class
+
+    outcome: SimOutcome
+    comparison: Comparison | None
+    readback: Readback | None
+    reasons: tuple[Reason, ...]
+    folder: Path
+
+    @property
+    def passed(self) -> bool:
+        return not self.reasons
+
+
+def prepare(
+    design: Design,
+    folder: Path,
+    kind: Kind,
+    cache: Path,
+    watcher: Watcher | None = None,
+    corners: int | None = None,
+    asked: Recipe | None = None,
+) -> Chip:
+    """Quantize, render, etch and build; arguments and errors as of ``etch`` and ``with_simulator``."""
+    watcher = watcher or Silent()
+    return with_simulator(etch(design, folder, cache, watcher, corners, asked), kind, cache, watcher)
+
+
+def etch(
+    design: Design,
+    folder: Path,
+    cache: Path,
+    watcher: Watcher | None = None,
+    corners: int | None = None,
+    asked: Recipe | None = None,
+) -> Etched:
+    """Quantize, render and etch.
+
+    Args:
+        folder: gets ``fabric/``, ``rom/`` and ``model/`` (``keep_model``).
+        watcher: is told of each stage.
+        corners: seed of the project's weights that are etched in place of the checkpoint's (``flow.corner_weights``).
+        asked: the recipe as it was named, where random weights changed it.
+
+    Raises:
+        InputError: bad input or a missing tool.
+    """
+    watcher = watcher or Silent()
+    with watcher.stage("quantize") as say:
+        model = flow.quantize_design(design, cache, watcher.busy)
+        if corners is not None:
+            model = flow.corner_weights(design, model, corners)
+        say(design.recipe.described(asked))
+    with watcher.stage("render") as say:
+        (folder / "fabric").mkdir(parents=True)
+        fabric = flow.render_fabric(design, folder / "fabric")
+        say(f"{len(fabric.sources)} files, fabric {fabric.sha256[:12]}")
+    with watcher.stage("etch") as say:
+        images = flow.etch(design, model, folder / "rom")
+        keep_model(design, folder / MODEL_FOLDER)
+        size_bytes = sum(image.size_bytes for image in images.images)
+        say(f"{len(images.images)} images, {size_bytes:,} bytes, rom {images.sha256[:12]}")
+    return Etched(design, model, fabric, images)
+
+
+def with_simulator(etched: Etched, kind: Kind, cache: Path, watcher: Watcher | None = None) -> Chip:
+    """A chip with its simulator, from the cache or built now.
+
+    Raises:
+        InputError: a tool is missing, or the build failed.
+    """
+    watcher = watcher or Silent()
+    with watcher.stage("build") as say:
+        watcher.busy("compiling the simulator, once for each fabric")
+        verilator = find_verilator()
+        simulator = build(etched.fabric, kind, verilator=verilator, cache_dir=cache)
+        what = "cached" if simulator.cached else "compiled"
+        code = "untouched" if simulator.rewrites is None else "rewritten"
+        say(f"{what}, {kind}, {code}, {verilator.version} ({verilator.source})")
+    return Chip(etched.design, etched.model, etched.fabric, etched.images, simulator)
+
+
+def run_test(
+    chip: Chip,
+    test: str,
+    folder: Path,
+    *,
+    seed: int,
+    config: Mapping[str, Any] | None = None,
+    adapters: Sequence[LoadedAdapter] = (),
+    injections: Sequence[Injection] = (),
+    timeout_s: float = 600.0,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    variation: Variation | None = None,
+) -> TestRun:
+    """State what a test has to do, run it in its own process, and judge it.
+
+    Args:
+        test: name of a class of the testbench's modules.
+        folder: the run's files go there.
+        seed: of the test's random choices and of a strict simulator's unknown values.
+        config: for the test; what every run needs is added.
+        adapters: that the golden model knows, and whose frames the test is given.
+        injections: bits that only the simulator reads inverted.
+        timeout_s: wall-clock limit.
+        on_progress: gets each event that the testbench writes.
+        variation: for tests of the testbench itself.
+    """
+    varied = variation or Variation()
+    design, project = chip.design, chip.design.project
+    folder.mkdir(parents=True, exist_ok=True)
+    _clear(folder)
+    index = chip.images.index([*flow.inject(chip.images, injections, folder), *varied.replaced])
+    write_images_index(folder / IMAGES_INDEX, index)
+    told = {
+        "project": str(project.root),
+        "images": len(index),
+        "rom": str(chip.images.folder.absolute()),
+        "adapters": write_frames(folder / ADAPTERS_FOLDER, adapters) if adapters else [],
+        **(config or {}),
+    }
+    expectation, reasons = state(chip, varied.stands_for or test, told, adapters, seed)
+    quantized = [adapter.quantized for adapter in adapters]
+
+    def session() -> GoldenSession:
+        if varied.golden is not None:
+            return varied.golden()
+        made: GoldenSession = flow.make_golden(design, chip.model, quantized).session()
+        return made
+
+    outcome = simulate(
+        chip.build,
+        run_dir=folder,
+        test_modules=varied.modules or project.verif.tests,
+        test_case=test,
+        images_index=folder / IMAGES_INDEX,
+        config=told,
+        seed=seed,
+        timeout_s=timeout_s,
+        golden=GoldenSource(design.plan, session),
+        python_path=[*varied.python_path, project.root],
+        on_progress=on_progress,
+        plusargs=varied.plusargs,
+        tap_bytes=varied.tap_bytes,
+    )
+    comparison, unreadable = read_comparison(folder)
+    reasons += unreadable
+    readback = read_readback(folder)
+    reasons += judge(
+        comparison=comparison,
+        outcome=outcome,
+        expectation=expectation,
+        n_layers=design.checkpoint.config.n_layers,
+        context=design.context,
+        readback=readback,
+    )
+    reasons += check_fabric(chip.fabric, chip.build)
+    reasons += check_rom(chip.images)
+    return TestRun(outcome, comparison, readback, tuple(reasons), folder)
+
+
+def state(
+    chip: Etched, test: str, config: Mapping[str, Any], adapters: Sequence[LoadedAdapter], seed: int
+) -> tuple[Expectation | None, list[Reason]]:
+    """What a run has to do, and what is wrong with how the project says it; never an exception."""
+    try:
+        found = expected(chip, test, config, adapters, seed)
+    except Exception as error:  # a project's code may fail in any way
+        what = str(error) if isinstance(error, EtchproofError) else f"{type(error).__name__}: {error}"
+        return None, [Reason(name="expectation_broken", message=f"{test}: {what}")]
+    directed = test == chip.design.project.signoff.directed
+    if directed and found is not None and not found.feeds(config.get("directed", ())):
+        # What is to be fed is the engine's own word, which no project may forget.
+        message = f"{test}: what the project expects is not the sequences that were asked for"
+        return found, [Reason(name="expectation_broken", message=message)]
+    return found, []
+
+
+def expected(
+    chip: Etched, test: str, config: Mapping[str, Any], adapters: Sequence[LoadedAdapter], seed: int
+) -> Expectation | None:
+    """What a run has to do; None where nobody says it.
+
+    Args:
+        config: as the test finds it in the simulator.
+    """
+    design, verif = chip.design, chip.design.project.verif
+    if test == verif.generation:
+        texts = [
+            Generation(
+                tuple(text["prompt"]),
+                text["new_tokens"],
+                tuple(text.get("stop_tokens", ())),
+                text.get("adapter"),
+            )
+            for text in config.get("sequences", ())
+        ]
+        found: Expectation | None = expect_texts(texts, adapters, design.recipe.lora.slots)
+    elif verif.expect is None:
+        return None
+    else:
+        frames = [adapter.frame for adapter in adapters]
+        run = PlannedRun(design.plan, seed, config, frames, chip.images)
+        found = load_object(design.project, verif.expect, key="verif.expect")(test, run)
+    if found is None:
+        return None
+    return replace(found, adapted=tuple(adapter.quantized.linears.keys() for adapter in adapters))
+
+
+def _clear(folder: Path) -> None:
+    for name in _OWN_FILES:
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / ADAPTERS_FOLDER, ignore_errors=True)
+
+
+def read_readback(folder: Path) -> Readback | None:
+    """What a run read back from the chip's ROMs; None where it left no such record that counts."""
+    try:
+        return read_json_record(folder / READBACK_FILE, Readback, strict=True)
+    except InputError:
+        return None

@@ -1,0 +1,1 @@
+"""What a run has to do, what it did, and the verdict."""
