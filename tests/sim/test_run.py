@@ -19,11 +19,12 @@ from typing import Any
 
 import pytest
 
+from etchproof.contract.golden import GoldenSession
 from etchproof.contract.taps import TapKey
 from etchproof.errors import InputError
 from etchproof.sim.build import Build
 from etchproof.sim.child import RUN_ENV, run_config
-from etchproof.sim.golden import GoldenSession, GoldenSource
+from etchproof.sim.golden import GoldenSource
 from etchproof.sim.progress import PROGRESS_FILE
 from tests.sim.conftest import BENCHES, RunMini
 

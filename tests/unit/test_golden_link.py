@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from etchproof.contract.golden import GoldenSession
 from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.errors import InputError
 from etchproof.sim.golden import (
@@ -20,7 +21,6 @@ from etchproof.sim.golden import (
     GoldenClient,
     GoldenError,
     GoldenServer,
-    GoldenSession,
     GoldenSource,
 )
 

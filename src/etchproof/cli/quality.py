@@ -58,7 +58,7 @@ def run_quality(
         quantized = flow.quantize_design(design, cache, progress.busy)
         folder = flow.quantized_folder(cache)
         loaded = slots.prepare(design, quantized, found_adapters, folder, progress.busy)
-        golden = flow.make_golden(design, quantized, [adapter.quantized for adapter in loaded])
+        golden = flow.measurable_golden(design, quantized, [adapter.quantized for adapter in loaded])
         say(design.recipe.name)
     checkpoint = design.checkpoint
     reports = []

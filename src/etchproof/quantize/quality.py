@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from etchproof.contract.golden import Golden
 from etchproof.float_model.llama import FloatModel
 from etchproof.quantize.quantized_model import RESIDUAL_FRAC, QuantizedAdapter, QuantizedModel
 
@@ -24,8 +25,9 @@ _CACHE_TAPS = frozenset({"v_proj", "k_rope"})  # K bits, docs/numerics.md sectio
 _UNSCALED = frozenset({"scores", "softmax"})
 
 
-class GoldenModel(Protocol):
-    """The integer model, as a project makes it (``[golden]`` of etchproof.toml)."""
+@runtime_checkable
+class GoldenModel(Golden, Protocol):
+    """A golden model that can be measured against the float model."""
 
     model: QuantizedModel
 

@@ -12,11 +12,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import platformdirs
 
 from etchproof.checkpoint import Checkpoint, ModelConfig, load_checkpoint
+from etchproof.contract.golden import Golden
 from etchproof.errors import InputError
 from etchproof.files.atomic import write_atomically
 from etchproof.files.json_record import read_json_record
@@ -31,6 +32,9 @@ from etchproof.render.images import ImageSet, flip_bits, write_images
 from etchproof.render.images_index import IndexedImage
 from etchproof.render.templates import render
 from etchproof.sim.build import CACHE_ENV
+
+if TYPE_CHECKING:  # slow to import, with PyTorch
+    from etchproof.quantize.quality import GoldenModel
 
 _QUANTIZED: Final = "quantized"  # folder of the cache
 _LARGE: Final = 1 << 15  # hidden size times layers: beyond it a model's health is taken of 16 tokens
@@ -177,7 +181,7 @@ def model_health(design: Design, model: QuantizedModel, cache: Path) -> ModelHea
     size["length"] = min(size["length"], calibration.length)
     short = design.recipe.model_copy(update={"calibration": calibration.model_copy(update=size)})
     text = calibration_text(checkpoint, short).tokens
-    found = measure_health(make_golden(design, model), text, checkpoint.tensor)
+    found = measure_health(measurable_golden(design, model), text, checkpoint.tensor)
     with contextlib.suppress(OSError):  # a cache that cannot be written makes it anew each time
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, found.model_dump_json())
@@ -204,10 +208,33 @@ def corner_weights(design: Design, model: QuantizedModel, seed: int) -> Quantize
     return drawn
 
 
-def make_golden(design: Design, model: QuantizedModel, adapters: Sequence[QuantizedAdapter] = ()) -> Any:
+def make_golden(design: Design, model: QuantizedModel, adapters: Sequence[QuantizedAdapter] = ()) -> Golden:
     """The project's golden model; one that knows no adapters is made without the argument."""
     factory = load_object(design.project, design.project.golden.factory, key="golden.factory")
-    return factory(model, adapters) if adapters else factory(model)
+    made: Golden = factory(model, adapters) if adapters else factory(model)
+    return made
+
+
+def measurable_golden(
+    design: Design, model: QuantizedModel, adapters: Sequence[QuantizedAdapter] = ()
+) -> GoldenModel:
+    """The project's golden model, where it can be measured against the float model.
+
+    Raises:
+        InputError: it cannot, as it has no ``forward``, ``model`` or ``adapters``.
+    """
+    from etchproof.quantize.quality import GoldenModel as Measurable
+
+    golden = make_golden(design, model, adapters)
+    if not isinstance(golden, Measurable):
+        absent = [name for name in ("model", "adapters", "forward") if not hasattr(golden, name)]
+        raise InputError(
+            f"makes a golden model without {' and '.join(map(repr, absent))}",
+            source=design.project.file,
+            key="golden.factory",
+            hint="they are needed to measure it against the float model (etchproof.quantize.quality)",
+        )
+    return golden
 
 
 def render_fabric(design: Design, out: Path) -> Fabric:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from etchproof.compare.comparator import COMPARISON_FILE, Comparison
 from etchproof.compare.readback import READBACK_FILE, Readback
+from etchproof.contract.golden import GoldenSession
 from etchproof.errors import EtchproofError, InputError
 from etchproof.files.json_record import read_json_record
 from etchproof.project.declaration import load_object
@@ -27,7 +28,7 @@ from etchproof.run.model_files import MODEL_FOLDER, keep_model
 from etchproof.run.slots import ADAPTERS_FOLDER, LoadedAdapter, expect_texts, write_frames
 from etchproof.run.watcher import Silent, Watcher
 from etchproof.sim.build import Build, Kind, build
-from etchproof.sim.golden import GoldenSession, GoldenSource
+from etchproof.sim.golden import GoldenSource
 from etchproof.sim.run import SimOutcome, simulate
 from etchproof.tools import find_verilator
 from etchproof.verdict.expect import Expectation, Generation, PlannedRun
@@ -238,7 +239,7 @@ def run_test(
     def session() -> GoldenSession:
         if varied.golden is not None:
             return varied.golden()
-        made: GoldenSession = flow.make_golden(design, chip.model, quantized).session()
+        made = flow.make_golden(design, chip.model, quantized).session()
         return made
 
     outcome = simulate(

@@ -100,4 +100,4 @@ def measure_quality(design: Design, model: QuantizedModel) -> QualityReport:
     text = sample_text(design.checkpoint, QUALITY_SEQUENCES, length, QUALITY_SEED)
     checkpoint = design.checkpoint
     float_model = FloatModel(checkpoint.config, checkpoint.tensor)
-    return measure(float_model, flow.make_golden(design, model), text)
+    return measure(float_model, flow.measurable_golden(design, model), text)

@@ -135,8 +135,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         say(design.recipe.name)
 
     def predict(tokens: Sequence[int]) -> Mapping[TapKey, TokenArrays]:
-        taps: Mapping[TapKey, TokenArrays] = golden.session().predict(tokens, True)
-        return taps
+        return golden.session().predict(tokens, True)
 
     with clock.stage("close") as say:
         vocabulary, context = design.checkpoint.config.vocab_size, design.context

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from io import FileIO
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 
+from etchproof.contract.golden import GoldenSession
 from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.errors import EtchproofError, InputError, machine_trouble
 
@@ -36,20 +37,6 @@ _GONE: Final = "the process that computes the golden model is gone"
 
 class GoldenError(EtchproofError):
     """The golden model failed; the message holds its traceback."""
-
-
-class GoldenSession(Protocol):
-    """Sequences of tokens through a golden model, one at a time."""
-
-    def predict(
-        self, tokens: Sequence[int], first: bool, adapter: int | None = None
-    ) -> Mapping[TapKey, TokenArrays]:
-        """Every tap of consecutive tokens; ``first`` when they open a sequence, which keeps the adapter named then.
-
-        Args:
-            adapter: index of the adapters that the model was made with; None for the base alone.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
