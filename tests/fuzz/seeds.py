@@ -171,7 +171,7 @@ def item(folder: Path) -> None:
     """A run of a regression with its comparison and its record of the ROMs."""
     from etchproof.compare.readback import Readback, UnitReadback
     from etchproof.regress.item import ItemResult, derived, files_sha256
-    from tests.unit.test_verdict import comparison
+    from tests.unit.verdict.test_judge import comparison
 
     found = comparison()
     unit = UnitReadback(
