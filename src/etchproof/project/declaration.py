@@ -350,7 +350,7 @@ def _check_origin(project: Project, module: ModuleType, value: str, key: str | N
     """Refuses a namesake: ``models`` already imported from, or shadowed by, another project."""
     top = project.root / module.__name__.partition(".")[0]
     own = top.is_dir() or top.with_suffix(".py").is_file()
-    origin = module.__file__
+    origin = getattr(module, "__file__", None)  # a module of the interpreter has none
     if own and origin is not None and not Path(origin).resolve().is_relative_to(project.root):
         raise InputError(
             f"{value!r} was imported from {origin}, not from this project",

@@ -212,6 +212,14 @@ def without_corners(kit: Kit) -> object:
     return flow.corner_weights(design, kit.quantized(), 1)
 
 
+def without_forward(kit: Kit) -> object:
+    golden = PROJECT.golden.model_copy(update={"factory": "builtins:id"})  # makes a number of a model
+    project = PROJECT.model_copy(update={"golden": golden})
+    return flow.measurable_golden(
+        flow.Design(project, kit.checkpoint, kit.recipe(), kit.plan), kit.quantized()
+    )
+
+
 ALL = "[{match: '*', bits: 6, group_size: 16}"
 BIT = "rom:lm_head[3,7]^0"
 
@@ -372,6 +380,12 @@ CASES: dict[str, tuple[Callable[[Kit], object], str | None, str | None, str]] = 
         None,
         "--context",
         "262144 is more than 262143",
+    ),
+    "a golden model that cannot be measured": (
+        without_forward,
+        "etchproof.toml",
+        "golden.factory",
+        "without 'model' and 'adapters' and 'forward'",
     ),
     "no corners": (without_corners, "etchproof.toml", "coverage.corners", "is missing"),
     "no site": (lambda kit: flow.locate(PROJECT, kit.plan, ["rom"]), None, "--inject", "'rom' is no site"),

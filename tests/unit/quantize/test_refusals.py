@@ -23,7 +23,7 @@ from tests.unit.quantize.refusal_cases import CASES, Kit
 ENGINE = ROOT / "src" / "etchproof"
 FILES = (
     *sorted((ENGINE / "quantize").glob("*.py")),
-    *(ENGINE / name for name in ("flow.py", "recipe.py", "rope.py", "shape.py")),
+    *(ENGINE / name for name in ("run/flow.py", "checkpoint/rope.py", "checkpoint/shape.py")),
     ROOT / "models" / "chip.py",
     ROOT / "models" / "params.py",
 )
