@@ -109,7 +109,9 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if "drawn" in name else name for name in SHAPES]
+)
 def test_every_tap_equals(name: str, tmp_path: Path) -> None:
     shape, recipe = SHAPES[name]
     write_synthetic(tmp_path / "checkpoint", shape, seed=7)

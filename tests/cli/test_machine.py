@@ -192,8 +192,9 @@ if CAN_MOUNT:
     @pytest.mark.parametrize(
         ("many", "size"),
         [
-            *(("regress", size) for size in ("8k", "64k", "700k", "8m")),
-            ("signoff", "8k"),
+            *(pytest.param("regress", size, marks=pytest.mark.slow) for size in ("8k", "64k", "8m")),
+            ("regress", "700k"),
+            pytest.param("signoff", "8k", marks=pytest.mark.slow),
             ("signoff", "700k"),
         ],
     )

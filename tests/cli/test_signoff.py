@@ -457,6 +457,7 @@ def changed(project: Path) -> Iterator[Change]:
         path.write_text(text)
 
 
+@pytest.mark.slow
 def test_a_test_removed_from_the_list(signoff: Signoff, out: Path, changed: Change) -> None:
     changed("ci/signoff-v1.yaml", "RandomTokens, ", "")
     done = signoff()
@@ -485,6 +486,7 @@ def test_adapters(signoff: Signoff, out: Path, project: Path, tmp_path: Path) ->
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
 
 
+@pytest.mark.slow
 def test_a_chip_without_slots(signoff: Signoff, project: Path, tmp_path: Path) -> None:
     """What is planned for adapters does not apply to it, and is listed so; an adapter for it is refused."""
     recipe = (project / "models" / "recipes" / "w6a16.yaml").read_text()
@@ -567,6 +569,7 @@ def test_a_rom_file_corrupted_on_disk(signoff: Signoff, out: Path, changed: Chan
     assert "content does not have the hash of its name" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_skipped_testpoint(signoff: Signoff, out: Path, changed: Change) -> None:
     """A test that returns before it did anything: its run proves nothing, and its testpoints are open."""
     doc = 'a new sequence over the old rows."""\n'
@@ -579,6 +582,7 @@ def test_a_skipped_testpoint(signoff: Signoff, out: Path, changed: Change) -> No
     assert "rope" in {point.name for point in result.evidence.testpoints if not point.shown}
 
 
+@pytest.mark.slow
 def test_another_cycle(signoff: Signoff, out: Path, changed: Change) -> None:
     """A model that is a cycle off: every run fails, and so does the gate that counts."""
     changed("verif/reference.py", "cycles = token_cycles(", "cycles = 1 + token_cycles(")
@@ -587,6 +591,7 @@ def test_another_cycle(signoff: Signoff, out: Path, changed: Change) -> None:
     assert {reason.name for item in read(out).evidence.items for reason in item.reasons} == {"cycles"}
 
 
+@pytest.mark.slow
 def test_another_signature(signoff: Signoff, out: Path, changed: Change) -> None:
     """Words that agree and signatures that do not: a chip or a testbench with another polynomial."""
     changed("verif/rom_test.py", "POLYNOMIAL: Final = 0x04C11DB7", "POLYNOMIAL: Final = 0x04C11DB5")
@@ -600,6 +605,7 @@ def test_another_signature(signoff: Signoff, out: Path, changed: Change) -> None
     assert {link.name for link in chain.links if not link.holds} == {"read back", "signatures"}
 
 
+@pytest.mark.slow
 def test_a_broken_tap(signoff: Signoff, out: Path, changed: Change) -> None:
     """A chip whose tap is wrong: runs fail, nothing of them is covered, no bit is proven by them."""
     changed(
