@@ -1,1 +1,1 @@
-"""Files: read strictly, written whole or not at all (docs/architecture.md, "Files of other people")."""
+"""Files: read strictly, written whole or not at all (docs/architecture.md, "Files that others wrote")."""

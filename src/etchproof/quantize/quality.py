@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -25,7 +25,6 @@ _CACHE_TAPS = frozenset({"v_proj", "k_rope"})  # K bits, docs/numerics.md sectio
 _UNSCALED = frozenset({"scores", "softmax"})
 
 
-@runtime_checkable
 class GoldenModel(Golden, Protocol):
     """A golden model that can be measured against the float model."""
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import platformdirs
 
@@ -223,18 +223,16 @@ def measurable_golden(
     Raises:
         InputError: it cannot, as it has no ``forward``, ``model`` or ``adapters``.
     """
-    from etchproof.quantize.quality import GoldenModel as Measurable
-
     golden = make_golden(design, model, adapters)
-    if not isinstance(golden, Measurable):
-        absent = [name for name in ("model", "adapters", "forward") if not hasattr(golden, name)]
+    absent = [name for name in ("model", "adapters", "forward") if not hasattr(golden, name)]
+    if absent:
         raise InputError(
             f"makes a golden model without {' and '.join(map(repr, absent))}",
             source=design.project.file,
             key="golden.factory",
             hint="they are needed to measure it against the float model (etchproof.quantize.quality)",
         )
-    return golden
+    return cast("GoldenModel", golden)
 
 
 def render_fabric(design: Design, out: Path) -> Fabric:

@@ -239,8 +239,7 @@ def run_test(
     def session() -> GoldenSession:
         if varied.golden is not None:
             return varied.golden()
-        made = flow.make_golden(design, chip.model, quantized).session()
-        return made
+        return flow.make_golden(design, chip.model, quantized).session()
 
     outcome = simulate(
         chip.build,

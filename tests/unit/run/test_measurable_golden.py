@@ -1,4 +1,4 @@
-"""A golden model that only predicts taps is enough for a run; measuring it says what it lacks."""
+"""Measuring a golden model that only predicts taps says in one line what it lacks."""
 
 from __future__ import annotations
 
