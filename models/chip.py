@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from etchproof.checkpoint import ModelConfig
+from etchproof.checkpoint.linears import LINEARS
 from etchproof.checkpoint.rope import rope_cos_sin
-from etchproof.contract.taps import LINEARS
 from etchproof.errors import InputError
 from etchproof.quantize.recipe import MatrixFormat, Recipe, resolve
 from models import tables

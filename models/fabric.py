@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from etchproof.contract.taps import LINEARS, TAP_NAMES
+from etchproof.checkpoint.linears import LINEARS, LORA_PRODUCTS
 from etchproof.render.templates import Rendering
 from models import tables
 from models.chip import ChipPlan
 from models.params import LAYER_WORDS, TOP_WORDS
 from models.rom_units import ROM_BITS, RomUnit, front_roms, layer_roms, tail_roms
+from models.taps import bits
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,6 @@ class TapView:
         """SystemVerilog expression: whether it is taken now."""
         return f"done[{self.step}]" + (f" && {self.only}" if self.only else "")
 
-    @property
-    def id(self) -> int:
-        return TAP_NAMES.index(self.name)
-
 
 def _index_bits(count: int) -> int:
     return max(1, (count - 1).bit_length())
@@ -67,7 +64,7 @@ def renderings(plan: ChipPlan) -> tuple[Rendering, ...]:
     key_value, ffn = _vector(plan, plan.kv_size), _vector(plan, plan.intermediate_size)
     vocab = _vector(plan, plan.vocab_size)
     cache_rows = 1 << _index_bits(plan.context)
-    act, kv = plan.act_bits, plan.kv_bits
+    width = bits(plan)
     common: dict[str, Any] = {
         "plan": plan,
         "lanes": lanes,
@@ -77,50 +74,51 @@ def renderings(plan: ChipPlan) -> tuple[Rendering, ...]:
         "ffn": ffn,
         "pairs": plan.head_dim // 2,
         "cache_rows": cache_rows,
-        "act_bits": act,
-        "kv_bits": kv,
+        "act_bits": plan.act_bits,
+        "kv_bits": plan.kv_bits,
     }
 
-    def blocked(name: str, vector: Vector, step: int, width: int, *, padded: bool = False) -> TapView:
+    def blocked(name: str, vector: Vector, step: int, *, padded: bool = False) -> TapView:
         rows = vector.padded_blocks if padded else vector.blocks
-        return TapView(name, rows, lanes, width, str(vector.size), step)
+        return TapView(name, rows, lanes, width[name], str(vector.size), step)
 
-    def heads(name: str, count: int, step: int, width: int) -> TapView:
-        return TapView(name, count, plan.head_dim, width, str(count * plan.head_dim), step)
+    def heads(name: str, count: int, step: int) -> TapView:
+        return TapView(name, count, plan.head_dim, width[name], str(count * plan.head_dim), step)
 
-    def linear(
-        name: str, vector: Vector, step: int, width: int, *, padded: bool = False
-    ) -> Iterator[TapView]:
+    def positions(name: str, step: int) -> TapView:
+        return TapView(name, cache_rows, plan.n_heads, width[name], "visible", step)
+
+    def linear(name: str, vector: Vector, step: int, *, padded: bool = False) -> Iterator[TapView]:
         """The products of its adapter, if the chip can have one, and its own result."""
         if plan.lora_slots:
-            on = f"{name}_lora_on"
-            yield TapView(f"{name}.lora_a", 1, plan.lora_max_rank, 16, f"{name}_lora_rank", step, on)
-            yield replace(blocked(f"{name}.lora_b", vector, step, 64), only=on)
-        yield blocked(name, vector, step, width, padded=padded)
+            on, (first, second) = f"{name}_lora_on", LORA_PRODUCTS[name]
+            yield TapView(first, 1, plan.lora_max_rank, width[first], f"{name}_lora_rank", step, on)
+            yield replace(blocked(second, vector, step), only=on)
+        yield blocked(name, vector, step, padded=padded)
 
     layer_taps = (
-        blocked("attn_norm", hidden, 0, act, padded=True),
-        *linear("q_proj", query, 1, act),
-        *linear("k_proj", key_value, 1, act),
-        *linear("v_proj", key_value, 1, kv),
-        heads("q_rope", plan.n_heads, 2, act),
-        heads("k_rope", plan.n_kv_heads, 2, kv),
-        TapView("scores", cache_rows, plan.n_heads, 64, "visible", 3),
-        TapView("softmax", cache_rows, plan.n_heads, 32, "visible", 3),
-        blocked("attn_out", query, 3, act, padded=True),
-        *linear("o_proj", hidden, 4, act),
-        blocked("attn_residual", hidden, 5, 32),
-        blocked("mlp_norm", hidden, 6, act, padded=True),
-        *linear("gate_proj", ffn, 7, act, padded=True),
-        *linear("up_proj", ffn, 7, act, padded=True),
-        blocked("swiglu", ffn, 8, act, padded=True),
-        *linear("down_proj", hidden, 9, act),
-        blocked("mlp_residual", hidden, 10, 32),
+        blocked("attn_norm", hidden, 0, padded=True),
+        *linear("q_proj", query, 1),
+        *linear("k_proj", key_value, 1),
+        *linear("v_proj", key_value, 1),
+        heads("q_rope", plan.n_heads, 2),
+        heads("k_rope", plan.n_kv_heads, 2),
+        positions("scores", 3),
+        positions("softmax", 3),
+        blocked("attn_out", query, 3, padded=True),
+        *linear("o_proj", hidden, 4),
+        blocked("attn_residual", hidden, 5),
+        blocked("mlp_norm", hidden, 6, padded=True),
+        *linear("gate_proj", ffn, 7, padded=True),
+        *linear("up_proj", ffn, 7, padded=True),
+        blocked("swiglu", ffn, 8, padded=True),
+        *linear("down_proj", hidden, 9),
+        blocked("mlp_residual", hidden, 10),
     )
     tail_taps = (
-        blocked("final_norm", hidden, 0, act, padded=True),
-        blocked("logits", vocab, 1, plan.lm_head.out_bits),
-        TapView("token", 1, 1, 32, "1", 2),
+        blocked("final_norm", hidden, 0, padded=True),
+        blocked("logits", vocab, 1),
+        TapView("token", 1, 1, width["token"], "1", 2),
     )
     layer_inputs = ("in_valid_i", "rom_chain_i", *(("lora_select_i",) if plan.lora_slots else ()))
     modules = tuple(f"ep_layer_{kind}" for kind in range(len(plan.layer_kinds)))
@@ -170,7 +168,7 @@ def renderings(plan: ChipPlan) -> tuple[Rendering, ...]:
                 "layer_clocks": 2 if plan.lora_slots else 1,
                 "lora_in_blocks": tuple(item.in_blocks for item in plan.layer_kinds[0]),
                 "lora_out_blocks": tuple(item.blocks for item in plan.layer_kinds[0]),
-                "taps": (blocked("embedding", hidden, 0, 32),),
+                "taps": (blocked("embedding", hidden, 0),),
             }
             | _roms(front_roms(plan)),
         ),

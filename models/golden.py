@@ -13,7 +13,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from etchproof.contract.taps import LINEARS, LORA_TAPS, TapKey, TokenArrays
+from etchproof.checkpoint.linears import LINEARS, LORA_PRODUCTS
+from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.errors import InputError
 from etchproof.fixed_point import round_shift, saturate
 from etchproof.quantize.quantized_model import (
@@ -142,7 +143,7 @@ class Layer:
             addition = None
             if name in adapter:
                 h, d = adapter[name](x)
-                for part, value in zip(LORA_TAPS[name], (h, d), strict=True):
+                for part, value in zip(LORA_PRODUCTS[name], (h, d), strict=True):
                     observe(part, value)
                 addition = d << adapter[name].b_shift
             y = self._linears[name](x, addition)

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from etchproof.contract.taps import LINEARS
+from etchproof.checkpoint.linears import LINEARS
 from etchproof.errors import InputError
 from etchproof.quantize.quantized_model import AdapterMatrix, QuantizedAdapter
 from models.chip import ChipPlan, LinearPlan

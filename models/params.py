@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from etchproof.contract.taps import INPUT_TAPS, LINEARS
+from etchproof.checkpoint.linears import INPUTS, LINEARS
 from etchproof.errors import InputError
 from etchproof.quantize.quantized_model import RESIDUAL_FRAC, QuantizedMatrix, QuantizedModel
 from models.tables import ROPE_FRAC, softmax_scale
@@ -54,7 +54,7 @@ def layer_params(model: QuantizedModel, layer: int) -> dict[str, int]:
     params: dict[str, int] = {}
     for name in LINEARS:
         matrix = quantized.linears[name]
-        params[f"{name}.shift"] = _linear_shift(matrix, frac[INPUT_TAPS[name]], frac[name])
+        params[f"{name}.shift"] = _linear_shift(matrix, frac[INPUTS[name]], frac[name])
         params[f"{name}.bias_shift"] = matrix.bias_shift
     _, kappa = softmax_scale(model.config.head_dim)
     params |= {

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from etchproof.contract.taps import LINEARS
+from etchproof.checkpoint.linears import LINEARS
 from etchproof.errors import InputError
 from etchproof.quantize.quantized_model import QuantizedMatrix, QuantizedModel
 from etchproof.render.images import Image

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from etchproof.contract.taps import LINEARS
+from etchproof.checkpoint.linears import LINEARS
 from models.chip import ChipPlan, LinearPlan
 from models.params import LAYER_WORDS, TOP_WORDS
 

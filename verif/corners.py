@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from etchproof.contract.taps import INPUT_TAPS
+from etchproof.checkpoint.linears import INPUTS
 from etchproof.quantize.quantized_model import QuantizedGains, QuantizedLayer, QuantizedMatrix, QuantizedModel
 from models.chip import LOGIT_BITS, ChipPlan
 from models.params import NORM_FRAC
@@ -49,7 +49,7 @@ def _layer(layer: QuantizedLayer, plan: ChipPlan, index: int, rng: np.random.Gen
                 matrix,
                 plan.act_bits,
                 plan.linears(index)[name].out_bits,
-                frac[INPUT_TAPS[name]],
+                frac[INPUTS[name]],
                 frac[name],
                 rng,
             )

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from etchproof.contract.taps import INPUT_TAPS, LINEARS, TapKey, module_name
+from etchproof.checkpoint.linears import INPUTS, LINEARS, module_name
+from etchproof.contract.taps import TapKey
 from etchproof.coverage.rom import Rom, RomGains, RomMatrix, RomRows
 from etchproof.quantize.quantized_model import QuantizedGains, QuantizedMatrix, QuantizedModel
 from models import chip, ops
@@ -53,12 +54,12 @@ def rom(model: QuantizedModel, plan: ChipPlan) -> tuple[Rom, ...]:
                 _matrix(
                     module_name(index, name),
                     matrix,
-                    (index, INPUT_TAPS[name]),
+                    (index, INPUTS[name]),
                     (index, name),
                     words[f"{name}.shift"],
                     plans[name].out_bits,
                     plan,
-                    plan.vocab_size if index == 0 and INPUT_TAPS[name] == "attn_norm" else None,
+                    plan.vocab_size if index == 0 and INPUTS[name] == "attn_norm" else None,
                 )
             )
         residual = (index, "mlp_residual")

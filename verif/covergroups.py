@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from etchproof.contract.taps import TapKey, TokenArrays, module_name
+from etchproof.checkpoint.linears import module_name
+from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.coverage.functional import Counts, Covergroup, RunSample, counted
 from etchproof.coverage.observability import weights
 from etchproof.coverage.rom import RomGains, RomMatrix, RomRows

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from etchproof.contract.taps import LINEARS
+from etchproof.checkpoint.linears import LINEARS
 from etchproof.errors import InputError
 from etchproof.quantize.quantized_model import AdapterMatrix, QuantizedAdapter, QuantizedModel
 from models.chip import ChipPlan

@@ -12,8 +12,8 @@ from typing import Final
 
 import numpy as np
 
+from etchproof.checkpoint.linears import INPUTS, LINEARS
 from etchproof.compare.comparator import LoadRecord, SequenceCount
-from etchproof.contract.taps import INPUT_TAPS, LINEARS
 from etchproof.coverage.functional import Counts, Covergroup, RunSample, counted
 from etchproof.quantize.quantized_model import AdapterMatrix, QuantizedAdapter
 from models.chip import ChipPlan
@@ -103,7 +103,7 @@ class LoraSampler:
                 found["lora_status"]["stalled" if load.stalled else "never_stalled"] += 1
         for index, taps in run.adapted:
             for (layer, name), matrix in run.adapters[index].linears.items():
-                x = np.asarray(taps[layer, INPUT_TAPS[name]]).astype(np.int64)
+                x = np.asarray(taps[layer, INPUTS[name]]).astype(np.int64)
                 acc = x @ matrix.a.astype(np.int64).T
                 round_cases(found["lora_rounding"], name, acc, matrix.a_shift, LORA_BITS)
         return {name: counted(bins, found[name]) for name, bins in self._groups.items()}

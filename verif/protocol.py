@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from etchproof.contract.taps import LINEARS
+from etchproof.checkpoint.linears import LINEARS
 
 MAGIC: Final = 0x41524F4C
 HEADER_WORDS: Final = 3  # magic, slot, length

@@ -11,8 +11,7 @@ from typing import Any, Final
 
 from pyuvm import ConfigDB, uvm_component
 
-from etchproof.compare.comparator import tap_plan
-from etchproof.contract.taps import TapKey, TokenArrays
+from etchproof.contract.taps import TapKey, TapPlan, TokenArrays
 from etchproof.uvm import Expected, ExpectedLoad, LoadResult, LoadStart, Opened, TokenResult
 from models.cycles import REFUSED_CYCLES, load_cycles, token_cycles
 from verif.protocol import (
@@ -48,16 +47,15 @@ BASE: Final = Loaded(None, {})
 class ReferenceModel(uvm_component):  # type: ignore[misc]  # pyuvm is untyped
     """Predicts every response and every tap; an ``etchproof.uvm.Reference``."""
 
+    answer: TapKey | None = (-1, "token")
+
     def build_phase(self) -> None:
         self.golden: Any = ConfigDB().get(self, "", "GOLDEN")
         frames: Sequence[Words] = ConfigDB().get(self, "", "ADAPTER_FRAMES")
-        chip = self.golden.plan
         self._known: dict[bytes, int] = {}
-        adapted: set[TapKey] = set()
         for index, frame in enumerate(frames):
             self._known.setdefault(payload(frame), index)
-            adapted |= read_sections(chip, frame)[1].keys()
-        self.plan: Sequence[TapKey] = tap_plan(chip.n_layers, adapted)
+        self.taps: TapPlan = self.golden.taps
         self.reset()
 
     def reset(self) -> None:
@@ -88,7 +86,7 @@ class ReferenceModel(uvm_component):  # type: ignore[misc]  # pyuvm is untyped
             # Of what the golden model does not know, no tap can be predicted: whatever comes is a failure.
             adapted = self._open.ranks.keys() if self._open.adapter is not None else frozenset[TapKey]()
             slot = request.slot if request.slot != NO_SLOT else None
-            opens = Opened(self._open.adapter, tap_plan(self.golden.plan.n_layers, adapted), slot)
+            opens = Opened(self._open.adapter, self.taps.due(adapted), slot)
         assert self._open is not None
         position = self._held
         self._held += 1

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from etchproof.contract.taps import LINEARS
+from etchproof.checkpoint.linears import LINEARS
 from etchproof.render.images import ImageSet, StoredImage, load_image
 from etchproof.sim.rom_port import RomRange
 from models.chip import ChipPlan

@@ -28,7 +28,7 @@ def make_chip(
 
 
 def _with_hw(hw: Path) -> Project:
-    return PROJECT.model_copy(update={"chip": PROJECT.chip.model_copy(update={"hw": str(hw)})})
+    return PROJECT.model_copy(update={"rtl": PROJECT.rtl.model_copy(update={"hw": str(hw)})})
 
 
 def run(

@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from torch import Tensor
 
 from etchproof.checkpoint import write_synthetic
-from etchproof.contract.taps import TAP_NAMES
 from etchproof.quantize.quantized_model import QuantizedAdapter
+from etchproof.render import templates
 from etchproof.run.testrun import Chip
 from models.golden import Golden
 from tests.chip.harness import assert_clean, make_chip, run
@@ -25,31 +26,34 @@ from verif.drawn_adapters import everywhere, random_adapter
 pytestmark = pytest.mark.sim
 
 TAP_CALL = re.compile(
-    r"(ep_tap_pkg::write_\d+)\(int'\(layer_i\), int'\(Id\), int'\(pos_i\), int'\(count_i\), data_i\);"
+    r"(ep_tap_pkg::write_\d+)\(int'\(layer_i\), tap_id, int'\(pos_i\), int'\(count_i\), data_i\);"
 )
 FAULTY_TAP_CALL = r"""begin
         if (!dropped) \1(layer, id, pos, count, data_i);
         if (at_fault && $test$plusargs("fault_twice") != 0) \1(layer, id, pos, count, data_i);
-        if (at_fault && $test$plusargs("fault_stray_lora") != 0) \1(layer, LORA_A, pos, count, data_i);
+        if (at_fault && $test$plusargs("fault_stray_lora") != 0) \1(layer, stray, pos, count, data_i);
       end"""
 TAP_FAULTS = """
-  localparam int unsigned LORA_A = Q_PROJ_A, LORA_B = Q_PROJ_B;
   bit at_fault, dropped;
-  int layer, id, pos, count, written;
+  int layer, id, pos, count, written, stray;
 
-  initial at_fault = Id == Q_PROJ;
+  initial begin
+    at_fault = Name == "q_proj";
+    stray = ep_tap_pkg::find("q_proj.lora_a");
+    if (at_fault && $test$plusargs("fault_name") != 0) stray = ep_tap_pkg::find("q_prj");
+  end
 
   always_ff @(posedge clk_i) if (valid_i) written <= written + 1;
 
   always_comb begin
     layer = (at_fault && $test$plusargs("fault_layer") != 0) ? 77 : int'(layer_i);
-    id = (at_fault && $test$plusargs("fault_id") != 0) ? 999 : int'(Id);
+    id = (at_fault && $test$plusargs("fault_id") != 0) ? 999 : tap_id;
     pos = int'(pos_i) + int'(at_fault && $test$plusargs("fault_pos") != 0);
     count = int'(count_i) - int'(at_fault && $test$plusargs("fault_count") != 0) -
-        int'(Id == LORA_A && $test$plusargs("fault_rank") != 0);
+        int'(Name == "q_proj.lora_a" && $test$plusargs("fault_rank") != 0);
     dropped = $test$plusargs("drop_all") != 0 ||
         (at_fault && $test$plusargs("fault_drop_one") != 0 && written == 3) ||
-        (Id == LORA_B && $test$plusargs("fault_drop_lora") != 0);
+        (Name == "q_proj.lora_b" && $test$plusargs("fault_drop_lora") != 0);
   end
 
   if (Width == 8) begin : gen_w8"""
@@ -61,20 +65,23 @@ def mutate(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def faulty_hw(folder: Path) -> Path:
-    """A copy of hw/ whose faults sleep until a plusarg wakes one."""
-    hw = folder / "hw"
-    shutil.copytree(ROOT / "hw", hw)
-    tap = hw / "sim" / "ep_tap.sv"
+def faulty_taps(folder: Path) -> Path:
+    """A copy of the engine's taps whose faults sleep until a plusarg wakes one."""
+    taps = folder / "taps"
+    shutil.copytree(templates.LIBRARY, taps)
+    tap = taps / "ep_tap.sv"
     text = tap.read_text()
     text, calls = TAP_CALL.subn(FAULTY_TAP_CALL, text)
     assert calls == 4, "a call for each width"
     tap.write_text(text)
-    ids = {"Q_PROJ_A": "q_proj.lora_a", "Q_PROJ_B": "q_proj.lora_b", "Q_PROJ": "q_proj"}
-    faults = TAP_FAULTS
-    for word, name in ids.items():
-        faults = faults.replace(word, f"{TAP_NAMES.index(name)}")
-    mutate(tap, "  if (Width == 8) begin : gen_w8", faults)
+    mutate(tap, "  if (Width == 8) begin : gen_w8", TAP_FAULTS)
+    return taps
+
+
+def faulty_hw(folder: Path) -> Path:
+    """A copy of hw/ whose faults sleep until a plusarg wakes one."""
+    hw = folder / "hw"
+    shutil.copytree(ROOT / "hw", hw)
     mutate(
         hw / "ep_host_port.sv",
         "assign rsp_valid_o = state_q == Respond;",
@@ -187,9 +194,10 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Chip:
     folder = tmp_path_factory.mktemp("faulty")
     write_synthetic(folder / "checkpoint", config(hidden_size=16, intermediate_size=20), seed=3)
     (folder / "recipe.yaml").write_text(W6)
-    return make_chip(
-        folder / "checkpoint", folder / "recipe.yaml", folder / "chip", "strict", hw=faulty_hw(folder)
-    )
+    with patch.object(templates, "LIBRARY", faulty_taps(folder)):
+        return make_chip(
+            folder / "checkpoint", folder / "recipe.yaml", folder / "chip", "strict", hw=faulty_hw(folder)
+        )
 
 
 STREAM = {"sequences": [{"prompt": [1, 5, 9, 13, 17], "new_tokens": 3}]}
@@ -205,6 +213,7 @@ def test_sleeping_faults_change_nothing(faulty: Chip) -> None:
         ("drop_all", "nothing_compared"),
         ("fault_drop_one", "missing_tap"),
         ("fault_id", "unknown_tap"),
+        ("fault_name", "unknown_tap"),
         ("fault_layer", "unknown_tap"),
         ("fault_count", "tap_size"),
         ("fault_pos", "stray_tap"),

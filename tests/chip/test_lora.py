@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etchproof.contract.taps import LORA_TAPS
+from etchproof.checkpoint.linears import LORA_PRODUCTS
 from etchproof.quantize.quantized_model import QuantizedAdapter
 from etchproof.run.testrun import Chip
 from models.golden import Golden
@@ -113,7 +113,7 @@ def test_what_adapters_that_add_nothing_come_to(
         same = all(np.array_equal(found[name], values) for name, values in base.items())
         assert same == (adapter.name in ("zero", "cancelling", "empty")), adapter.name
     plus, minus = (taps(1 + named(adapters, name)) for name in ("plus", "minus"))
-    first, second = LORA_TAPS["q_proj"]
+    first, second = LORA_PRODUCTS["q_proj"]
     assert np.array_equal(plus[f"0.{first}"], minus[f"0.{first}"])
     assert np.array_equal(plus[f"0.{second}"], -minus[f"0.{second}"])
     assert plus[f"0.{second}"].any()

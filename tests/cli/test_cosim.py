@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etchproof.compare.comparator import tap_plan
 from tests.cli.conftest import LIMIT_S, PROMPT, TOKENS, Cosim, Done, command, drop_volatile
+from tests.taps import tap_plan
 
 pytestmark = pytest.mark.sim
 

@@ -19,10 +19,16 @@ name = "mine"
 factory = "evil:it"
 [chip]
 plan = "evil:it"
+[rtl]
+top = "top"
 renderings = "evil:it"
+templates = "."
+hw = "."
+[rom]
 images = "evil:it"
 site = "evil:it"
-top = "top"
+[taps]
+plan = "evil:it"
 [lora]
 frame = "evil:it"
 load_cycles = "evil:it"

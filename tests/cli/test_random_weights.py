@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from etchproof.compare.comparator import tap_plan
 from tests.cli.conftest import Cosim, Done, drop_volatile
+from tests.taps import tap_plan
 
 pytestmark = pytest.mark.sim
 

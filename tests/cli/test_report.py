@@ -9,7 +9,8 @@ from rich.console import Console
 
 from etchproof.cli.console import PLAIN_WIDTH, visible
 from etchproof.cli.report import tap_table
-from etchproof.compare.comparator import TapCount, tap_plan
+from etchproof.compare.comparator import TapCount
+from tests.taps import tap_plan
 
 
 def shown(
@@ -25,7 +26,7 @@ def shown(
     ]
     console = Console(file=io.StringIO(), width=PLAIN_WIDTH)
     wanted = dict.fromkeys(tap_plan(n_layers), 4)
-    console.print(tap_table(counts, n_layers, wanted, PLAIN_WIDTH))
+    console.print(tap_table(counts, wanted, PLAIN_WIDTH))
     text = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
     assert max(map(len, text.splitlines())) <= PLAIN_WIDTH
     return {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}

@@ -17,8 +17,8 @@ from etchproof.adapter import Adapter, AdapterConfig, load_adapter, write_synthe
 from etchproof.adapter.targets import module_names, resolve_targets
 from etchproof.adapter.unsupported import KNOWN_KEYS
 from etchproof.checkpoint import ModelConfig, load_checkpoint, write_synthetic
+from etchproof.checkpoint.linears import LINEARS
 from etchproof.checkpoint.rope import rope_cos_sin
-from etchproof.contract.taps import LINEARS
 from etchproof.errors import InputError
 from etchproof.float_model.llama import FloatModel, greedy
 

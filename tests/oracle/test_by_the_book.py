@@ -26,13 +26,13 @@ from etchproof.checkpoint import (
     load_checkpoint,
     write_synthetic,
 )
-from etchproof.contract.taps import HEAD_TAPS, LAYER_TAPS, TAIL_TAPS
 from etchproof.quantize import quantize_model
 from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.quantize.recipe import Recipe, load_recipe, resolve
 from etchproof.render.images import read_images, write_images
 from models import chip, lora, ops, rom
 from models.golden import Golden, greedy_token
+from models.taps import HEAD_TAPS, LAYER_TAPS, TAIL_TAPS
 from tests.oracle import chip_by_the_book as book
 from tests.oracle.chip_by_the_book import Chip as Oracle
 from tests.oracle.chip_by_the_book import (

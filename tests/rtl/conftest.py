@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from etchproof.render.fabric import make_fabric
+from etchproof.render.templates import LIBRARY
 from etchproof.sim.build import CACHE_ENV, Build, BuildError, build
 from etchproof.tools import find_verilator
 from models import tables
@@ -38,12 +39,13 @@ def make_bench(name: str, folder: Path, repo_root: Path, cache: Path) -> Build:
     hardware = {"pkg": [], "lora": ["ep_lora", "ep_linear"], "roms": ["ep_rope_table", "ep_param_rom"]}
     modules = sorted({module for unit in units for module in hardware.get(unit, [f"ep_{unit}"])})
     written = "ep_tables_pkg.sv"
-    sim_only = ["ep_rom_pkg.sv", "ep_sram_pkg.sv", "ep_tap_pkg.sv"]
-    names = [written, "ep_pkg.sv", *sim_only, *(f"{module}.sv" for module in modules), "ep_tap.sv"]
+    sim_only = ["ep_rom_pkg.sv", "ep_sram_pkg.sv"]
+    taps = ["ep_tap_pkg.sv", "ep_tap.sv"]
+    names = [written, "ep_pkg.sv", *sim_only, *(f"{module}.sv" for module in modules), *taps]
     (folder / written).write_text(_tables_package(), encoding="utf-8")
     for file in names[1:]:
-        where = "hw/sim" if file in (*sim_only, "ep_tap.sv") else "hw"
-        shutil.copyfile(repo_root / where / file, folder / file)
+        where = repo_root / ("hw/sim" if file in sim_only else "hw")
+        shutil.copyfile((LIBRARY if file in taps else where) / file, folder / file)
     for file in ("ut_driver.sv", *(f"ut_{unit}.sv" for unit in sorted(units))):
         shutil.copyfile(HERE / "sv" / file, folder / file)
         names.append(file)

@@ -20,7 +20,7 @@ from etchproof.sim.run import simulate
 
 HERE = Path(__file__).parent
 TAPS = ("y", "scores", "softmax", "stream", "rounded", "saturated", "length", "h", "d", "signature")
-"""The taps of the benches by their id."""
+"""The names that the taps of the benches have."""
 
 CLOCK_PS = 2000
 SEED = 20260

@@ -14,6 +14,7 @@ import pytest
 
 from etchproof.render.fabric import Fabric, make_fabric
 from etchproof.render.images_index import IndexedImage, write_images_index
+from etchproof.render.templates import LIBRARY
 from etchproof.sim.build import CACHE_ENV, Build, build
 from etchproof.sim.run import SimOutcome, simulate
 from etchproof.tools import find_verilator
@@ -46,8 +47,9 @@ def mini_fabric(tmp_path_factory: pytest.TempPathFactory, repo_root: Path) -> Fa
     """The sources of the mini design in one folder."""
     folder = tmp_path_factory.mktemp("mini")
     for name in SOURCES:
-        where = "hw/sim" if name.startswith("ep_") else "tests/sim/rtl"
-        shutil.copyfile(repo_root / where / name, folder / name)
+        engine = LIBRARY / name
+        where = repo_root / ("hw/sim" if name.startswith("ep_") else "tests/sim/rtl")
+        shutil.copyfile(engine if engine.exists() else where / name, folder / name)
     return make_fabric(folder, SOURCES, "mini_top")
 
 

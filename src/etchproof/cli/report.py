@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from etchproof.compare.comparator import TapCount, tap_plan
-from etchproof.contract.taps import ADAPTED_LAYER_TAPS, HEAD_TAPS, LORA_TAPS, TAIL_TAPS, TapKey, module_name
+from etchproof.compare.comparator import TapCount
+from etchproof.contract.element import shown, ulps
+from etchproof.contract.taps import TapKey, rows
 from etchproof.run.cosim import Outcome
 from etchproof.verdict.result import AdapterRecord, ProfileRecord, RunResult
 
@@ -23,9 +24,7 @@ _MAX_REASONS: Final = 8
 def print_report(console: Console, outcome: Outcome) -> None:
     """Table, totals, verdict, and where to go from there."""
     result = outcome.result
-    console.print(
-        tap_table(result.taps, outcome.n_layers, wanted_vectors(result, outcome.n_layers), console.width)
-    )
+    console.print(tap_table(result.taps, outcome.wanted, console.width))
     console.print()
     for line in summary(result):
         console.print(line, soft_wrap=True)
@@ -40,31 +39,22 @@ def print_report(console: Console, outcome: Outcome) -> None:
         console.print(memory(result.profile))
 
 
-def wanted_vectors(result: RunResult, n_layers: int) -> dict[TapKey, int]:
-    """How many vectors of each tap there have to be: an adapter's are those of its own sequences."""
-    wanted = dict.fromkeys(tap_plan(n_layers), result.tokens_fed)
-    for sequence in result.sequences:
-        ranks = {} if sequence.adapter is None else result.adapters[sequence.adapter].ranks
-        for layer in range(n_layers):
-            for linear, taps in LORA_TAPS.items():
-                if module_name(layer, linear) in ranks:
-                    for tap in taps:
-                        wanted[layer, tap] = wanted.get((layer, tap), 0) + sequence.tokens_fed
-    return wanted
-
-
-def tap_table(taps: Sequence[TapCount], n_layers: int, wanted: Mapping[TapKey, int], width: int) -> Table:
+def tap_table(taps: Sequence[TapCount], wanted: Mapping[TapKey, int], width: int) -> Table:
     """A row per operation, in dataflow order; a column per layer with its mismatches, as far as they fit.
 
     Args:
-        wanted: vectors that there have to be of each tap; a tap with fewer is incomplete, one that is not named is
-            not there.
+        wanted: vectors that there have to be of each tap, in dataflow order; a tap with fewer is incomplete, one that
+            is not named is not there.
     """
     counts = {(count.layer, count.tap): count for count in taps}
-    rows = [tap for tap in ADAPTED_LAYER_TAPS if any((layer, tap) in wanted for layer in range(n_layers))]
-    columns = [[_cell((layer, tap), counts, wanted) for tap in rows] for layer in range(n_layers)]
+    layers = sorted({layer for layer, _ in wanted if layer >= 0})
+    shown_rows = rows(wanted)
+    columns = [
+        [_cell((layer, tap), counts, wanted) for in_layer, tap in shown_rows if in_layer] for layer in layers
+    ]
     widths = [
-        max(len(f"{layer}"), *(len(cell.plain) for cell in column)) for layer, column in enumerate(columns)
+        max(len(f"{layer}"), *(len(cell.plain) for cell in column))
+        for layer, column in zip(layers, columns, strict=True)
     ]
     fits = 60 + sum(size + 2 for size in widths) <= width
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
@@ -72,21 +62,19 @@ def tap_table(taps: Sequence[TapCount], n_layers: int, wanted: Mapping[TapKey, i
     for name in ("layers", "vectors", "elements", "mismatches"):
         table.add_column(name, justify="right")
     if fits:
-        for layer in range(n_layers):
+        for layer in layers:
             table.add_column(f"{layer}", justify="right")
     else:
         table.add_column("layers that differ", overflow="ellipsis", no_wrap=True)
-    for tap in HEAD_TAPS:
-        table.add_row(*_row(tap, [(-1, tap)], counts, wanted))
-    for row, tap in enumerate(rows):
-        cells = [column[row] for column in columns]
-        if not fits:
-            differing = [number for number, cell in enumerate(cells) if cell.plain not in (EQUAL, "")]
+    for in_layer, tap in shown_rows:
+        keys = [(layer, tap) for layer in (layers if in_layer else [-1]) if (layer, tap) in wanted]
+        cells = [_cell((layer, tap), counts, wanted) for layer in layers] if in_layer else []
+        if in_layer and not fits:
+            differing = [
+                layer for layer, cell in zip(layers, cells, strict=True) if cell.plain not in (EQUAL, "")
+            ]
             cells = [Text(_layers(differing), style="red")]
-        keys = [(layer, tap) for layer in range(n_layers) if (layer, tap) in wanted]
         table.add_row(*_row(tap, keys, counts, wanted), *cells)
-    for tap in TAIL_TAPS:
-        table.add_row(*_row(tap, [(-1, tap)], counts, wanted))
     return table
 
 
@@ -139,10 +127,12 @@ def verdict(result: RunResult) -> list[Text]:
         where = f"layer {first.layer} {first.tap}" if first.layer >= 0 else first.tap
         if len(result.sequences) > 1:
             where = f"{where} of sequence {first.sequence} ({_what(result, first.sequence)})"
+        distance = ulps(first.dtype, first.expected, first.got)
+        apart = "" if distance is None else f", {distance:,} ulp apart"
         lines.append(
             Text(
                 f"first    {where}, element {first.element} at position {first.token}: "
-                f"expected {first.expected}, got {first.got}"
+                f"expected {shown(first.dtype, first.expected)}, got {shown(first.dtype, first.got)}{apart}"
             )
         )
     for reason in result.reasons[:_MAX_REASONS]:
@@ -195,7 +185,7 @@ def _row(
     complete = vectors == sum(wanted[key] for key in keys) and vectors
     return [
         Text(tap),
-        Text(f"{len(keys)}" if tap in ADAPTED_LAYER_TAPS else ""),
+        Text(f"{len(keys)}" if keys[0][0] >= 0 else ""),
         Text(f"{vectors:,}", style="" if complete else "bold red"),
         Text(f"{elements:,}"),
         Text(f"{mismatches:,}", style="bold red" if mismatches else ""),

@@ -1,28 +1,21 @@
 """Bit-for-bit comparison of taps, and the record of it.
 
-Integers against integers, with no tolerance. Nothing compared is a failure, like everything else that is missing.
+There is no tolerance: integers are compared by value, floating point by its bits (``etchproof.contract.element``).
+Nothing compared is a failure, like everything else that is missing.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from etchproof.contract.taps import (
-    ADAPTED_LAYER_TAPS,
-    HEAD_TAPS,
-    LORA_TAPS,
-    TAIL_TAPS,
-    Array,
-    TapKey,
-    TokenArrays,
-)
+from etchproof.contract.element import ElementType, bits_of, stored
+from etchproof.contract.taps import Array, TapKey, TapPlan, TokenArrays
 
 COMPARISON_FILE: Final = "comparison.json"
 MAX_FAILURES: Final = 100
@@ -50,8 +43,9 @@ class Divergence(_Record):
     layer: int
     tap: str
     element: int
-    expected: int  # golden
-    got: int  # chip
+    expected: int  # golden; of floating point, its bits
+    got: int  # chip; likewise
+    dtype: ElementType = "i32"
 
 
 class TokenRecord(_Record):
@@ -170,36 +164,16 @@ def frame_sha256(words: NDArray[np.uint32]) -> str:
     return hashlib.sha256(words.astype("<u4").tobytes()).hexdigest()
 
 
-def tap_plan(n_layers: int, adapted: AbstractSet[TapKey] = frozenset()) -> tuple[TapKey, ...]:
-    """Every tap of a token, in dataflow order.
-
-    Args:
-        adapted: the linears, by (layer, linear), to which an adapter adds.
-    """
-    absent = {
-        (layer, tap)
-        for layer in range(n_layers)
-        for linear, taps in LORA_TAPS.items()
-        if (layer, linear) not in adapted
-        for tap in taps
-    }
-    layers = ((layer, tap) for layer in range(n_layers) for tap in ADAPTED_LAYER_TAPS)
-    return (
-        *((-1, tap) for tap in HEAD_TAPS),
-        *(key for key in layers if key not in absent),
-        *((-1, tap) for tap in TAIL_TAPS),
-    )
-
-
 class Comparator:
     """Counts and locates differences.
 
     Args:
-        order: every tap that a token of the run can have, in dataflow order (``tap_plan``).
+        taps: every tap that the chip has, in dataflow order.
     """
 
-    def __init__(self, order: Sequence[TapKey]) -> None:
-        self._counts = {key: [0, 0, 0] for key in order}
+    def __init__(self, taps: TapPlan) -> None:
+        self._counts = {key: [0, 0, 0] for key in taps.by_key}
+        self._kinds = {key: tap.dtype for key, tap in taps.by_key.items()}
         self._planned: set[TapKey] = set()
         self._sequences: dict[int, tuple[int | None, int | None, list[int]]] = {}
         self.first_divergence: Divergence | None = None
@@ -237,8 +211,11 @@ class Comparator:
         totals = self._sequences[sequence][2]
         found: list[tuple[int, int, Divergence]] = []  # token, dataflow index
         for order, key in enumerate(plan):
-            mine, golden = [taps.get(key) for taps in got], expected[key]
-            vectors, elements, mismatches = len(mine), _equal_elements(mine, golden), 0
+            golden = self._golden(sequence, key, positions, expected)
+            if golden is None:
+                continue
+            mine, kind = [taps.get(key) for taps in got], self._kinds[key]
+            vectors, elements, mismatches = len(mine), _equal_elements(kind, mine, golden), 0
             if not elements:
                 vectors, elements, mismatches, divergence = self._differences(
                     sequence, key, positions, mine, golden
@@ -256,6 +233,28 @@ class Comparator:
         if found and self.first_divergence is None:
             self.first_divergence = min(found, key=lambda each: each[:2])[2]
 
+    def _golden(
+        self,
+        sequence: int,
+        key: TapKey,
+        positions: Sequence[int],
+        expected: Mapping[TapKey, TokenArrays],
+    ) -> TokenArrays | None:
+        """A tap of the golden model, as it is compared; None where that gave none, which is a failure."""
+        arrays = expected.get(key)
+        problem = "is not given" if arrays is None else None
+        if arrays is not None and len(arrays) != len(positions):
+            problem = f"is given for {len(arrays)} tokens of {len(positions)}"
+        elif arrays is not None:
+            try:
+                if isinstance(arrays, np.ndarray):
+                    return bits_of(self._kinds[key], arrays).reshape(len(arrays), -1)
+                return [bits_of(self._kinds[key], array).reshape(-1) for array in arrays]
+            except ValueError as error:
+                problem = str(error)
+        self.fail("golden_tap", f"{_where(sequence, positions[0], key)} {problem} by the golden model")
+        return None
+
     def _differences(
         self,
         sequence: int,
@@ -267,11 +266,16 @@ class Comparator:
         """Of a tap that is not all equal: vectors, elements, mismatches, and the first of those."""
         vectors = elements = mismatches = 0
         first: Divergence | None = None
-        for position, array, wanted in zip(positions, mine, golden, strict=True):
+        kind = self._kinds[key]
+        for position, raw, wanted in zip(positions, mine, golden, strict=True):
             where = _where(sequence, position, key)
-            if array is None:
+            if raw is None:
                 self.fail("missing_tap", where)
                 continue
+            if raw.itemsize != stored(kind).itemsize:
+                self.fail("tap_type", f"{where} has elements of {8 * raw.itemsize} bits, declared is {kind}")
+                continue
+            array = raw.view(stored(kind))
             if array.shape != wanted.shape:
                 self.fail("tap_size", f"{where} has {array.size} elements, expected {wanted.size}")
                 continue
@@ -289,6 +293,7 @@ class Comparator:
                     element=element,
                     expected=int(wanted[element]),
                     got=int(array[element]),
+                    dtype=kind,
                 )
         return vectors, elements, mismatches, first
 
@@ -310,19 +315,20 @@ class Comparator:
         )
 
 
-def _equal_elements(mine: Sequence[Array | None], golden: TokenArrays) -> int:
+def _equal_elements(kind: ElementType, mine: Sequence[Array | None], golden: TokenArrays) -> int:
     """The number of elements if every token's array is there and is the golden one; 0 if not.
 
     One comparison for all tokens.
     """
-    arrays = [array for array in mine if array is not None]
+    dtype = stored(kind)
+    arrays = [array for array in mine if array is not None and array.itemsize == dtype.itemsize]
     if isinstance(golden, np.ndarray):
         wanted, sizes = golden.reshape(-1), [golden.shape[1]] * len(golden)
     else:
         wanted, sizes = np.concatenate(golden), [array.size for array in golden]
     if [array.size for array in arrays] != sizes:
         return 0
-    together = np.concatenate(arrays)
+    together = np.concatenate(arrays).view(dtype)
     return together.size if (together == wanted).all() else 0
 
 

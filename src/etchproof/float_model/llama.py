@@ -15,13 +15,13 @@ from torch import Tensor
 
 from etchproof.adapter import Adapter
 from etchproof.checkpoint.config import ModelConfig
+from etchproof.checkpoint.linears import LORA_PRODUCTS
 from etchproof.checkpoint.rope import rope_cos_sin
 from etchproof.checkpoint.tensors import expected_tensors
-from etchproof.contract.taps import LORA_TAPS
 from etchproof.errors import InputError
 
 Observer = Callable[[int, str, Tensor], None]
-"""``observe(layer, tap, value)``: a tap of ``etchproof.contract.taps``; ``layer`` is -1 outside the decoder layers."""
+"""``observe(layer, tap, value)``: an operation by its name in docs/taps.md; ``layer`` is -1 outside the layers."""
 
 
 class KvCache:
@@ -169,7 +169,7 @@ class FloatModel:
             scaling, a, b = self._lora[name]
             h = x @ a.T  # (B, T, r)
             d = scaling * (h @ b.T)  # (B, T, out_features)
-            tap_a, tap_b = LORA_TAPS[name.rpartition(".")[2]]
+            tap_a, tap_b = LORA_PRODUCTS[name.rpartition(".")[2]]
             see(layer, tap_a, h[0])
             see(layer, tap_b, d[0])
             y = y + d

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from etchproof.errors import InputError, shown
@@ -39,9 +39,21 @@ ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
 Text = Annotated[str, Field(min_length=1)]
 
 
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _modules(value: object) -> object:
     return tuple(value) if isinstance(value, list) else (value,)
 
+
+def _places(value: object) -> object:
+    """A list of files is looked for where each lies."""
+    return {name: name for name in value} if isinstance(value, list) else value
+
+
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_tuple)]
+"""A list of texts."""
 
 ModuleNames = Annotated[tuple[ModuleName, ...], Field(min_length=1), BeforeValidator(_modules)]
 """One module, or a list of them."""
@@ -58,20 +70,57 @@ class GoldenSection(_Section):
 
 
 class ChipSection(_Section):
-    """``[chip]``: what is rendered, etched and built.
-
-    ``plan(config, recipe)`` works out the chip, ``renderings(plan)`` what to render, ``images(model, plan)`` its ROM
-    images, ``site(text, plan)`` where a weight's bit is etched. ``hw`` and ``templates`` are folders, relative to the
-    root.
-    """
+    """``[chip]``: ``plan(config, recipe)`` works out the chip: the project's own record of its shapes and widths."""
 
     plan: ObjectName
-    renderings: ObjectName
+
+
+class RtlSection(_Section):
+    """``[rtl]``: what is simulated: files as they are, rendered ones, or both. Paths are relative to the root.
+
+    Attributes:
+        top: the top module.
+        files: patterns of files of any suffix, copied byte for byte, in the order of compilation.
+        include: folders of included files.
+        defines: macros; an empty value defines the name alone.
+        data: files that the RTL reads while it runs, by where it looks from its working folder.
+        waive: warnings of Verilator that do not fail the build, each with its reason.
+        renderings: ``renderings(plan)`` says what to render of the folder ``templates``.
+        templates: the folder of templates.
+        hw: a folder of SystemVerilog that goes with them: each ``.sv`` below it is copied into one flat folder.
+    """
+
+    top: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
+    files: Texts = ()
+    include: Texts = ()
+    defines: dict[str, str] = {}
+    data: Annotated[dict[str, Text], BeforeValidator(_places)] = {}
+    waive: dict[str, Text] = {}
+    renderings: ObjectName | None = None
+    templates: Text | None = None
+    hw: Text | None = None
+
+    @model_validator(mode="after")
+    def _names_something(self) -> RtlSection:
+        if not (self.files or self.hw or self.renderings):
+            raise ValueError("names nothing: give files, or renderings with templates and hw")
+        return self
+
+
+class RomSection(_Section):
+    """``[rom]``: the mask ROM; a chip whose weights are none of the engine's images has no such section.
+
+    ``images(model, plan)`` gives its images, ``site(text, plan)`` where a weight's bit is etched.
+    """
+
     images: ObjectName
     site: ObjectName
-    hw: Text = "hw"
-    templates: Text = "templates"
-    top: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
+
+
+class TapsSection(_Section):
+    """``[taps]``: ``plan(plan)`` declares the taps of a chip, in dataflow order (``etchproof.contract.taps.Tap``)."""
+
+    plan: ObjectName
 
 
 class LoraSection(_Section):
@@ -149,6 +198,9 @@ class _File(_Section):
     name: Text
     golden: GoldenSection
     chip: ChipSection
+    rtl: RtlSection
+    rom: RomSection | None = None
+    taps: TapsSection
     lora: LoraSection | None = None
     recipes: RecipesSection
     shapes: ShapesSection = ShapesSection()
@@ -172,14 +224,14 @@ class Project(_File):
         return self.root / PROJECT_FILE
 
     @property
-    def hw_dir(self) -> Path:
-        """The folder of hand-written SystemVerilog."""
-        return self._folder("chip.hw", self.chip.hw)
+    def hw_dir(self) -> Path | None:
+        """The folder of SystemVerilog that goes with the templates."""
+        return None if self.rtl.hw is None else self._folder("rtl.hw", self.rtl.hw)
 
     @property
-    def templates_dir(self) -> Path:
+    def templates_dir(self) -> Path | None:
         """The folder of templates."""
-        return self._folder("chip.templates", self.chip.templates)
+        return None if self.rtl.templates is None else self._folder("rtl.templates", self.rtl.templates)
 
     @property
     def recipes_dir(self) -> Path:

@@ -29,6 +29,7 @@ _IMPORTERS: Final = frozenset(
 _BLOCK_BYTES: Final = 1 << 22
 _DOCUMENTATION: Final = frozenset({".md", ".rst"})
 _DOCUMENTS: Final = ("LICENSE", "NOTICE", "COPYING")
+_PATTERN: Final = frozenset("*?[")
 _LEFT_OUT: Final = frozenset({"__pycache__", ".git"})
 
 
@@ -61,14 +62,21 @@ def project_files(project: Project) -> set[Path]:
     found, seen = {project.file}, set[str]()
     for text in _texts(project):
         found |= _module_files(project.root, text.partition(":")[0].partition(".")[0], seen)
-        path = project.root / text
-        if path.is_dir():
-            found |= set(files_below(path))
-        elif path.is_file():
-            found.add(path)
+        for path in _named(project.root, text):
+            found |= set(files_below(path)) if path.is_dir() else {path}
     signoff = project.signoff
     judges = (signoff.testplan, signoff.gates, signoff.waivers, signoff.exclusions)
     return found - {project.root / name for name in judges}
+
+
+def _named(root: Path, text: str) -> list[Path]:
+    """The files and folders that a text may name: itself, or as a pattern."""
+    path = root / text
+    if path.is_dir() or path.is_file():
+        return [path]
+    if not _PATTERN & set(text) or Path(text).is_absolute():
+        return []
+    return [found for found in root.glob(text) if found.is_dir() or found.is_file()]
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -115,7 +123,8 @@ def _texts(record: BaseModel) -> Iterator[str]:
         value: Any = getattr(record, name)
         if isinstance(value, BaseModel):
             yield from _texts(value)
-        for text in value if isinstance(value, tuple) else (value,):
+        values = value if isinstance(value, tuple) else (value,)
+        for text in value.values() if isinstance(value, dict) else values:
             if isinstance(text, str) and text:
                 yield text
 

@@ -14,7 +14,7 @@ from etchproof.adapter import Adapter, LoraLinear
 from etchproof.adapter.config import CONFIG_FILE
 from etchproof.adapter.load import WEIGHTS_FILE
 from etchproof.checkpoint import Checkpoint
-from etchproof.contract.taps import INPUT_TAPS
+from etchproof.checkpoint.linears import INPUTS
 from etchproof.errors import InputError
 from etchproof.quantize.calibrate import (
     CalibrationText,
@@ -143,7 +143,7 @@ def _round(
     model: QuantizedModel, adapter: Adapter, layer: int, name: str, lora: LoraLinear, largest: float
 ) -> AdapterMatrix:
     """A and scaling * B as integers, and the shifts between them."""
-    base, frac = model.layers[layer].linears[name], model.layers[layer].frac[INPUT_TAPS[name]]
+    base, frac = model.layers[layer].linears[name], model.layers[layer].frac[INPUTS[name]]
 
     def refused(problem: str, part: str) -> InputError:
         return InputError(

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from etchproof.contract.taps import LINEARS, module_name
+from etchproof.checkpoint.linears import LINEARS, module_name
 from etchproof.errors import InputError
 from etchproof.files.json_record import parse_json_record
 from etchproof.project.sources import engine_sha256

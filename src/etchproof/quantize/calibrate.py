@@ -19,8 +19,8 @@ from torch import Tensor
 
 from etchproof.adapter import Adapter
 from etchproof.checkpoint import Checkpoint, ModelConfig
+from etchproof.checkpoint.linears import module_name
 from etchproof.checkpoint.tensors import EMBEDDING
-from etchproof.contract.taps import module_name
 from etchproof.float_model.llama import FloatModel, sample
 from etchproof.quantize.layerwise import rms_norm, run_layer
 from etchproof.quantize.matrix import row_blocks

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from etchproof.checkpoint.linears import INPUTS, module_name
 from etchproof.checkpoint.tensors import EMBEDDING, LM_HEAD
-from etchproof.contract.taps import INPUT_TAPS, module_name
 from etchproof.float_model.llama import FloatModel
 from etchproof.quantize.matrix import dequantize
 from etchproof.quantize.quantized_model import QuantizedGains, QuantizedModel
@@ -34,7 +34,7 @@ def dequantized_model(model: QuantizedModel, dtype: torch.dtype = torch.float64)
             module = module_name(index, name)
             tensors[f"{module}.weight"] = torch.from_numpy(dequantize(matrix))
             if matrix.bias is not None:
-                frac = matrix.exponent + layer.frac[INPUT_TAPS[name]]
+                frac = matrix.exponent + layer.frac[INPUTS[name]]
                 bias = np.ldexp(matrix.bias.astype(np.float64), matrix.bias_shift - frac)
                 tensors[f"{module}.bias"] = torch.from_numpy(bias)
     config = model.config.model_copy(update={"tie_word_embeddings": False})

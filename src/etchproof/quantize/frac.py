@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from etchproof.checkpoint.config import ModelConfig
+from etchproof.checkpoint.linears import LINEARS, module_name
 from etchproof.checkpoint.tensors import EMBEDDING, LM_HEAD
-from etchproof.contract.taps import LINEARS, module_name
 from etchproof.errors import InputError
 from etchproof.quantize.calibrate import Ranges
 from etchproof.quantize.matrix import DAMAGED

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from etchproof.checkpoint import Checkpoint
-from etchproof.contract.taps import module_name
+from etchproof.checkpoint.linears import module_name
 from etchproof.errors import InputError
 from etchproof.quantize.calibrate import CalibrationText, bias_of, layer_gains, linear_float64, weight_of
 from etchproof.quantize.layerwise import rms_norm, run_layer

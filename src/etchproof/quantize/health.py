@@ -26,6 +26,11 @@ _INDEX: Final = "token"  # a tap that is no quantity
 Count = Annotated[int, Field(ge=0)]
 
 
+def is_quantity(tap: str) -> bool:
+    """Whether health is taken of a tap: an index is no quantity."""
+    return tap != _INDEX
+
+
 class TapHealth(BaseModel):
     """One tap over a text."""
 
@@ -113,7 +118,7 @@ def measure_health(
     model, counts = golden.model, dict[tuple[int, str], _Tap]()
 
     def observe(layer: int, tap: str, value: Tensor) -> None:
-        if tap == _INDEX:
+        if not is_quantity(tap):
             return
         if tap in _ATTENTION:  # (T, n_heads, T): a token sees itself and those before
             visible = torch.ones(value.shape[0], value.shape[2], dtype=torch.bool).tril()[:, None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from etchproof.checkpoint import Checkpoint
-from etchproof.contract.taps import INPUT_TAPS, LINEARS, module_name
+from etchproof.checkpoint.linears import INPUTS, LINEARS, module_name
 from etchproof.quantize.bias import with_bias
 from etchproof.quantize.calibrate import Ranges, calibrate, calibration_text, weight_of
 from etchproof.quantize.frac import layer_fracs, tail_fracs
@@ -73,7 +73,7 @@ def assemble(
             if bias in checkpoint.weights.shapes:
                 values = checkpoint.tensor(bias).numpy()
                 linears[name] = with_bias(
-                    matrix, values, frac[INPUT_TAPS[name]], name=bias, source=checkpoint.file_of(bias)
+                    matrix, values, frac[INPUTS[name]], name=bias, source=checkpoint.file_of(bias)
                 )
         layers.append(QuantizedLayer(linears, attn_norm, mlp_norm, frac))
     final_norm, lm_head = _gains(checkpoint, "model.norm.weight"), matrices[LM_HEAD_MODULE]

@@ -51,7 +51,7 @@ class QuantizedGains:
 class QuantizedLayer:
     """One decoder layer."""
 
-    linears: Mapping[str, QuantizedMatrix]  # by the names of etchproof.contract.taps.LINEARS
+    linears: Mapping[str, QuantizedMatrix]  # by the names of etchproof.checkpoint.linears.LINEARS
     attn_norm: QuantizedGains
     mlp_norm: QuantizedGains
     frac: Mapping[str, int]  # fractional bits by tap: FRAC_TAPS

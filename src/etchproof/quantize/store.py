@@ -22,8 +22,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from etchproof.checkpoint import Checkpoint, ModelConfig
+from etchproof.checkpoint.linears import LINEARS, module_name
 from etchproof.checkpoint.safetensors_file import open_safetensors
-from etchproof.contract.taps import LINEARS, module_name
 from etchproof.errors import InputError, shown_name
 from etchproof.files.json_record import read_json_record
 from etchproof.project.sources import engine_sha256

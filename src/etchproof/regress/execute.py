@@ -164,7 +164,7 @@ def stored_item(spec: ItemSpec, project: Project, out: Path, folder: Path, key: 
         comparison=comparison,
         outcome=passed,
         expectation=expectation,
-        n_layers=chip.design.checkpoint.config.n_layers,
+        taps=chip.design.taps,
         context=chip.design.context,
         readback=read_readback(folder),
     )

@@ -24,6 +24,7 @@ from typing import Any, Final, Literal
 from etchproof.errors import InputError, shown
 from etchproof.files.regular import read_text
 from etchproof.render.fabric import Fabric, make_fabric
+from etchproof.render.templates import library_files
 from etchproof.tools import find_formatter, find_verilator, simulation_env
 
 Tool = Literal["verilator", "verible", "slang", "synthesizable"]
@@ -158,7 +159,8 @@ def lint(fabric: Fabric, *, rules: Path, sim_only: Collection[str] = ()) -> Lint
     Args:
         fabric: what is linted; its ``.vlt`` files say which signals Python reads and drives.
         rules: the folder of ``verilator.vlt``, ``verible.rules`` and ``slang.f``.
-        sim_only: sources that are not synthesized. Without them the chip is the one module that none instantiates.
+        sim_only: sources that are not synthesized, beside the engine's taps. Without them the chip is the one module
+            that none instantiates.
 
     Raises:
         InputError: a tool or a file of ``rules`` is missing, or a waiver gives no warning or no reason.
@@ -167,7 +169,8 @@ def lint(fabric: Fabric, *, rules: Path, sim_only: Collection[str] = ()) -> Lint
     simulated = [name for name in fabric.compiled if not name.endswith(".vlt")]
     if unknown := sorted(set(sim_only) - set(simulated)):
         raise InputError(f"{unknown[0]!r} is no source of it", source=fabric.folder, key="sim_only")
-    synthesized = [name for name in simulated if name not in sim_only]
+    taps = {path.name for path in library_files()}
+    synthesized = [name for name in simulated if name not in sim_only and name not in taps]
     findings = [
         *_verible(fabric.folder, simulated, rules / RULES),
         *_verilator(fabric.folder, fabric.compiled, "simulation", ["--top-module", fabric.top]),
@@ -358,11 +361,14 @@ def main(arguments: Sequence[str]) -> int:
     from etchproof.render.templates import format_files, render
 
     project = find_project()
+    hw = project.hw_dir
+    if hw is None:
+        raise InputError("is missing: lint takes its rules from there", source=project.file, key="rtl.hw")
     if list(arguments) == ["--format"]:
-        format_files(sorted(project.hw_dir.rglob("*.sv")))
+        format_files([*sorted(hw.rglob("*.sv")), *library_files()])
         return 0
-    rules = project.hw_dir / "lint"
-    sim_only = [path.name for path in sorted((project.hw_dir / "sim").glob("*.sv"))]
+    rules = hw / "lint"
+    sim_only = [path.name for path in sorted((hw / "sim").glob("*.sv"))]
     reports = []
     for argument in arguments:
         model, _, recipe = argument.partition(":")
@@ -370,11 +376,11 @@ def main(arguments: Sequence[str]) -> int:
         plan = load_object(project, project.chip.plan, key="chip.plan")(
             config, load_recipe(recipe or project.recipes.default, project.recipes_dir)
         )
-        renderings = load_object(project, project.chip.renderings, key="chip.renderings")(plan)
+        renderings = load_object(project, project.rtl.renderings or "", key="rtl.renderings")(plan)
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder)
-            names = render(renderings, templates=project.templates_dir, hw=project.hw_dir, out=out)
-            report = lint(make_fabric(out, names, project.chip.top), rules=rules, sim_only=sim_only)
+            names = render(renderings, templates=project.templates_dir, hw=hw, out=out)
+            report = lint(make_fabric(out, names, project.rtl.top), rules=rules, sim_only=sim_only)
         reports.append(report)
         for finding in report.open:
             print(finding)

@@ -25,6 +25,9 @@ from etchproof.tools import find_formatter
 _LIMIT_BYTES: Final = (
     512 << 10
 )  # of a source or template: Jinja and the formatter take seconds for each megabyte
+LIBRARY: Final = Path(__file__).parent / "sv"
+"""The engine's own SystemVerilog: the taps. It is part of every fabric, and simulation only (docs/taps.md)."""
+
 FORMAT_FLAGS: Final = (
     "--column_limit=100",
     "--indentation_spaces=2",
@@ -52,13 +55,17 @@ class Rendering:
     context: Mapping[str, Any]
 
 
-def render(renderings: Sequence[Rendering], *, templates: Path, hw: Path, out: Path) -> list[str]:
+def render(
+    renderings: Sequence[Rendering], *, templates: Path | None, hw: Path | None, out: Path
+) -> list[str]:
     """Write the chip's SystemVerilog to ``out``: hand-written files copied, templates rendered and formatted.
+
+    The engine's taps (``LIBRARY``) are written beside them.
 
     Args:
         renderings: what to render, in compilation order; a plan's, never a checkpoint's.
-        templates: the project's templates.
-        hw: the project's hand-written SystemVerilog; files below it are copied flat.
+        templates: the project's templates; None without any.
+        hw: SystemVerilog that goes with them; files below it are copied flat. None for none.
         out: an empty folder.
 
     Returns:
@@ -68,14 +75,18 @@ def render(renderings: Sequence[Rendering], *, templates: Path, hw: Path, out: P
         InputError: a template is missing or does not fit its context, two files have one name, or the formatter
             is missing or refuses what was rendered.
     """
-    texts: dict[str, str] = {}
-    for path in files_below(hw):
+    texts = {path.name: read_text(path) for path in library_files()}
+    for path in files_below(hw) if hw is not None else ():
         if path.suffix == ".sv":
             if path.name in texts:
-                raise InputError("is there twice, and files are copied flat", source=hw, key=path.name)
+                which = "is Etchproof's own" if (LIBRARY / path.name).exists() else "is there twice"
+                raise InputError(f"{which}, and files are copied flat", source=hw, key=path.name)
             texts[path.name] = read_text(path, _LIMIT_BYTES)
+    if renderings and templates is None:
+        raise InputError("is missing, and something is to be rendered", key="rtl.templates")
+    folder = templates or out  # of which nothing is asked
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: _template(templates / name)),
+        loader=jinja2.FunctionLoader(lambda name: _template(folder / name)),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -86,14 +97,20 @@ def render(renderings: Sequence[Rendering], *, templates: Path, hw: Path, out: P
     for item in renderings:
         if item.output in texts:
             raise InputError(
-                "is both hand-written and rendered, or rendered twice", source=hw, key=item.output
+                "is both hand-written and rendered, or rendered twice", source=hw or folder, key=item.output
             )
-        texts[item.output] = _header(item, templates) + _render(environment, item, templates)
+        texts[item.output] = _header(item, folder) + _render(environment, item, folder)
         rendered.append(item.output)
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
-    format_files([out / name for name in rendered if name.endswith(".sv")])
+    if formatted := [out / name for name in rendered if name.endswith(".sv")]:
+        format_files(formatted)
     return compile_order(texts)
+
+
+def library_files() -> list[Path]:
+    """The files of ``LIBRARY``, by name."""
+    return sorted(LIBRARY.glob("*.sv"))
 
 
 def _template(path: Path) -> str | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from etchproof.compare.comparator import COMPARISON_FILE
+from etchproof.contract.taps import TapKey
 from etchproof.errors import InputError, machine_trouble
 from etchproof.run import flow, slots
 from etchproof.run.folder import RunFolder, claim, log
@@ -32,12 +33,12 @@ class Outcome:
     Attributes:
         result: as in ``run.json``.
         folder: where it is.
-        n_layers: decoder layers of the chip.
+        wanted: vectors that there have to be of each tap, in dataflow order.
     """
 
     result: RunResult
     folder: Path
-    n_layers: int
+    wanted: Mapping[TapKey, int]
 
 
 def cosim(
@@ -81,10 +82,10 @@ def cosim(
             log.warning("%s", note)
         log.info("tools: %s", job.tools)
         log.info("recipe: %s", job.design.recipe.described(job.asked))
-        result = _run(job, folder, clock, begun, rerun)
+        result, wanted = _run(job, folder, clock, begun, rerun)
         folder.write_result(result)
         log.info("verdict: %s", result.verdict)
-        return Outcome(result, folder.path, config.n_layers)
+        return Outcome(result, folder.path, wanted)
     except (KeyboardInterrupt, SystemExit):
         log.error("interrupted: no verdict")
         raise
@@ -104,7 +105,9 @@ def cosim(
         folder.close()
 
 
-def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: str) -> RunResult:
+def _run(
+    job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: str
+) -> tuple[RunResult, dict[TapKey, int]]:
     request, design, cache = job.request, job.design, flow.cache_folder()
     chip = prepare(design, folder.path, request.kind, cache, watcher, asked=job.asked)
     loaded: tuple[LoadedAdapter, ...] = ()
@@ -116,7 +119,7 @@ def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: 
             say(f"{_listed(loaded)}; {design.recipe.lora.slots} slots, frames of {words:,} words")
     with watcher.stage("health") as say:
         health = flow.model_health(design, chip.model, cache)
-        say(str(health))
+        say("not measured: the golden model only predicts taps" if health is None else str(health))
     with watcher.stage("simulate") as say:
         with ChildPeak(chip.build.executable) if request.profile else contextlib.nullcontext() as peak:
             run = _simulate(job, folder, chip, loaded, watcher)
@@ -130,7 +133,8 @@ def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: 
         total_s = time.perf_counter() - begun
         profile = make_profile(watcher.stages_s, total_s, result.sim, peak.peak_bytes)
         result = result.model_copy(update={"profile": profile})
-    return result
+    adapted = [adapter.quantized.linears.keys() for adapter in loaded]
+    return result, design.taps.wanted(adapted, [(one.adapter, one.tokens_fed) for one in result.sequences])
 
 
 def _listed(loaded: Sequence[LoadedAdapter]) -> str:

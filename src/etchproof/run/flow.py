@@ -10,7 +10,8 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -18,6 +19,7 @@ import platformdirs
 
 from etchproof.checkpoint import Checkpoint, ModelConfig, load_checkpoint
 from etchproof.contract.golden import Golden
+from etchproof.contract.taps import TapPlan
 from etchproof.errors import InputError
 from etchproof.files.atomic import write_atomically
 from etchproof.files.json_record import read_json_record
@@ -30,6 +32,7 @@ from etchproof.quantize.recipe import Recipe, load_recipe
 from etchproof.render.fabric import Fabric, make_fabric
 from etchproof.render.images import ImageSet, flip_bits, write_images
 from etchproof.render.images_index import IndexedImage
+from etchproof.render.sources import take
 from etchproof.render.templates import render
 from etchproof.sim.build import CACHE_ENV
 
@@ -56,6 +59,11 @@ class Design:
     checkpoint: Checkpoint
     recipe: Recipe
     plan: Any
+
+    @cached_property
+    def taps(self) -> TapPlan:
+        """Every tap of the chip; errors as of ``declared_taps``."""
+        return declared_taps(self.project, self.plan)
 
     @property
     def context(self) -> int:
@@ -149,7 +157,22 @@ def plan_design(project: Project, model_dir: Path, recipe: Recipe, context: int 
 
     checkpoint = load_checkpoint(model_dir, known)
     planned, plan = plan_chip(project, checkpoint.config, recipe, context)
-    return Design(project, checkpoint, planned, plan)
+    design = Design(project, checkpoint, planned, plan)
+    _ = design.taps  # refused before anything is quantized
+    return design
+
+
+def declared_taps(project: Project, plan: Any) -> TapPlan:
+    """The taps that the project declares for a chip.
+
+    Raises:
+        InputError: it declares none, or what is no tap.
+    """
+    found = load_object(project, project.taps.plan, key="taps.plan")(plan)
+    try:
+        return TapPlan(tuple(found))
+    except (TypeError, ValueError) as error:
+        raise InputError(str(error), source=project.file, key="taps.plan") from error
 
 
 def quantize_design(
@@ -159,8 +182,10 @@ def quantize_design(
     return quantize_cached(design.checkpoint, design.recipe, quantized_folder(cache), progress=progress)
 
 
-def model_health(design: Design, model: QuantizedModel, cache: Path) -> ModelHealth:
+def model_health(design: Design, model: QuantizedModel, cache: Path) -> ModelHealth | None:
     """How the quantized model fares on a short text, drawn as its calibration text is; kept in the cache beside it.
+
+    None where the project's golden model only predicts taps: that is not measured, and said so.
 
     Of a large model the text is shorter still: its golden model takes seconds for a token.
     """
@@ -175,13 +200,16 @@ def model_health(design: Design, model: QuantizedModel, cache: Path) -> ModelHea
     file = quantized_folder(cache) / "health" / f"{together(made_from)[:32]}.json"
     with contextlib.suppress(InputError):
         return read_json_record(file, ModelHealth)
+    golden = make_golden(design, model)
+    if _lacks(golden):
+        return None
     checkpoint, large = design.checkpoint, model.config.hidden_size * model.config.n_layers > _LARGE
     calibration = design.recipe.calibration
     size = {"sequences": 1, "length": 16} if large else {"sequences": 2, "length": 64}
     size["length"] = min(size["length"], calibration.length)
     short = design.recipe.model_copy(update={"calibration": calibration.model_copy(update=size)})
     text = calibration_text(checkpoint, short).tokens
-    found = measure_health(measurable_golden(design, model), text, checkpoint.tensor)
+    found = measure_health(cast("GoldenModel", golden), text, checkpoint.tensor)
     with contextlib.suppress(OSError):  # a cache that cannot be written makes it anew each time
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, found.model_dump_json())
@@ -224,8 +252,7 @@ def measurable_golden(
         InputError: it cannot, as it has no ``forward``, ``model`` or ``adapters``.
     """
     golden = make_golden(design, model, adapters)
-    absent = [name for name in ("model", "adapters", "forward") if not hasattr(golden, name)]
-    if absent:
+    if absent := _lacks(golden):
         raise InputError(
             f"makes a golden model without {' and '.join(map(repr, absent))}",
             source=design.project.file,
@@ -235,6 +262,11 @@ def measurable_golden(
     return cast("GoldenModel", golden)
 
 
+def _lacks(golden: Golden) -> list[str]:
+    """What a golden model has not of what measuring it needs."""
+    return [name for name in ("model", "adapters", "forward") if not hasattr(golden, name)]
+
+
 def render_fabric(design: Design, out: Path) -> Fabric:
     """Render the chip's SystemVerilog into ``out``, an empty folder; no weight goes into it."""
     return render_plan(design.project, design.plan, out)
@@ -242,14 +274,22 @@ def render_fabric(design: Design, out: Path) -> Fabric:
 
 def render_plan(project: Project, plan: Any, out: Path) -> Fabric:
     """As ``render_fabric``, from the plan alone."""
-    renderings = load_object(project, project.chip.renderings, key="chip.renderings")(plan)
+    rtl = project.rtl
+    renderings = load_object(project, rtl.renderings, key="rtl.renderings")(plan) if rtl.renderings else ()
     names = render(renderings, templates=project.templates_dir, hw=project.hw_dir, out=out)
-    return make_fabric(out, names, project.chip.top)
+    own, setup = take(
+        *(project.root, out), files=rtl.files, include=rtl.include, data=rtl.data, source=project.file
+    )
+    setup = replace(setup, defines=rtl.defines, waive=tuple(rtl.waive))
+    return make_fabric(out, [*names, *own], rtl.top, setup)
 
 
 def etch(design: Design, model: QuantizedModel, out: Path) -> ImageSet:
     """Write the chip's ROM images into ``out``."""
-    images = load_object(design.project, design.project.chip.images, key="chip.images")
+    rom = design.project.rom
+    if rom is None:
+        return write_images(out, ())
+    images = load_object(design.project, rom.images, key="rom.images")
     return write_images(out, images(model, design.plan))
 
 
@@ -259,7 +299,16 @@ def locate(project: Project, plan: Any, texts: Sequence[str]) -> tuple[Injection
     Raises:
         InputError: a text names no bit of this chip, or two name the same bit.
     """
-    site = load_object(project, project.chip.site, key="chip.site")
+    if not texts:
+        return ()
+    if project.rom is None:
+        raise InputError(
+            "is missing: the project declares no mask ROM",
+            source=project.file,
+            key="rom",
+            hint="leave out --inject",
+        )
+    site = load_object(project, project.rom.site, key="rom.site")
     found: dict[tuple[Any, ...], Injection] = {}
     for text in texts:
         match = ROM_SITE.fullmatch(text)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from etchproof.checkpoint import Tokenizer
+from etchproof.checkpoint.linears import module_name
 from etchproof.compare.comparator import Comparison
-from etchproof.contract.taps import module_name
 from etchproof.errors import InputError
 from etchproof.quantize.health import ModelHealth
 from etchproof.run.request import Job
@@ -36,7 +36,7 @@ def make_result(
     chip: Chip,
     loaded: Sequence[LoadedAdapter],
     run: TestRun,
-    health: ModelHealth,
+    health: ModelHealth | None,
     reasons: Sequence[Reason],
     rerun: str,
 ) -> RunResult:
@@ -65,12 +65,7 @@ def make_result(
             ),
             "fabric_sha256": chip.fabric.sha256,
             "rom_sha256": chip.images.sha256,
-            "health": HealthRecord(
-                tokens=health.tokens,
-                saturated_percent=round(health.worst.share, 4) if health.worst else 0.0,
-                saturated_tap=health.worst.name if health.worst and health.worst.saturated else None,
-                dead=health.dead,
-            ),
+            "health": None if health is None else _health(health),
             "injected": job.request.inject,
             "tools": job.tools,
             "seed": job.request.seed,
@@ -92,6 +87,16 @@ def make_result(
             "sim": _sim(chip.build, run.outcome, comparison),
             "rerun": rerun,
         }
+    )
+
+
+def _health(health: ModelHealth) -> HealthRecord:
+    worst = health.worst
+    return HealthRecord(
+        tokens=health.tokens,
+        saturated_percent=round(worst.share, 4) if worst else 0.0,
+        saturated_tap=worst.name if worst and worst.saturated else None,
+        dead=health.dead,
     )
 
 

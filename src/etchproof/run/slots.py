@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etchproof.checkpoint import ModelConfig
+from etchproof.checkpoint.linears import LINEARS, MODULES
 from etchproof.compare.comparator import frame_sha256
-from etchproof.contract.taps import LINEARS, MODULES
 from etchproof.errors import InputError
 from etchproof.project.declaration import Project, load_object
 from etchproof.quantize import quantize_adapter_cached

@@ -19,7 +19,7 @@ from etchproof.files.json_record import read_json_record
 from etchproof.project.declaration import load_object
 from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.quantize.recipe import Recipe
-from etchproof.render.fabric import Fabric
+from etchproof.render.fabric import FABRIC_FILE, Fabric, place_data, write_fabric
 from etchproof.render.images import ImageSet
 from etchproof.render.images_index import IndexedImage, write_images_index
 from etchproof.run import flow
@@ -168,6 +168,7 @@ def etch(
     with watcher.stage("render") as say:
         (folder / "fabric").mkdir(parents=True)
         fabric = flow.render_fabric(design, folder / "fabric")
+        write_fabric(fabric, folder / FABRIC_FILE)
         say(f"{len(fabric.sources)} files, fabric {fabric.sha256[:12]}")
     with watcher.stage("etch") as say:
         images = flow.etch(design, model, folder / "rom")
@@ -226,6 +227,7 @@ def run_test(
     _clear(folder)
     index = chip.images.index([*flow.inject(chip.images, injections, folder), *varied.replaced])
     write_images_index(folder / IMAGES_INDEX, index)
+    place_data(chip.fabric, folder)
     told = {
         "project": str(project.root),
         "images": len(index),
@@ -250,7 +252,7 @@ def run_test(
         config=told,
         seed=seed,
         timeout_s=timeout_s,
-        golden=GoldenSource(design.plan, session),
+        golden=GoldenSource(design.plan, design.taps, session),
         python_path=[*varied.python_path, project.root],
         on_progress=on_progress,
         plusargs=varied.plusargs,
@@ -263,7 +265,7 @@ def run_test(
         comparison=comparison,
         outcome=outcome,
         expectation=expectation,
-        n_layers=design.checkpoint.config.n_layers,
+        taps=design.taps,
         context=design.context,
         readback=readback,
     )

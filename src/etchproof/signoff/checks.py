@@ -41,8 +41,11 @@ def examine(name: str, check: Callable[[], Found]) -> CheckEvidence:
 def check_lint(design: Design, fabric: Fabric) -> Found:
     """Every linter, as simulated and as synthesized."""
     project = design.project
-    sim_only = [path.name for path in sorted((project.hw_dir / "sim").glob("*.sv"))]
-    report = lint(fabric, rules=project.hw_dir / "lint", sim_only=sim_only)
+    hw = project.hw_dir
+    if hw is None:
+        return False, "not measured: the project names no [rtl] hw with lint's rules"
+    sim_only = [path.name for path in sorted((hw / "sim").glob("*.sv"))]
+    report = lint(fabric, rules=hw / "lint", sim_only=sim_only)
     waived = len(report.findings) - len(report.open)
     tools = ", ".join(f"{name} {version}" for name, version in report.tools.items())
     first = f"; {report.open[0]}" if report.open else ""

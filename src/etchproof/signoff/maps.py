@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from etchproof.contract.taps import LINEARS, TAP_NAMES
+from etchproof.checkpoint.linears import LINEARS
+from etchproof.contract.taps import rows
 from etchproof.quantize.quality import TapQuality
 from etchproof.signoff.evidence import AccumulatorEvidence, RomEvidence
 
@@ -135,7 +136,7 @@ def accumulator_map(accumulators: Sequence[AccumulatorEvidence]) -> HeatMap:
 def noise_map(taps: Sequence[TapQuality]) -> HeatMap:
     """Signal to noise of each tap, in dB."""
     found = {(tap.layer, tap.tap): tap.sqnr_db for tap in taps}
-    return _map("Signal to noise", "dB", TAP_NAMES, found, NOISE, _tenths)
+    return _map("Signal to noise", "dB", None, found, NOISE, _tenths)
 
 
 def bias_map(taps: Sequence[TapQuality]) -> HeatMap:
@@ -143,25 +144,27 @@ def bias_map(taps: Sequence[TapQuality]) -> HeatMap:
     found = {
         (tap.layer, tap.tap): 100 * tap.mean_error / tap.rms_error if tap.rms_error else None for tap in taps
     }
-    return _map("Bias", "mean error, % of rms error", TAP_NAMES, found, BIAS, _signed)
+    return _map("Bias", "mean error, % of rms error", None, found, BIAS, _signed)
 
 
 def range_map(taps: Sequence[TapQuality]) -> HeatMap:
     """How much of its integer range each tap uses."""
     found = {(tap.layer, tap.tap): None if tap.range_used is None else 100 * tap.range_used for tap in taps}
-    return _map("Range use", "% of the integer range", TAP_NAMES, found, RANGE, _short)
+    return _map("Range use", "% of the integer range", None, found, RANGE, _short)
 
 
 def _map(
     title: str,
     unit: str,
-    names: Sequence[str],
+    names: Sequence[str] | None,
     values: Values,
     scale: Scale,
     text: Callable[[float], str],
     say: Callable[[tuple[int, str]], str] | None = None,
 ) -> HeatMap:
-    """Rows in the order of ``names``; what stands outside the layers in the order of the values."""
+    """Rows in the order of ``names``, or of the values; what stands outside the layers in the order of the values."""
+    if names is None:
+        names = [name for in_layer, name in rows(values) if in_layer]
 
     def cell(key: tuple[int, str]) -> Cell | None:
         value = values.get(key)
@@ -171,13 +174,13 @@ def _map(
         return Cell(text(value), scale.colour(value), f"{where}: {say(key) if say else text(value)}")
 
     layers = sorted({layer for layer, _ in values if layer >= 0})
-    rows = ((name, tuple(cell((layer, name)) for layer in layers)) for name in names)
+    lines = ((name, tuple(cell((layer, name)) for layer in layers)) for name in names)
     beside = ((name, cell((layer, name))) for layer, name in values if layer < 0)
     return HeatMap(
         title=title,
         unit=unit,
         layers=tuple(map(str, layers)),
-        rows=tuple((name, cells) for name, cells in rows if any(cells)),
+        rows=tuple((name, cells) for name, cells in lines if any(cells)),
         beside=tuple((name, found) for name, found in beside if found is not None),
         legend=tuple(zip(scale.colours, scale.labels, strict=True)),
         numbered=len(layers) <= _NUMBERED,

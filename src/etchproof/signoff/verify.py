@@ -9,21 +9,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from etchproof.compare.comparator import tap_plan
+from etchproof.checkpoint.linears import LINEARS
 from etchproof.compare.readback import READBACK_FILE, Readback
-from etchproof.contract.taps import LINEARS
+from etchproof.contract.taps import TapKey
 from etchproof.coverage.functional import FunctionalCoverage
 from etchproof.errors import InputError
 from etchproof.files.json_record import read_json_record
 from etchproof.project.declaration import Project
 from etchproof.project.sources import file_sha256
+from etchproof.quantize.health import is_quantity
 from etchproof.regress.execute import ITEMS_FOLDER
 from etchproof.regress.item import ITEM_FILE, ItemResult, read_item
 from etchproof.regress.plan import RegressionPlan
 from etchproof.regress.spec import ItemSpec, expand, load_list
-from etchproof.render.fabric import fabric_sha256
+from etchproof.render.fabric import FABRIC_FILE, read_fabric
 from etchproof.render.images import read_images
-from etchproof.render.templates import compile_order
 from etchproof.run import flow
 from etchproof.signoff import derive
 from etchproof.signoff.covered import FUNCTIONAL_FILE, LCOV_FILE
@@ -32,6 +32,7 @@ from etchproof.signoff.gates import read_gates
 from etchproof.signoff.result import SIGNOFF_FILE, SignoffResult
 from etchproof.signoff.testplan import LORA, read_testplan
 from etchproof.signoff.waivers import load_waivers
+from etchproof.verdict.judge import read_comparison
 
 RUNS: Final = "regression"
 CHIP: Final = "chip"
@@ -152,9 +153,8 @@ def _due(result: SignoffResult, project: Project) -> set[str]:
 def _chip(result: SignoffResult, out: Path, project: Project) -> Iterator[Problem]:
     """The fabric and the ROM in ``chip/`` are those of the record."""
     evidence = result.evidence
-    fabric = out / CHIP / "fabric"
-    names = compile_order(path.name for path in fabric.iterdir()) if fabric.is_dir() else []
-    if not names or fabric_sha256(fabric, tuple(names), project.chip.top) != evidence.fabric_sha256:
+    fabric = read_fabric(out / CHIP / "fabric", out / CHIP / FABRIC_FILE)
+    if fabric.sha256 != evidence.fabric_sha256 or fabric.top != project.rtl.top:
         yield "evidence.fabric_sha256", f"is not that of {CHIP}/fabric"
     images = read_images(out / CHIP / "rom")
     if images.sha256 != evidence.rom_sha256:
@@ -259,14 +259,27 @@ def _figures(result: SignoffResult, out: Path, project: Project) -> Iterator[Pro
     if evidence.rom and not set(linears) <= codes:
         yield "evidence.rom.parts", "do not hold every linear"
     taps = [(tap.layer, tap.tap) for tap in evidence.health.taps] if evidence.health else []
-    if evidence.health and taps != [key for key in tap_plan(layers) if key[1] != "token"]:
-        yield "evidence.health.taps", f"are not those of {layers} layers"
+    compared = _compared(result, out)
+    if evidence.health and taps != [key for key in compared if is_quantity(key[1])]:
+        yield "evidence.health.taps", "are not those that a run of the base alone compared"
     bits = [bit.site for bit in evidence.injection.bits] if evidence.injection else []
     if len(set(bits)) != len(bits):
         yield "evidence.injection.bits", "has a bit twice"
     for site in bits:
         if site.partition(":")[2].partition("[")[0] not in sites:
             yield "evidence.injection.bits", f"{site} is no bit of the mask"
+
+
+def _compared(result: SignoffResult, out: Path) -> list[TapKey]:
+    """The taps that a run of the chip under sign-off compared without adapters, in dataflow order."""
+    runs = out / RUNS
+    counted = {item.name for item in result.evidence.items if item.counts and item.verdict == "PASS"}
+    for spec in RegressionPlan.read(runs).items:
+        if spec.name in counted and not spec.adapters:
+            found, _ = read_comparison(runs / ITEMS_FOLDER / spec.name)
+            if found is not None:
+                return [(count.layer, count.tap) for count in found.taps]
+    return []
 
 
 def _left(result: SignoffResult, out: Path, project: Project) -> Iterator[Problem]:

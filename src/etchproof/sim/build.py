@@ -23,7 +23,7 @@ from filelock import FileLock
 from etchproof.errors import InputError, machine_trouble, said_by_the_system
 from etchproof.files.json_file import read_json_object
 from etchproof.project.sources import file_sha256
-from etchproof.render.fabric import Fabric, fabric_sha256
+from etchproof.render.fabric import Fabric
 from etchproof.sim.environment import build_env
 from etchproof.sim.identity import compiler_sha256, engine_sha256, own_source, verilator_sha256
 from etchproof.sim.rewrites import TESTED_VERILATORS, Rewrites
@@ -69,7 +69,10 @@ _MAKE_VARIABLES: Final[dict[Kind, tuple[str, ...]]] = {
     "fast": _SPEED_VARIABLES,
     "plain": _SPEED_VARIABLES,
     "strict": ("OPT_FAST=-O1",),
-    "coverage": ("OPT_FAST=-O1",),
+    "coverage": (
+        "OPT_FAST=-O1",
+        "OPT_GLOBAL=-O2",
+    ),  # its counters are inserted and written by Verilator's own code
 }
 _COMPILER: Final = ("CXX=g++", "LINK=g++", "CFG_CXXFLAGS_PCH_I=-include")
 _LOG_TAIL_LINES: Final = 40
@@ -137,7 +140,7 @@ def build(
         BuildError: Verilator or g++ failed.
         InputError: the fabric has changed, the cache cannot be used, or a tool is missing.
     """
-    if fabric_sha256(fabric.folder, fabric.sources, fabric.top) != fabric.sha256:
+    if fabric.hashed_now() != fabric.sha256:
         raise InputError("has changed since it was hashed", source=fabric.folder, hint="render it again")
     cache = _cache_folder(cache_dir)
     cpp = (main or own_source("ep_main.cpp"), own_source("ep_ports.cpp"), own_source("ep_sink.cpp"))
@@ -198,7 +201,8 @@ def _build(
             names=fabric.compiled,
             cpp=[work / path.name for path in cpp],
             top=fabric.top,
-            flags=(*_COMMON, *_VERILATOR_FLAGS[kind]),
+            flags=(*_COMMON, *_VERILATOR_FLAGS[kind], *fabric.setup.flags),
+            include=fabric.setup.include,
             timescale=TIME_PRECISION,
             folder=work / "obj",
             log=log,

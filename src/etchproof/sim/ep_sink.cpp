@@ -84,6 +84,9 @@ struct Sink {
     std::map<std::pair<int, std::string>, Image> images;
     std::string unloaded;  // what ep_sink_unloaded returns
     std::map<std::pair<int, std::string>, Sram> srams;
+    std::map<std::string, int> tap_ids;
+    std::vector<std::string> tap_names;  // by id
+    std::string names;                   // what ep_sink_names returns
 };
 
 Sink sink;
@@ -230,11 +233,28 @@ bool ep_sink_has_room() { return sink.capacity - sink.used >= 2 * sink.largest_t
 
 // From RTL ------------------------------------------------------------------------------------------------------
 
+// The number of a tap's name: the next one for a name that was not asked for before.
+extern "C" int ep_tap_find(const char* name) {
+    const auto [entry, is_new] = sink.tap_ids.try_emplace(name, static_cast<int>(sink.tap_names.size()));
+    if (is_new) sink.tap_names.emplace_back(name);
+    return entry->second;
+}
+
+extern "C" void ep_tap_unwritten(int layer, int id, int pos, int element) {
+    if (!sink.enabled) return;
+    ep_fail("tap_unwritten", "layer " + std::to_string(layer) + " " + sink.tap_names[static_cast<size_t>(id)]
+                              + " of position " + std::to_string(pos) + ": element " + std::to_string(element)
+                              + " was not written");
+}
+
 // Appends the first `count` elements of `data`, in row-major order.
 extern "C" void ep_tap_write(int layer, int id, int pos, int count, const svOpenArrayHandle data) {
     if (!sink.enabled || !sink.error.empty()) return;
     const VerilatedDpiOpenVar* const array = static_cast<const VerilatedDpiOpenVar*>(data);
-    const auto tap = [&] { return "layer " + std::to_string(layer) + " id " + std::to_string(id); };
+    if (id < 0 || static_cast<uint64_t>(id) >= sink.tap_names.size()) {
+        return ep_fail("unknown_tap", "layer " + std::to_string(layer) + " id " + std::to_string(id) + " has no name");
+    }
+    const auto tap = [&] { return "layer " + std::to_string(layer) + " " + sink.tap_names[static_cast<size_t>(id)]; };
     const int bits = array->entBits();
     if (bits != 8 && bits != 16 && bits != 32 && bits != 64) {
         return ep_fail("tap_width", tap() + " has elements of " + std::to_string(bits) + " bits, not 8, 16, 32 or 64");
@@ -352,6 +372,12 @@ extern "C" uint64_t ep_sink_capacity() { return sink.capacity; }
 extern "C" uint64_t ep_sink_used() { return sink.used; }
 extern "C" uint64_t ep_sink_records() { return sink.records; }
 extern "C" const char* ep_sink_error() { return sink.error.c_str(); }
+// The names of all taps, by id, a line each.
+extern "C" const char* ep_sink_names() {
+    sink.names.clear();
+    for (const std::string& name : sink.tap_names) sink.names += name + "\n";
+    return sink.names.c_str();
+}
 extern "C" void ep_sink_enable(int enabled) { sink.enabled = enabled != 0; }
 
 // The ends of tokens; those before were taken.

@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 
 from etchproof.contract.golden import GoldenSession
-from etchproof.contract.taps import TapKey, TokenArrays
+from etchproof.contract.taps import TapKey, TapPlan, TokenArrays
 from etchproof.errors import EtchproofError, InputError, machine_trouble
 
 GOLDEN_ENV: Final = "ETCHPROOF_GOLDEN"
@@ -45,10 +45,12 @@ class GoldenSource:
 
     Attributes:
         plan: the project's record of the chip's shape, for the testbench's own use; it is pickled.
+        taps: that the chip has.
         session: makes the golden model ready; called once, beside the simulator's start.
     """
 
     plan: Any
+    taps: TapPlan
     session: Callable[[], GoldenSession]
 
 
@@ -87,7 +89,7 @@ class GoldenServer:
     def _serve(self) -> None:
         try:
             with self._here as connection, open(self._memory, "r+b", buffering=0) as memory:
-                connection.send(self._source.plan)
+                connection.send((self._source.plan, self._source.taps))
                 try:
                     session = self._source.session()
                     _leave_a_core()
@@ -133,7 +135,7 @@ def _write(memory: FileIO, taps: Mapping[TapKey, TokenArrays]) -> list[_Placed]:
         whole = isinstance(arrays, np.ndarray)
         for array in [arrays] if isinstance(arrays, np.ndarray) else arrays:
             contiguous = np.ascontiguousarray(array)
-            rest = contiguous.data.cast("B") if contiguous.nbytes else memoryview(b"")
+            rest = contiguous.reshape(-1).view(np.uint8).data if contiguous.nbytes else memoryview(b"")
             while rest:  # one call writes 2 GiB at most, and up to a limit without a word
                 rest = rest[memory.write(rest) :]
             placed.append((key, whole, contiguous.dtype.str, contiguous.shape, at))
@@ -145,7 +147,7 @@ class GoldenClient:
     """The golden model as the testbench sees it.
 
     Attributes:
-        plan: as in ``GoldenSource``.
+        plan: as in ``GoldenSource``; likewise ``taps``.
 
     Raises:
         InputError: this simulation was started without a golden model.
@@ -157,7 +159,9 @@ class GoldenClient:
             raise InputError("is not set", key=GOLDEN_ENV, hint="this run was started without a golden model")
         socket, self._memory = map(int, numbers.split(","))
         self._connection = Connection(socket)
-        self.plan: Any = self._connection.recv()
+        self.plan: Any
+        self.taps: TapPlan
+        self.plan, self.taps = self._connection.recv()
 
     def wait_ready(self) -> None:
         """Wait until the model is ready to compute; called once, before ``predict``.

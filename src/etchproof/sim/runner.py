@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TextIO
 
-from cocotb_tools.runner import PathLike
+from cocotb_tools.runner import PathLike, VerilatorControlFile, Verilog
 from cocotb_tools.runner import Verilator as CocotbRunner
 
 from etchproof.project.sources import file_sha256
@@ -44,6 +44,11 @@ def _without(variable: str) -> Iterator[None]:
     finally:
         if value is not None:
             os.environ[variable] = value
+
+
+def _marked(source: Path) -> Verilog | VerilatorControlFile:
+    """A source as cocotb's runner takes it whatever its suffix is."""
+    return VerilatorControlFile(source) if source.suffix == ".vlt" else Verilog(source)
 
 
 class VerilatorRunner(CocotbRunner):
@@ -85,6 +90,7 @@ class VerilatorRunner(CocotbRunner):
         cpp: Sequence[Path],
         top: str,
         flags: Sequence[str],
+        include: Sequence[str],
         timescale: tuple[str, str],
         folder: Path,
         log: Path,
@@ -97,14 +103,15 @@ class VerilatorRunner(CocotbRunner):
             cpp: C++ to link, one with ``main``.
             top: the top module, and the executable's name in ``folder``.
             flags: for Verilator.
+            include: folders below ``sources`` that are searched for includes first.
             timescale: unit and precision.
             folder: where to build.
             log: gets the commands and their output.
         """
         with _without("WAVES"):  # cocotb's runner heeds it before any argument; it stands in no key
             self.build(
-                sources=[sources / name for name in names],
-                build_args=["-I.", *flags, *map(str, cpp)],
+                sources=[_marked(sources / name) for name in names],
+                build_args=[*(f"-I{name}" for name in include), "-I.", *flags, *map(str, cpp)],
                 hdl_toplevel=top,
                 build_dir=folder,
                 cwd=sources,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ctypes
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from etchproof.contract.taps import TAP_NAMES
 from etchproof.errors import EtchproofError
 
 _HEADER: Final = Struct("<IiIIIIQ")
@@ -35,6 +34,7 @@ _FUNCTIONS: Final[CFunctions] = {
     "ep_sink_capacity": (ctypes.c_uint64, []),
     "ep_sink_used": (ctypes.c_uint64, []),
     "ep_sink_records": (ctypes.c_uint64, []),
+    "ep_sink_names": (ctypes.c_char_p, []),
     "ep_sink_error": (ctypes.c_char_p, []),
     "ep_sink_enable": (None, [ctypes.c_int]),
     "ep_sink_taken": (None, [ctypes.c_uint64]),
@@ -91,7 +91,7 @@ class TapRecord(NamedTuple):
     layer: int
     """-1 outside the decoder layers."""
     name: str
-    """The tap's name, one of the sink's table."""
+    """The tap's name, as its ``ep_tap`` gave it."""
     pos: int
     """Position of the token in its sequence."""
     time: int
@@ -143,7 +143,7 @@ class TapSink:
     """The tap records of this process.
 
     Args:
-        names: the name of each tap id, by index; a team's own chip has its own table.
+        declared: the names that taps of the chip may have.
         tap_bytes: capacity, when the sink is created before the first tap; None leaves it to
             ``ETCHPROOF_TAP_BYTES``, 64 MiB by default.
 
@@ -152,8 +152,9 @@ class TapSink:
             capacity cannot be set any more.
     """
 
-    def __init__(self, names: Sequence[str] = TAP_NAMES, *, tap_bytes: int | None = None) -> None:
-        self._names = tuple(names)
+    def __init__(self, declared: Iterable[str], *, tap_bytes: int | None = None) -> None:
+        self._declared = frozenset(declared)
+        self._names: tuple[str, ...] = ()  # of each tap id, by index
         self._c = library = c_functions(_FUNCTIONS, "tap sink")
         if tap_bytes is not None and not library.ep_sink_configure(tap_bytes):
             raise SinkError("tap_bytes", f"the capacity cannot be set to {tap_bytes} bytes, or not any more")
@@ -210,6 +211,7 @@ class TapSink:
 
     def _taken(self, marks: Sequence[Sequence[int]]) -> list[TapBatch]:
         """Batches up to each mark: its end in the tap memory, records written until there."""
+        self._read_names()
         end = marks[-1][0]
         # Of few sizes, so that memory of batches that are gone is used again, and not cleared by the kernel.
         memory = np.empty(1 << end.bit_length(), np.uint8)
@@ -221,6 +223,21 @@ class TapSink:
             start, self._sequence = used, records
         self._c.ep_sink_taken(end)
         return batches
+
+    def _read_names(self) -> None:
+        """Reads the names that the chip's taps gave themselves at the start, whether they wrote or not.
+
+        Raises:
+            SinkError: ``unknown_tap``: a name that is not declared.
+        """
+        found = tuple(self._c.ep_sink_names().decode(errors="replace").split("\n")[:-1])
+        if len(found) == len(self._names):
+            return
+        if unknown := sorted(set(found) - self._declared):
+            raise SinkError(
+                "unknown_tap", f"{unknown[0]!r} is the name of a tap in the RTL and is not declared"
+            )
+        self._names = found
 
     def enable(self, enabled: bool = True) -> None:
         """Switches recording on or off, for benchmarks; a run with taps off proves nothing."""

@@ -26,7 +26,7 @@ from etchproof.compare.comparator import (
     TokenRecord,
     frame_sha256,
 )
-from etchproof.contract.taps import Array, TapKey, TokenArrays
+from etchproof.contract.taps import Array, TapKey, TapPlan, TokenArrays
 from etchproof.sim.host_port import TokenResult
 from etchproof.uvm.items import LoadResult, LoadStart, ResetSeen, TokenTaps
 from etchproof.uvm.worker import Worker
@@ -96,8 +96,11 @@ class ExpectedLoad:
 class Reference(Protocol):
     """What the scoreboard asks of a project's reference model; all of it in the scoreboard's thread."""
 
-    plan: Sequence[TapKey]
-    """Every tap that a token of the run can have, in dataflow order."""
+    taps: TapPlan
+    """Every tap that the chip has."""
+
+    answer: TapKey | None
+    """The tap that holds what the host port answers with; None where there is none."""
 
     def wait_ready(self) -> None:
         """Called once, before anything else: waits for what is slow to load."""
@@ -157,7 +160,7 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
     # In the simulator's thread
 
     def start_of_simulation_phase(self) -> None:
-        self.comparator = Comparator(self.reference.plan)
+        self.comparator = Comparator(self.reference.taps)
         self._worker.submit(self.reference.wait_ready)
 
     def write(self, tt: TokenTaps | LoadStart | LoadResult) -> None:
@@ -354,11 +357,15 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         if self.dump is not None:
             for key in plan:
                 chip = [taps[key] for taps in got if key in taps]
-                self.dump.append((self._sequence, key, chip, [golden.copy() for golden in expected[key]]))
+                golden = [array.copy() for array in expected.get(key, ())]
+                self.dump.append((self._sequence, key, chip, golden))
 
     def _check_responses(self, results: Sequence[TokenResult], got: Sequence[Mapping[TapKey, Array]]) -> None:
+        answer = self.reference.answer
+        if answer is None:
+            return
         for result, taps in zip(results, got, strict=True):
-            token = taps.get((-1, "token"))
+            token = taps.get(answer)
             if token is not None and int(token[0]) != result.token_out:
                 self.comparator.fail(
                     "response_token",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pyuvm import uvm_analysis_port, uvm_component, uvm_subscriber
+from pyuvm import ConfigDB, uvm_analysis_port, uvm_component, uvm_subscriber
 
+from etchproof.contract.taps import TapPlan
 from etchproof.sim.host_port import TokenResult
 from etchproof.sim.sink import TapSink
 from etchproof.uvm.items import TokenTaps
@@ -17,11 +18,12 @@ class TapMonitor(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
 
     def __init__(self, name: str, parent: uvm_component) -> None:
         super().__init__(name, parent)
-        self.sink = TapSink()
         self.discarded = 0  # records
 
     def build_phase(self) -> None:
         self.ap = uvm_analysis_port("ap", self)
+        taps: TapPlan = ConfigDB().get(self, "", "GOLDEN").taps
+        self.sink = TapSink(taps.names)
 
     def write(self, tt: TokenResult) -> None:
         self.ap.write(TokenTaps(tt, self.sink.take_token()))

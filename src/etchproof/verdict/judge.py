@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from etchproof.compare.comparator import COMPARISON_FILE, Comparison, tap_plan
+from etchproof.compare.comparator import COMPARISON_FILE, Comparison
 from etchproof.compare.readback import READBACK_FILE, Readback
-from etchproof.contract.taps import TapKey
+from etchproof.contract.taps import TapKey, TapPlan
 from etchproof.errors import InputError
 from etchproof.files.json_file import read_json_object
 from etchproof.files.json_record import read_json_record
 from etchproof.project.sources import file_sha256
-from etchproof.render.fabric import Fabric, fabric_sha256
+from etchproof.render.fabric import Fabric
 from etchproof.render.images import ImageSet
 from etchproof.sim.build import Build
 from etchproof.sim.run import SimOutcome
@@ -43,7 +43,7 @@ def judge(
     comparison: Comparison | None,
     outcome: SimOutcome,
     expectation: Expectation | None,
-    n_layers: int,
+    taps: TapPlan,
     context: int,
     readback: Readback | None = None,
 ) -> list[Reason]:
@@ -53,7 +53,7 @@ def judge(
         comparison: what the testbench wrote; None when ``read_comparison`` gave a reason.
         outcome: how the simulator ended.
         expectation: what had to run; a run of which nobody knows that is no PASS.
-        n_layers: decoder layers of the chip.
+        taps: that the chip has.
         context: positions of the chip.
         readback: what the testbench read back from the chip's ROMs; None where it left no such record.
     """
@@ -64,9 +64,9 @@ def judge(
         reasons += _found(comparison)
         if expectation is not None and not expectation.is_empty:
             reasons += check_fed(comparison, expectation, context)
-            reasons += _coverage(comparison, expectation.adapted, n_layers)
+            reasons += _coverage(comparison, expectation.adapted, taps)
             reasons += _read_back(readback, expectation)
-    return reasons + _ended(outcome, reasons)
+    return reasons + ended(outcome, reasons)
 
 
 def _found(comparison: Comparison) -> list[Reason]:
@@ -75,7 +75,7 @@ def _found(comparison: Comparison) -> list[Reason]:
     return [*_differences(comparison), *failures]
 
 
-def _ended(outcome: SimOutcome, reasons: Sequence[Reason]) -> list[Reason]:
+def ended(outcome: SimOutcome, reasons: Sequence[Reason]) -> list[Reason]:
     """How the simulator ended, beside the reasons that are known already."""
     known = {reason.name for reason in reasons}
     more = []
@@ -104,7 +104,7 @@ def check_fabric(fabric: Fabric, build: Build) -> list[Reason]:
             Reason(name="fabric_changed", message=f"rendered {fabric.sha256}, the simulator is of {built}")
         ]
     try:
-        now = fabric_sha256(fabric.folder, fabric.sources, fabric.top)
+        now = fabric.hashed_now()
     except InputError as error:
         return [Reason(name="fabric_changed", message=str(error))]
     if now != fabric.sha256:
@@ -163,7 +163,7 @@ def _read_back(readback: Readback | None, expectation: Expectation) -> list[Reas
     return []
 
 
-def _coverage(comparison: Comparison, adapted: Sequence[AbstractSet[TapKey]], n_layers: int) -> list[Reason]:
+def _coverage(comparison: Comparison, adapted: Sequence[AbstractSet[TapKey]], taps: TapPlan) -> list[Reason]:
     """Whether every tap of every token was compared, those of a sequence's adapter included and no others.
 
     Args:
@@ -182,25 +182,20 @@ def _coverage(comparison: Comparison, adapted: Sequence[AbstractSet[TapKey]], n_
     used = {adapter for adapter in adapters.values() if adapter is not None}
     if unknown := used - set(range(len(adapted))):
         return missing(f"adapter {min(unknown)} of {len(adapted)} was in use")
-    plan = tap_plan(n_layers, frozenset[TapKey]().union(*(adapted[adapter] for adapter in used)))
+    accepted = Counter(token.sequence for token in comparison.tokens if token.status == 0)
+    wanted = taps.wanted(adapted, [(adapter, accepted[number]) for number, adapter in adapters.items()])
+    plan = tuple(wanted)
     counts = {(count.layer, count.tap): count for count in comparison.taps}
     if list(counts) != list(plan) or len(counts) != len(comparison.taps):
         absent = [key for key in plan if key not in counts] or [key for key in counts if key not in plan]
         named = ", ".join(f"layer {layer} {tap}" for layer, tap in absent[:3]) or "order or number"
         return missing(f"the taps compared are not those planned: {named}")
-    accepted = Counter(token.sequence for token in comparison.tokens if token.status == 0)
-    wanted = dict.fromkeys(plan, 0)
     held = {count.sequence: count for count in comparison.sequences}
     for number, adapter in adapters.items():
-        taps = tap_plan(n_layers, adapted[adapter] if adapter is not None else frozenset())
-        for key in taps:
-            wanted[key] += accepted[number]
+        due = len(taps.due(adapted[adapter] if adapter is not None else frozenset())) * accepted[number]
         vectors = held[number].vectors if number in held else 0
-        if vectors != accepted[number] * len(taps):
-            message = (
-                f"{vectors} of {accepted[number] * len(taps)} vectors of sequence {number} were compared"
-            )
-            return missing(message)
+        if vectors != due:
+            return missing(f"{vectors} of {due} vectors of sequence {number} were compared")
     for total in ("vectors", "elements", "mismatches"):
         by_tap = sum(getattr(count, total) for count in comparison.taps)
         by_sequence = sum(getattr(count, total) for count in comparison.sequences)

@@ -180,7 +180,9 @@ class RunResult(_Record):
     rom_sha256: Sha256 = Field(
         description="hash of the ROM images, injected faults left out (docs/rom-format.md)"
     )
-    health: HealthRecord
+    health: HealthRecord | None = Field(
+        description="null: not measured, as the golden model only predicts taps"
+    )
     injected: tuple[str, ...] = Field(description="faults that only the simulator saw (--inject)")
     tools: dict[str, str] = Field(description="version of each tool")
     seed: int

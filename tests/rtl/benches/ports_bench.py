@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from cocotb.triggers import Timer, ValueChange
 
-from etchproof.contract.taps import LINEARS
+from etchproof.checkpoint.linears import LINEARS
 from etchproof.quantize.quantized_model import AdapterMatrix
 from etchproof.sim.load_port import LoadPort
 from etchproof.sim.sink import SinkError

@@ -60,7 +60,7 @@ module ut_argmax #(
       .token_o (token)
   );
 
-  ep_tap #(.Id(0), .Rows(1), .Cols(1), .Width(32)) u_tap (
+  ep_tap #(.Name("y"), .Rows(1), .Cols(1), .Width(32)) u_tap (
       .clk_i,
       .valid_i(tap),
       .layer_i(32'(Case)),

@@ -112,7 +112,7 @@ module ut_attention #(
       .y_o(y)
   );
 
-  ep_tap #(.Id(0), .Rows(OutBlocks), .Cols(Lanes), .Width(ActW)) u_tap_y (
+  ep_tap #(.Name("y"), .Rows(OutBlocks), .Cols(Lanes), .Width(ActW)) u_tap_y (
       .clk_i,
       .valid_i(tap),
       .layer_i(32'(Case)),
@@ -121,7 +121,7 @@ module ut_attention #(
       .data_i (y)
   );
 
-  ep_tap #(.Id(1), .Rows(Rows), .Cols(Heads), .Width(64)) u_tap_scores (
+  ep_tap #(.Name("scores"), .Rows(Rows), .Cols(Heads), .Width(64)) u_tap_scores (
       .clk_i,
       .valid_i(tap),
       .layer_i(32'(Case)),
@@ -130,7 +130,7 @@ module ut_attention #(
       .data_i (scores)
   );
 
-  ep_tap #(.Id(2), .Rows(Rows), .Cols(Heads), .Width(32)) u_tap_weights (
+  ep_tap #(.Name("softmax"), .Rows(Rows), .Cols(Heads), .Width(32)) u_tap_weights (
       .clk_i,
       .valid_i(tap),
       .layer_i(32'(Case)),

@@ -91,7 +91,7 @@ module ut_embedding #(
       .rom_slice_o(unused_slice)
   );
 
-  ep_tap #(.Id(0), .Rows(Blocks), .Cols(Lanes), .Width(32)) u_tap_row (
+  ep_tap #(.Name("y"), .Rows(Blocks), .Cols(Lanes), .Width(32)) u_tap_row (
       .clk_i,
       .valid_i(rst_ni && en_i && row_done),
       .layer_i(32'(Case)),
@@ -100,7 +100,7 @@ module ut_embedding #(
       .data_i (row)
   );
 
-  ep_tap #(.Id(3), .Rows(Blocks), .Cols(Lanes), .Width(32)) u_tap_stream (
+  ep_tap #(.Name("stream"), .Rows(Blocks), .Cols(Lanes), .Width(32)) u_tap_stream (
       .clk_i,
       .valid_i(tap),
       .layer_i(32'(Case)),

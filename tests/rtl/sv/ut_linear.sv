@@ -102,7 +102,7 @@ module ut_linear #(
       .rom_slice_o(unused_slice)
   );
 
-  ep_tap #(.Id(0), .Rows(OutBlocks), .Cols(TileRows), .Width(OutW)) u_tap (
+  ep_tap #(.Name("y"), .Rows(OutBlocks), .Cols(TileRows), .Width(OutW)) u_tap (
       .clk_i,
       .valid_i(tap),
       .layer_i(32'(Case)),

@@ -207,7 +207,7 @@ module ut_lora
       .rom_slice_o(unused_slice)
   );
 
-  ep_tap #(.Id(0), .Rows(OutBlocks), .Cols(TileRows), .Width(OutW)) u_tap (
+  ep_tap #(.Name("y"), .Rows(OutBlocks), .Cols(TileRows), .Width(OutW)) u_tap (
       .clk_i,
       .valid_i(tap),
       .layer_i(32'(Case)),
@@ -216,7 +216,7 @@ module ut_lora
       .data_i (y)
   );
 
-  ep_tap #(.Id(7), .Rows(1), .Cols(MaxRank), .Width(16)) u_tap_h (
+  ep_tap #(.Name("h"), .Rows(1), .Cols(MaxRank), .Width(16)) u_tap_h (
       .clk_i,
       .valid_i(tap),
       .layer_i(32'(Case)),
@@ -225,7 +225,7 @@ module ut_lora
       .data_i (h_tapped)
   );
 
-  ep_tap #(.Id(8), .Rows(Blocks), .Cols(TileRows), .Width(64)) u_tap_d (
+  ep_tap #(.Name("d"), .Rows(Blocks), .Cols(TileRows), .Width(64)) u_tap_d (
       .clk_i,
       .valid_i(tap),
       .layer_i(32'(Case)),

@@ -73,7 +73,7 @@ module ut_pkg
       .done_o
   );
 
-  ep_tap #(.Id(4), .Rows(1), .Cols(Cols), .Width(64)) u_tap_rounded (
+  ep_tap #(.Name("rounded"), .Rows(1), .Cols(Cols), .Width(64)) u_tap_rounded (
       .clk_i,
       .valid_i(tap),
       .layer_i(32'(Case)),
@@ -82,7 +82,7 @@ module ut_pkg
       .data_i (rounded_q)
   );
 
-  ep_tap #(.Id(5), .Rows(1), .Cols(Cols), .Width(64)) u_tap_saturated (
+  ep_tap #(.Name("saturated"), .Rows(1), .Cols(Cols), .Width(64)) u_tap_saturated (
       .clk_i,
       .valid_i(tap),
       .layer_i(32'(Case)),
@@ -91,7 +91,7 @@ module ut_pkg
       .data_i (saturated_q)
   );
 
-  ep_tap #(.Id(9), .Rows(1), .Cols(1), .Width(32)) u_tap_signature (
+  ep_tap #(.Name("signature"), .Rows(1), .Cols(1), .Width(32)) u_tap_signature (
       .clk_i,
       .valid_i(tap),
       .layer_i(32'(Case)),
@@ -100,7 +100,7 @@ module ut_pkg
       .data_i (signature_q)
   );
 
-  ep_tap #(.Id(6), .Rows(1), .Cols(Cols), .Width(64)) u_tap_length (
+  ep_tap #(.Name("length"), .Rows(1), .Cols(Cols), .Width(64)) u_tap_length (
       .clk_i,
       .valid_i(tap),
       .layer_i(32'(Case)),

@@ -92,7 +92,7 @@ module ut_residual #(
       .r_o(r)
   );
 
-  ep_tap #(.Id(0), .Rows(Blocks), .Cols(Lanes), .Width(32)) u_tap (
+  ep_tap #(.Name("y"), .Rows(Blocks), .Cols(Lanes), .Width(32)) u_tap (
       .clk_i,
       .valid_i(tap),
       .layer_i(32'(Case)),

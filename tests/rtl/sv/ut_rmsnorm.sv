@@ -86,7 +86,7 @@ module ut_rmsnorm #(
       .rom_slice_o(unused_slice)
   );
 
-  ep_tap #(.Id(0), .Rows(OutBlocks), .Cols(Lanes), .Width(ActW)) u_tap (
+  ep_tap #(.Name("y"), .Rows(OutBlocks), .Cols(Lanes), .Width(ActW)) u_tap (
       .clk_i,
       .valid_i(tap),
       .layer_i(32'(Case)),

@@ -76,7 +76,7 @@ module ut_roms #(
       .rom_slice_o(unused_word_slice)
   );
 
-  ep_tap #(.Id(0), .Rows(2), .Cols(Pairs), .Width(16)) u_tap_turn (
+  ep_tap #(.Name("y"), .Rows(2), .Cols(Pairs), .Width(16)) u_tap_turn (
       .clk_i,
       .valid_i(tap),
       .layer_i(32'(Case)),
@@ -85,7 +85,7 @@ module ut_roms #(
       .data_i (turn)
   );
 
-  ep_tap #(.Id(3), .Rows(1), .Cols(Words), .Width(32)) u_tap_words (
+  ep_tap #(.Name("stream"), .Rows(1), .Cols(Words), .Width(32)) u_tap_words (
       .clk_i,
       .valid_i(tap),
       .layer_i(32'(Case)),

@@ -94,7 +94,7 @@ module ut_rope #(
       .y_o(y)
   );
 
-  ep_tap #(.Id(0), .Rows(Heads), .Cols(HeadDim), .Width(OutW)) u_tap (
+  ep_tap #(.Name("y"), .Rows(Heads), .Cols(HeadDim), .Width(OutW)) u_tap (
       .clk_i,
       .valid_i(tap),
       .layer_i(32'(Case)),

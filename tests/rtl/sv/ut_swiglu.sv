@@ -81,7 +81,7 @@ module ut_swiglu #(
       .y_o(y)
   );
 
-  ep_tap #(.Id(0), .Rows(VecBlocks), .Cols(Lanes), .Width(ActW)) u_tap (
+  ep_tap #(.Name("y"), .Rows(VecBlocks), .Cols(Lanes), .Width(ActW)) u_tap (
       .clk_i,
       .valid_i(tap),
       .layer_i(32'(Case)),

@@ -21,12 +21,11 @@ module mini_chip (
     OpBurst    = 4'd1,  // the 16-bit tap at each cycle, for the operand's number of cycles
     OpFatal    = 4'd2,  // $fatal
     OpError    = 4'd3,  // $error
-    OpUnknown  = 4'd4,  // a tap whose id has no name
-    OpWithdraw = 4'd5,  // drops rsp_valid before ready
-    OpChange   = 4'd6,  // changes the response before ready
-    OpHang     = 4'd7,  // never answers
-    OpCount    = 4'd8,  // a tap with more elements than its vector has
-    OpRom      = 4'd9   // taps the ROMs
+    OpWithdraw = 4'd4,  // drops rsp_valid before ready
+    OpChange   = 4'd5,  // changes the response before ready
+    OpHang     = 4'd6,  // never answers
+    OpCount    = 4'd7,  // a tap with more elements than its vector has
+    OpRom      = 4'd8   // taps the ROMs
   } op_e;
 
   typedef enum logic [1:0] {
@@ -126,7 +125,7 @@ module mini_chip (
   end
 
   ep_tap #(
-      .Id(0),
+      .Name("y8"),
       .Rows(3),
       .Cols(4),
       .Width(8)
@@ -140,7 +139,7 @@ module mini_chip (
   );
 
   ep_tap #(
-      .Id(1),
+      .Name("y16"),
       .Rows(4),
       .Cols(2),
       .Width(16)
@@ -154,7 +153,7 @@ module mini_chip (
   );
 
   ep_tap #(
-      .Id(2),
+      .Name("y32"),
       .Rows(1),
       .Cols(5),
       .Width(32)
@@ -168,7 +167,7 @@ module mini_chip (
   );
 
   ep_tap #(
-      .Id(3),
+      .Name("y64"),
       .Rows(2),
       .Cols(1),
       .Width(64)
@@ -179,20 +178,6 @@ module mini_chip (
       .pos_i  (pos_q),
       .count_i(32'd1 + 32'(pos_q[0])),
       .data_i (y64)
-  );
-
-  ep_tap #(
-      .Id(99),
-      .Rows(1),
-      .Cols(1),
-      .Width(8)
-  ) u_tap_unknown (
-      .clk_i,
-      .valid_i(tap_valid_q && (op_q == OpUnknown)),
-      .layer_i(32'd0),
-      .pos_i  (pos_q),
-      .count_i(32'd1),
-      .data_i ('{'{8'sd1}})
   );
 
   for (genvar l = 0; l < 2; l++) begin : gen_rom

@@ -63,7 +63,7 @@ module mini_rom (
   end
 
   ep_tap #(
-      .Id(4),
+      .Name("codes"),
       .Rows(8),
       .Cols(3),
       .Width(8)
@@ -77,7 +77,7 @@ module mini_rom (
   );
 
   ep_tap #(
-      .Id(5),
+      .Name("gains"),
       .Rows(2),
       .Cols(4),
       .Width(16)
@@ -91,7 +91,7 @@ module mini_rom (
   );
 
   ep_tap #(
-      .Id(6),
+      .Name("params"),
       .Rows(1),
       .Cols(5),
       .Width(32)
@@ -105,7 +105,7 @@ module mini_rom (
   );
 
   ep_tap #(
-      .Id(7),
+      .Name("cosines"),
       .Rows(2),
       .Cols(2),
       .Width(16)

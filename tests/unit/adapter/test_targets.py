@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from etchproof.adapter import AdapterConfig
 from etchproof.adapter.targets import decoder_linears, module_names, resolve_targets
 from etchproof.checkpoint import ModelConfig
-from etchproof.contract.taps import LINEARS
+from etchproof.checkpoint.linears import LINEARS
 from etchproof.errors import InputError
 
 SOURCE = Path("adapter_config.json")

@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etchproof.compare.comparator import Comparator, tap_plan
-from etchproof.contract.taps import ADAPTED_LAYER_TAPS, LAYER_TAPS, LINEARS, LORA_TAPS, TAP_NAMES, TapKey
+from etchproof.checkpoint.linears import LINEARS, LORA_PRODUCTS
+from etchproof.compare.comparator import Comparator
+from etchproof.contract.taps import Tap, TapKey, TapPlan
+from models.taps import ADAPTED_LAYER_TAPS, LAYER_TAPS
+from tests.taps import TAP_NAMES, declared, tap_plan
 
 ADAPTED = frozenset({(1, "v_proj")})
 ALL = frozenset((layer, name) for layer in range(2) for name in LINEARS)
@@ -46,7 +49,7 @@ class TestPlan:
 class TestSequences:
     def run(self, drop: TapKey | None = None, more: TapKey | None = None) -> Comparator:
         """Two tokens of the base, then one with an adapter; a tap of the latter dropped, or one more of the former."""
-        comparator = Comparator(tap_plan(2, ALL))
+        comparator = Comparator(declared(2))
         comparator.begin(0, None)
         expected = taps(tap_plan(2), 2)
         found = got(expected, 2)
@@ -72,7 +75,7 @@ class TestSequences:
         assert (base.adapter, base.vectors, base.elements) == (None, 2 * 38, 6 * 38)
         assert (adapted.adapter, adapted.vectors, adapted.elements) == (0, 40, 120)
 
-    @pytest.mark.parametrize("tap", LORA_TAPS["v_proj"])
+    @pytest.mark.parametrize("tap", LORA_PRODUCTS["v_proj"])
     def test_an_adapters_tap_that_does_not_come(self, tap: str) -> None:
         (failure,) = self.run(drop=(1, tap)).failures
         assert (failure.name, failure.message) == ("missing_tap", f"layer 1 {tap} of sequence 1 position 0")
@@ -84,7 +87,7 @@ class TestSequences:
         assert failure.message == f"layer {key[0]} {key[1]} of sequence 0 position 1 is not of its plan"
 
     def test_the_first_difference_is_that_of_the_earliest_token(self) -> None:
-        comparator = Comparator(tap_plan(2, ALL))
+        comparator = Comparator(declared(2))
         comparator.begin(0, 0)
         plan = tap_plan(2, ADAPTED)
         expected = taps(plan, 3)
@@ -133,7 +136,7 @@ def batches(draw: st.DrawFn) -> tuple[dict[TapKey, Any], list[Taps]]:
 @given(batches())
 def test_against_element_by_element(batch: tuple[dict[TapKey, Any], list[Taps]]) -> None:
     expected, found = batch
-    comparator = Comparator(KEYS)
+    comparator = Comparator(TapPlan(tuple(Tap(name, layer, "i16") for layer, name in KEYS)))
     comparator.begin(0, None)
     positions = range(5, 5 + len(found))
     comparator.compare(0, KEYS, positions, expected, found)

@@ -18,9 +18,9 @@ from etchproof.checkpoint import (
 )
 from etchproof.checkpoint.rope import rope_inv_freq
 from etchproof.checkpoint.synthetic import RopeForm
-from etchproof.contract.taps import HEAD_TAPS, LAYER_TAPS, TAIL_TAPS
 from etchproof.errors import InputError
 from etchproof.float_model.llama import FloatModel, KvCache, greedy, sample
+from models.taps import HEAD_TAPS, LAYER_TAPS, TAIL_TAPS
 
 DRAWS = 12
 

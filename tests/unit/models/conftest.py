@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from etchproof.checkpoint import ModelConfig, load_checkpoint
-from etchproof.contract.taps import LINEARS
+from etchproof.checkpoint.linears import LINEARS
 from etchproof.quantize import quantize_model
 from etchproof.quantize.quantized_model import (
     FRAC_TAPS,

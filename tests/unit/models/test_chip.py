@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etchproof.contract.taps import LINEARS
+from etchproof.checkpoint.linears import LINEARS
 from etchproof.errors import InputError
 from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.quantize.recipe import Lora, MatrixRule, Tile

@@ -10,9 +10,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etchproof.contract.taps import TAP_NAMES
 from etchproof.quantize.quantized_model import QuantizedMatrix, QuantizedModel
 from models.golden import Golden, Linear, greedy_token
+from tests.taps import TAP_NAMES
 from tests.unit.models.conftest import drawn_model
 
 LENGTH = 20

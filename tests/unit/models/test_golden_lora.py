@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etchproof.contract.taps import INPUT_TAPS, LINEARS, LORA_TAPS, TAP_NAMES
+from etchproof.checkpoint.linears import INPUTS, LINEARS, LORA_PRODUCTS
 from etchproof.errors import InputError
 from etchproof.quantize.quantized_model import (
     AdapterMatrix,
@@ -21,6 +21,7 @@ from etchproof.quantize.quantized_model import (
 )
 from models import chip, params
 from models.golden import Golden, Linear, Lora
+from tests.taps import TAP_NAMES
 from tests.unit.models.conftest import drawn_adapter, drawn_model, everywhere
 from tests.unit.models.test_golden import Seen, assert_same
 
@@ -134,7 +135,7 @@ class TestSameness:
         golden = Golden(toy, [one, dataclasses.replace(one, linears=linears)])
         plus, minus = run(golden, 0), run(golden, 1)
         for name in ("q_proj", "k_proj", "v_proj"):
-            a, b = LORA_TAPS[name]
+            a, b = LORA_PRODUCTS[name]
             for x, y in zip(plus[0, a], minus[0, a], strict=True):
                 assert torch.equal(x, y)
             for x, y in zip(plus[0, b], minus[0, b], strict=True):
@@ -162,7 +163,7 @@ class TestPlan:
             base, lora = toy.layers[0].linears[name], adapter.linears[0, name]
             assert base.bias is not None
             for t in range(LENGTH):
-                x = [int(value) for value in seen[0, INPUT_TAPS[name]][t]]
+                x = [int(value) for value in seen[0, INPUTS[name]][t]]
                 h = []
                 for row in lora.a.tolist():
                     total = sum(a * value for a, value in zip(row, x, strict=True))
@@ -184,7 +185,7 @@ class TestPlan:
         golden = Golden(toy, [drawn_adapter(toy, {(1, "v_proj"): 2, (1, "down_proj"): 7})])
         base, found = run(golden, None), run(golden, 0)
         assert found.keys() - base.keys() == {
-            (1, tap) for n in ("v_proj", "down_proj") for tap in LORA_TAPS[n]
+            (1, tap) for n in ("v_proj", "down_proj") for tap in LORA_PRODUCTS[n]
         }
         changed = differ(found, base)
         assert changed[0] == (1, "v_proj")
@@ -255,4 +256,4 @@ class TestRefusals:
         matrix = drawn_adapter(drawn_model(), {(0, "q_proj"): 1}).linears[0, "q_proj"]
         with pytest.raises(ValueError, match="read-only"):
             matrix.a[0, 0] = 1
-        assert set(LINEARS) == set(LORA_TAPS)
+        assert set(LINEARS) == set(LORA_PRODUCTS)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etchproof.contract.taps import LINEARS
+from etchproof.checkpoint.linears import LINEARS
 from etchproof.errors import InputError
 from etchproof.quantize.quantized_model import QuantizedMatrix, QuantizedModel
 from etchproof.quantize.recipe import Tile

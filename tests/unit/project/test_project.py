@@ -26,10 +26,16 @@ name = "mine"
 factory = "mine_golden:Golden"
 [chip]
 plan = "mine_chip.plan:plan"
+[rtl]
+top = "my_top"
 renderings = "mine_chip.fabric:renderings"
+templates = "templates"
+hw = "hw"
+[rom]
 images = "mine_chip.rom:images"
 site = "mine_chip.rom:site"
-top = "my_top"
+[taps]
+plan = "mine_chip.taps:taps"
 [recipes]
 default = "w8"
 [verif]
@@ -91,17 +97,18 @@ def test_the_repositorys_own_file(repo_root: Path) -> None:
     reference = load_project(repo_root)
     assert reference.golden.factory == "models.golden:Golden"
     assert reference.chip.plan == "models.chip:plan"
-    assert reference.chip.top == "ep_sim_top"
+    assert reference.rtl.top == "ep_sim_top"
     assert reference.recipes.default == "w6a16"
-    assert reference.chip.renderings == "models.fabric:renderings"
-    assert (reference.chip.images, reference.chip.site) == ("models.rom:images", "models.rom:site")
+    assert reference.rtl.renderings == "models.fabric:renderings"
+    assert reference.rom is not None
+    assert (reference.rom.images, reference.rom.site) == ("models.rom:images", "models.rom:site")
     assert reference.verif.tests == ("verif.tests", "verif.adapter_tests")
     assert reference.verif.generation == "GreedyGeneration"
 
 
 def test_defaults_and_either_form_of_the_path(root: Path) -> None:
     read = load_project(root)
-    assert (read.chip.hw, read.chip.templates, read.recipes.path) == ("hw", "templates", "models/recipes")
+    assert (read.rtl.hw, read.rtl.templates, read.recipes.path) == ("hw", "templates", "models/recipes")
     assert load_project(root / PROJECT_FILE) == read
 
 
@@ -115,11 +122,16 @@ def test_frozen(root: Path) -> None:
     [
         ("[golden]", "colour = 3\n[golden]", "unknown key 'colour'"),
         ("[golden]", "[golden]\nfactroy = 3", "unknown key 'golden.factroy'"),
-        ('top = "my_top"\n', "", "key 'chip.top' is missing"),
+        ('top = "my_top"\n', "", "key 'rtl.top' is missing"),
+        (
+            'renderings = "mine_chip.fabric:renderings"\ntemplates = "templates"\nhw = "hw"\n',
+            "",
+            "names nothing: give files, or renderings with templates and hw",
+        ),
         ('[verif]\ntests = "mine_verif.tests"\n', "", "key 'verif' is missing"),
         ('"mine_golden:Golden"', '"mine_golden"', "golden.factory is 'mine_golden': "),
         ('"mine_golden:Golden"', "3", "golden.factory is 3: "),
-        ('"my_top"', '"my top"', "chip.top is 'my top': "),
+        ('"my_top"', '"my top"', "rtl.top is 'my top': "),
         ('name = "mine"', "name = ", "is not valid TOML: "),
     ],
 )
@@ -133,7 +145,7 @@ def test_refused_by_name(root: Path, old: str, new: str, problem: str) -> None:
 
 def test_every_problem_is_named_at_once(root: Path) -> None:
     write(root, MINIMAL.replace("top =", "tpo ="))
-    with pytest.raises(InputError, match=r"'chip\.top' is missing; unknown key 'chip\.tpo'"):
+    with pytest.raises(InputError, match=r"'rtl\.top' is missing; unknown key 'rtl\.tpo'"):
         load_project(root)
 
 
@@ -144,7 +156,7 @@ def test_unreadable_file_is_named(tmp_path: Path) -> None:
 
 def test_folders_are_resolved_and_must_exist(root: Path) -> None:
     read = load_project(root)
-    with pytest.raises(InputError, match=r"chip\.hw: 'hw' is not a folder"):
+    with pytest.raises(InputError, match=r"rtl\.hw: 'hw' is not a folder"):
         _ = read.hw_dir
     with pytest.raises(InputError, match=r"shapes\.path: 'models/shapes' is not a folder"):
         _ = read.shapes_dir

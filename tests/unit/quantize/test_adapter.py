@@ -13,7 +13,7 @@ import torch
 
 from etchproof.adapter import Adapter, AdapterConfig, load_adapter, write_adapter, write_synthetic_adapter
 from etchproof.checkpoint import Checkpoint
-from etchproof.contract.taps import INPUT_TAPS, LINEARS, module_name
+from etchproof.checkpoint.linears import INPUTS, LINEARS, module_name
 from etchproof.errors import InputError
 from etchproof.float_model.llama import FloatModel
 from etchproof.quantize import (
@@ -60,7 +60,7 @@ def same(one: QuantizedAdapter, other: QuantizedAdapter) -> bool:
 def shifts(model: QuantizedModel, key: tuple[int, str], matrix: AdapterMatrix) -> tuple[int, int]:
     """a_shift and b_shift as section 14 says."""
     layer, name = key
-    frac, e = model.layers[layer].frac[INPUT_TAPS[name]], model.layers[layer].linears[name].exponent
+    frac, e = model.layers[layer].frac[INPUTS[name]], model.layers[layer].linears[name].exponent
     return matrix.a_exponent + frac - matrix.h_frac, e + frac - matrix.b_exponent - matrix.h_frac
 
 
@@ -96,7 +96,7 @@ class TestIntegers:
         for tokens in text.tokens:
 
             def see(layer: int, tap: str, value: torch.Tensor) -> None:
-                for name in (n for n, source in INPUT_TAPS.items() if source == tap):
+                for name in (n for n, source in INPUTS.items() if source == tap):
                     h = value @ adapter.linears[layer, name].A.double().T
                     largest[layer, name] = max(largest[layer, name], float(h.abs().max()))
 
@@ -146,7 +146,7 @@ class TestIntegers:
             frac, matrix = model.layers[layer].frac, golden.adapters[0].linears[layer, name]
             assert 0 <= matrix.b_shift <= max_b_shift(16)
             unit = matrix.b_exponent + matrix.h_frac
-            x = seen[layer, INPUT_TAPS[name]].double() * 2.0 ** -frac[INPUT_TAPS[name]]
+            x = seen[layer, INPUTS[name]].double() * 2.0 ** -frac[INPUTS[name]]
             exact = lora.scaling * (x @ lora.A.double().T @ lora.B.double().T)
             within = (seen[layer, f"{name}.lora_a"].abs() < 2**15 - 1).all(
                 dim=1

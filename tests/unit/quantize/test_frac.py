@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etchproof.checkpoint import ModelConfig
-from etchproof.contract.taps import LINEARS
+from etchproof.checkpoint.linears import LINEARS
 from etchproof.errors import InputError
 from etchproof.quantize.bias import with_bias
 from etchproof.quantize.frac import calibrated_frac, ceil_log2, layer_fracs, softmax_kappa, tail_fracs

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from etchproof.checkpoint import Checkpoint, ModelConfig, load_checkpoint, write_synthetic
-from etchproof.contract.taps import LINEARS
+from etchproof.checkpoint.linears import LINEARS
 from etchproof.errors import InputError
 from etchproof.float_model.llama import FloatModel
 from etchproof.quantize import (

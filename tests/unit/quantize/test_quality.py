@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from etchproof.adapter import Adapter, AdapterConfig, load_adapter, write_synthetic_adapter
 from etchproof.checkpoint import Checkpoint
-from etchproof.contract.taps import LORA_TAPS, TAP_NAMES
+from etchproof.checkpoint.linears import LORA_PRODUCTS
 from etchproof.float_model.llama import FloatModel
 from etchproof.quantize import dequantized_model, quantize_adapter, sample_text
 from etchproof.quantize.quality import (
@@ -25,6 +25,7 @@ from etchproof.quantize.quality import (
 )
 from etchproof.quantize.quantized_model import QuantizedModel
 from models.golden import Golden
+from tests.taps import TAP_NAMES
 
 
 def test_perplexity_of_known_probabilities() -> None:
@@ -114,7 +115,7 @@ class TestAdapter:
         assert report.kl_mean < 0.02
         assert report.same_top1 > 0.9
         found = {(tap.layer, tap.tap) for tap in report.taps if ".lora_" in tap.tap}
-        assert found == {(layer, tap) for layer in (0, 2) for taps in LORA_TAPS.values() for tap in taps}
+        assert found == {(layer, tap) for layer in (0, 2) for taps in LORA_PRODUCTS.values() for tap in taps}
         assert all(tap.sqnr_db is not None and tap.sqnr_db > 20 for tap in report.taps)
         base = measure(model, golden, text)
         assert (base.adapter, base.adapter_sha256) == (None, None)

@@ -23,12 +23,19 @@ name = "other"
 factory = "reference_model:make"
 [chip]
 plan = "silicon.shape:plan"
+[rtl]
+top = "soc"
 renderings = "silicon.text:renderings"
+templates = "jinja"
+hw = "rtl"
+files = ["ip/*.vlog"]
+include = ["ip/headers"]
+data = {"luts/sine.hex" = "tables/sine.hex"}
+[rom]
 images = "mask.rom:images"
 site = "mask.rom:site"
-hw = "rtl"
-templates = "jinja"
-top = "soc"
+[taps]
+plan = "silicon.shape:taps"
 [recipes]
 path = "numbers"
 default = "one"
@@ -54,6 +61,9 @@ FILES = {
     "mask/__init__.py": "",
     "mask/rom.py": "",
     "mask/fuses.json": "{}",
+    "ip/core.vlog": "",
+    "ip/headers/widths.vh": "",
+    "tables/sine.hex": "0",
     "rtl/soc.v": "module soc; endmodule\n",
     "rtl/include/defs.inc": "`define A\n",
     "rtl/LICENSE": "no part of it",

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from etchproof.adapter import Adapter, AdapterConfig, write_synthetic_adapter
-from etchproof.contract.taps import LINEARS
+from etchproof.checkpoint.linears import LINEARS
 from etchproof.errors import InputError
 from etchproof.project.declaration import load_project
 from etchproof.run.flow import Design, plan_design, quantize_design, read_recipe

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from etchproof.contract.golden import GoldenSession
-from etchproof.contract.taps import TapKey, TokenArrays
+from etchproof.contract.taps import Tap, TapKey, TapPlan, TokenArrays
 from etchproof.errors import InputError
 from etchproof.sim.golden import (
     GOLDEN_ENV,
@@ -25,6 +25,8 @@ from etchproof.sim.golden import (
 )
 
 Predict = Callable[[Sequence[int], bool, int | None], Mapping[TapKey, TokenArrays]]
+
+PLAN = TapPlan((Tap("x"),))
 
 
 class Session:
@@ -39,7 +41,7 @@ class Session:
 
 def connect(session: Callable[[], GoldenSession]) -> GoldenClient:
     """A client as the child process has one, with descriptors of its own."""
-    server = GoldenServer(GoldenSource({"layers": 3}, session))
+    server = GoldenServer(GoldenSource({"layers": 3}, PLAN, session))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(GOLDEN_ENV, ",".join(str(os.dup(fd)) for fd in server.fds))
         server.start()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from etchproof.checkpoint.linears import LORA_PRODUCTS
 from etchproof.compare.comparator import (
     Comparison,
     Divergence,
@@ -21,17 +22,17 @@ from etchproof.compare.comparator import (
     TapCount,
     TapKey,
     TokenRecord,
-    tap_plan,
 )
-from etchproof.contract.taps import LORA_TAPS
 from etchproof.render.fabric import Fabric, make_fabric
 from etchproof.sim.build import Build
 from etchproof.sim.results import Failure
 from etchproof.sim.run import SimOutcome
 from etchproof.verdict.expect import Expectation, Generation, Load
 from etchproof.verdict.judge import check_fabric, generated, judge, read_comparison
+from tests.taps import declared, tap_plan
 
 PLANNED = Expectation(texts=(Generation(prompt=(1, 5), new_tokens=3, stop_tokens=(2,)),))
+
 OUTCOME = SimOutcome("passed", 0, ("verif.tests.Generation",), (), 1.0, Path("results.xml"), Path("sim.log"))
 
 
@@ -98,7 +99,7 @@ def names(
     planned: Expectation | None = PLANNED,
     context: int = 4,
 ) -> list[str]:
-    reasons = judge(comparison=found, outcome=outcome, expectation=planned, n_layers=2, context=context)
+    reasons = judge(comparison=found, outcome=outcome, expectation=planned, taps=declared(2), context=context)
     return [reason.name for reason in reasons]
 
 
@@ -184,7 +185,7 @@ def test_nothing_compared() -> None:
 
 ADAPTED: frozenset[TapKey] = frozenset({(0, "v_proj"), (1, "down_proj")})
 LORA: tuple[TapKey, ...] = tuple(
-    (layer, tap) for layer, linear in sorted(ADAPTED) for tap in LORA_TAPS[linear]
+    (layer, tap) for layer, linear in sorted(ADAPTED) for tap in LORA_PRODUCTS[linear]
 )
 SWAPPED = Expectation(
     texts=(
@@ -247,7 +248,7 @@ def swapped(**changes: Any) -> Comparison:
     )
 
 
-LORA_OF_BOTH: tuple[TapKey, ...] = tuple((0, tap) for tap in LORA_TAPS["v_proj"])
+LORA_OF_BOTH: tuple[TapKey, ...] = tuple((0, tap) for tap in LORA_PRODUCTS["v_proj"])
 
 
 class TestAdapters:
@@ -326,7 +327,7 @@ class TestAdapters:
             comparison=swapped(first_divergence=first),
             outcome=OUTCOME,
             expectation=SWAPPED,
-            n_layers=2,
+            taps=declared(2),
             context=4,
         )
         assert [reason.message for reason in reasons] == [
@@ -353,7 +354,7 @@ def test_mismatch_and_the_testbenchs_own_verdict_are_one_reason() -> None:
         comparison=wrong,
         outcome=replace(OUTCOME, status="failed", passed=(), failures=(other,)),
         expectation=PLANNED,
-        n_layers=2,
+        taps=declared(2),
         context=4,
     )
     assert [(reason.name, reason.message) for reason in reasons][1:] == [

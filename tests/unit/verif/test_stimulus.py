@@ -24,9 +24,9 @@ from etchproof.compare.comparator import (
     SequenceCount,
     TapCount,
     TokenRecord,
-    tap_plan,
 )
 from etchproof.compare.readback import Readback, UnitReadback
+from etchproof.contract.taps import TapPlan
 from etchproof.project.declaration import load_object, load_project
 from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.render.images import ImageSet
@@ -157,15 +157,10 @@ class Perfect:
         )
         self._held += status == 0
 
-    def comparison(self, adapted: Any, n_layers: int) -> Comparison:
+    def comparison(self, adapted: Any, taps: TapPlan) -> Comparison:
         accepted = Counter(token.sequence for token in self.tokens if token.status == 0)
-        plans = [
-            tap_plan(n_layers, adapted[one] if one is not None else frozenset()) for one in self.sequences
-        ]
-        used = frozenset().union(*(adapted[one] for one in self.sequences if one is not None))
-        vectors = Counter({key: 0 for key in tap_plan(n_layers, used)})
-        for number, plan in enumerate(plans):
-            vectors.update(dict.fromkeys(plan, accepted[number]))
+        plans = [taps.due(adapted[one] if one is not None else frozenset()) for one in self.sequences]
+        vectors = taps.wanted(adapted, [(one, accepted[number]) for number, one in enumerate(self.sequences)])
         return Comparison(
             taps=tuple(
                 TapCount(
@@ -175,7 +170,7 @@ class Perfect:
                     elements=8 * vectors[layer, tap],
                     mismatches=0,
                 )
-                for layer, tap in tap_plan(n_layers, used)
+                for layer, tap in vectors
             ),
             sequences=tuple(
                 SequenceCount(
@@ -324,7 +319,7 @@ BESIDE = ("AdapterTraffic", "LoadWhileGenerating", "ResetDuringLoad", "AdapterSt
 @pytest.mark.parametrize("test", TESTS)
 def test_only_what_was_planned_counts(chip: Any, images: ImageSet, adapters: Any, test: str) -> None:
     design, _ = chip
-    n_layers, adapted = design.checkpoint.config.n_layers, [one.quantized.linears.keys() for one in adapters]
+    adapted = [one.quantized.linears.keys() for one in adapters]
     found = expect(test, planned(chip, images, adapters))
     assert found is not None
     expectation = Expectation(
@@ -334,14 +329,14 @@ def test_only_what_was_planned_counts(chip: Any, images: ImageSet, adapters: Any
         read_back=found.read_back,
         adapted=tuple(adapted),
     )
-    good = Perfect(expectation).comparison(adapted, n_layers)
+    good = Perfect(expectation).comparison(adapted, design.taps)
 
     def reasons(comparison: Comparison, readback: Readback | None) -> list[str]:
         found = judge(
             comparison=comparison,
             outcome=OUTCOME,
             expectation=expectation,
-            n_layers=n_layers,
+            taps=design.taps,
             context=design.context,
             readback=readback,
         )

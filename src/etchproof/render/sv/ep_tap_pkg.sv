@@ -5,6 +5,17 @@
 
 package ep_tap_pkg;
 
+  // The number of a name, for the functions below; the same for every tap of that name.
+  import "DPI-C" ep_tap_find = function int find(input string name);
+
+  // An error of the run: an element of the vector was not written since its last record.
+  import "DPI-C" ep_tap_unwritten = function void unwritten(
+    input int layer,
+    input int id,
+    input int pos,
+    input int element
+  );
+
   import "DPI-C" ep_tap_write_8 = function void write_8(
     input int layer,
     input int id,

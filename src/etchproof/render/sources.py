@@ -1,0 +1,100 @@
+"""A team's own RTL, taken as it is: files named by patterns, copied byte for byte."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Final
+
+from etchproof.errors import InputError
+from etchproof.render.fabric import Setup
+
+_PATTERN: Final = frozenset("*?[")
+
+
+def matched(root: Path, patterns: Sequence[str | Path], *, source: Path, key: str) -> list[Path]:
+    """The files of each pattern, in the order of the patterns; those of one pattern by name, none twice.
+
+    Args:
+        root: what relative patterns start from.
+        source: the file that names the patterns, for the message; ``key`` likewise.
+
+    Raises:
+        InputError: a pattern matches no file.
+    """
+    found: dict[Path, None] = {}
+    for pattern in map(str, patterns):
+        path = root / pattern  # an absolute pattern stays as it is
+        if _PATTERN & set(pattern):
+            fixed = Path(*(part for part in takewhile(lambda part: not _PATTERN & set(part), path.parts)))
+            here = sorted(one for one in fixed.glob(str(path.relative_to(fixed))) if one.is_file())
+        else:
+            here = [path] if path.is_file() else []
+        if not here:
+            raise InputError(f"{pattern!r} names no file below {str(root)!r}", source=source, key=key)
+        found |= dict.fromkeys(here)
+    return list(found)
+
+
+def copy_as_they_are(files: Sequence[Path], root: Path, out: Path) -> list[str]:
+    """Copy files; each keeps its path below ``root``, and one from elsewhere its name.
+
+    Returns:
+        Their names below ``out``, in the same order.
+
+    Raises:
+        InputError: two files would have one name.
+    """
+    names: list[str] = []
+    for path in files:
+        name = (path.relative_to(root) if path.is_relative_to(root) else Path(path.name)).as_posix()
+        if name in names or (out / name).exists():
+            raise InputError(f"{name!r} is there twice", source=root)
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, out / name)
+        names.append(name)
+    return names
+
+
+def take(
+    root: Path,
+    out: Path,
+    *,
+    files: Sequence[str | Path],
+    include: Sequence[str] = (),
+    data: Mapping[str, str] | None = None,
+    source: Path,
+) -> tuple[list[str], Setup]:
+    """Copy RTL and what it needs into a fabric's folder.
+
+    Args:
+        root: what the paths start from.
+        files: patterns of what is compiled, in order.
+        include: folders of included files.
+        data: files that the RTL reads while it runs, by where it looks.
+        source: the file that names all this, for messages.
+
+    Returns:
+        The names of the copies in the order of compilation, and the setup that says which are included or read.
+
+    Raises:
+        InputError: something is not there, or would have the name of another.
+    """
+    compiled = matched(root, files, source=source, key="files")
+    folders = [f"{name}/*" for name in include]
+    included = [path for path in matched(root, folders, source=source, key="include") if path not in compiled]
+    places = data or {}
+    read = {place: matched(root, [name], source=source, key="data") for place, name in places.items()}
+    for place, found in read.items():
+        if len(found) > 1:
+            raise InputError(f"{places[place]!r} names several files", source=source, key="data")
+    apart = {path: None for (path,) in read.values() if path not in (*compiled, *included)}
+    names = copy_as_they_are([*compiled, *included, *apart], root, out)
+    name_of = dict(zip([*compiled, *included, *apart], names, strict=True))
+    return names, Setup(
+        include=tuple(include),
+        included=frozenset(name_of[path] for path in included),
+        data={place: name_of[path] for place, (path,) in read.items()},
+    )

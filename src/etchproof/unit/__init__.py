@@ -1,0 +1,19 @@
+"""One module alone against arrays that a test works out, from plain pytest, tapped as a whole chip is (docs/unit.md).
+
+The fixture ``unit`` comes with the package::
+
+    def test_relu(unit):
+        x = np.random.default_rng(1).integers(-100, 100, (500, 8), np.int8)
+        unit.run(
+            files=["relu.v"], top="relu", clock="clk", reset="rst",
+            inputs=Stream({"x": x}, valid="in_valid", ready="in_ready"),
+            taps=[PinTap("y", "i8", data="y", when="out_valid", size=8)],
+            expected={"y": np.maximum(x, 0)},
+        )
+"""
+
+from etchproof.unit.record import UnitResult
+from etchproof.unit.run import Unit, UnitFailedError
+from etchproof.unit.spec import PinTap, PortTap, Stream
+
+__all__ = ["PinTap", "PortTap", "Stream", "Unit", "UnitFailedError", "UnitResult"]
