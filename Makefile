@@ -50,13 +50,13 @@ RTL_LINTED := models/tiny:w6a16 hw/lint/configurations/awkward:hw/lint/configura
 
 .PHONY: lint-rtl
 lint-rtl: setup ## lint rendered chips with Verilator, Verible and slang
-	$(BIN)/python -m etchproof.render.lint $(RTL_LINTED)
+	$(BIN)/python -m etchproof.cli.lint $(RTL_LINTED)
 
 .PHONY: format
 format: setup ## format Python and hw/, apply the safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	$(BIN)/python -m etchproof.render.lint --format
+	$(BIN)/python -m etchproof.cli.lint --format
 
 .PHONY: clean
 clean: ## remove build outputs and caches (keeps .venv and runs/)

@@ -153,7 +153,7 @@ def test_the_command_counts_stale_waivers_as_failure(tmp_path: Path) -> None:
     waivers = tmp_path / "hw" / "lint" / WAIVERS
     extra = '\n// UNDRIVEN: Signal\n// None.\nlint_off -rule UNDRIVEN -file "*ep_pkg.sv" -match "Signal"\n'
     waivers.write_text(waivers.read_text() + extra)
-    script = "import sys; from etchproof.render.lint import main; sys.exit(main(['models/tiny:w6a16']))"
+    script = "import sys; from etchproof.cli.lint import main; sys.exit(main(['models/tiny:w6a16']))"
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,

@@ -49,7 +49,8 @@ def bits_of(kind: ElementType, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
             raise ValueError(f"holds {array.dtype}, expected integers")
         return array
     own = array.dtype.name == {"f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64"}[kind]
-    is_bits = array.dtype.kind in "iuV" and array.dtype.itemsize == _STORED[kind].itemsize
+    is_raw = array.dtype.kind in "iu" or array.dtype.name.startswith("void")
+    is_bits = is_raw and array.dtype.itemsize == _STORED[kind].itemsize
     if not (own or is_bits):
         raise ValueError(f"holds {array.dtype}, expected {kind} or its bits")
     return np.ascontiguousarray(array).view(_STORED[kind])

@@ -1,9 +1,9 @@
 """Lint of a rendered fabric: Verilator, Verible and slang, each with its rules and reasoned waivers in ``hw/lint/``.
 
 A fabric is read twice: as simulated, and as synthesized (``SYNTHESIS`` defined, without the simulation-only files),
-where a further check refuses what is no synthesizable construct. ``python -m etchproof.render.lint MODEL:RECIPE ...``
+where a further check refuses what is no synthesizable construct. ``python -m etchproof.cli.lint MODEL:RECIPE ...``
 lints the project's chip for each of these configurations; a model is a folder with a ``config.json``, no weight is
-read. ``python -m etchproof.render.lint --format`` formats the hand-written SystemVerilog as the rendered one is.
+read. ``python -m etchproof.cli.lint --format`` formats the hand-written SystemVerilog as the rendered one is.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
-import tempfile
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,7 +21,7 @@ from typing import Any, Final, Literal
 
 from etchproof.errors import InputError, shown
 from etchproof.files.regular import read_text
-from etchproof.render.fabric import Fabric, make_fabric
+from etchproof.render.fabric import Fabric
 from etchproof.render.templates import library_files
 from etchproof.tools import find_formatter, find_verilator, simulation_env
 
@@ -351,50 +349,3 @@ def _silent_failure(tool: Tool, view: View, status: int, lines: Sequence[str]) -
 
 def _text(path: Path) -> str:
     return read_text(path)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Lint configurations of the project's chip, or format; 0 when nothing is open and no waiver is stale."""
-    from etchproof.checkpoint.config import read_config
-    from etchproof.project.declaration import find_project, load_object
-    from etchproof.quantize.recipe import load_recipe
-    from etchproof.render.templates import format_files, render
-
-    project = find_project()
-    hw = project.hw_dir
-    if hw is None:
-        raise InputError("is missing: lint takes its rules from there", source=project.file, key="rtl.hw")
-    if list(arguments) == ["--format"]:
-        format_files([*sorted(hw.rglob("*.sv")), *library_files()])
-        return 0
-    rules = hw / "lint"
-    sim_only = [path.name for path in sorted((hw / "sim").glob("*.sv"))]
-    reports = []
-    for argument in arguments:
-        model, _, recipe = argument.partition(":")
-        config = read_config(model)
-        plan = load_object(project, project.chip.plan, key="chip.plan")(
-            config, load_recipe(recipe or project.recipes.default, project.recipes_dir)
-        )
-        renderings = load_object(project, project.rtl.renderings or "", key="rtl.renderings")(plan)
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder)
-            names = render(renderings, templates=project.templates_dir, hw=hw, out=out)
-            report = lint(make_fabric(out, names, project.rtl.top), rules=rules, sim_only=sim_only)
-        reports.append(report)
-        for finding in report.open:
-            print(finding)
-        waived = len(report.findings) - len(report.open)
-        print(f"{argument}: {len(names)} files, {len(report.open)} findings, {waived} waived")
-    stale = stale_waivers(reports, read_waivers(rules / WAIVERS))
-    for waiver in stale:
-        print(f"{rules / WAIVERS}: covers nothing: {waiver.file} {waiver.quote}")
-    return int(bool(stale) or not all(report.ok for report in reports))
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)

@@ -23,7 +23,7 @@ from etchproof.contract.taps import TapPlan
 from etchproof.errors import InputError
 from etchproof.files.atomic import write_atomically
 from etchproof.files.json_record import read_json_record
-from etchproof.project.declaration import Project, load_object
+from etchproof.project.declaration import Project
 from etchproof.project.sources import engine_sha256, project_sha256, together
 from etchproof.quantize import calibration_text, content_sha256, is_cached, quantize_cached
 from etchproof.quantize.health import ModelHealth, measure_health
@@ -34,6 +34,7 @@ from etchproof.render.images import ImageSet, flip_bits, write_images
 from etchproof.render.images_index import IndexedImage
 from etchproof.render.sources import take
 from etchproof.render.templates import render
+from etchproof.run import hooks
 from etchproof.sim.build import CACHE_ENV
 
 if TYPE_CHECKING:  # slow to import, with PyTorch
@@ -135,9 +136,8 @@ def plan_chip(
                 f"is {context}, expected 1 .. {config.context}, the model's own", key="--context"
             )
         recipe = recipe.model_copy(update={"context": context})
-    planned = load_object(project, project.chip.plan, key="chip.plan")
     try:
-        return recipe, planned(config, recipe)
+        return recipe, hooks.plan(project)(config, recipe)
     except InputError as error:
         if context is None or error.key != "context" or error.source not in (recipe.source, recipe.name):
             raise
@@ -168,7 +168,7 @@ def declared_taps(project: Project, plan: Any) -> TapPlan:
     Raises:
         InputError: it declares none, or what is no tap.
     """
-    found = load_object(project, project.taps.plan, key="taps.plan")(plan)
+    found = hooks.taps(project)(plan)
     try:
         return TapPlan(tuple(found))
     except (TypeError, ValueError) as error:
@@ -222,25 +222,13 @@ def corner_weights(design: Design, model: QuantizedModel, seed: int) -> Quantize
     Raises:
         InputError: the project has none.
     """
-    coverage = design.project.coverage
-    if coverage is None or coverage.corners is None:
-        raise InputError(
-            "is missing: the project draws no weights for the corners",
-            source=design.project.file,
-            key="coverage.corners",
-            hint="leave out --corners",
-        )
-    drawn: QuantizedModel = load_object(design.project, coverage.corners, key="coverage.corners")(
-        model, design.plan, seed
-    )
-    return drawn
+    return hooks.corners(design.project)(model, design.plan, seed)
 
 
 def make_golden(design: Design, model: QuantizedModel, adapters: Sequence[QuantizedAdapter] = ()) -> Golden:
     """The project's golden model; one that knows no adapters is made without the argument."""
-    factory = load_object(design.project, design.project.golden.factory, key="golden.factory")
-    made: Golden = factory(model, adapters) if adapters else factory(model)
-    return made
+    factory = hooks.golden(design.project)
+    return factory(model, adapters) if adapters else factory(model)
 
 
 def measurable_golden(
@@ -275,8 +263,9 @@ def render_fabric(design: Design, out: Path) -> Fabric:
 def render_plan(project: Project, plan: Any, out: Path) -> Fabric:
     """As ``render_fabric``, from the plan alone."""
     rtl = project.rtl
-    renderings = load_object(project, rtl.renderings, key="rtl.renderings")(plan) if rtl.renderings else ()
-    names = render(renderings, templates=project.templates_dir, hw=project.hw_dir, out=out)
+    names = render(
+        hooks.renderings(project)(plan), templates=project.templates_dir, hw=project.hw_dir, out=out
+    )
     own, setup = take(
         *(project.root, out), files=rtl.files, include=rtl.include, data=rtl.data, source=project.file
     )
@@ -286,11 +275,7 @@ def render_plan(project: Project, plan: Any, out: Path) -> Fabric:
 
 def etch(design: Design, model: QuantizedModel, out: Path) -> ImageSet:
     """Write the chip's ROM images into ``out``."""
-    rom = design.project.rom
-    if rom is None:
-        return write_images(out, ())
-    images = load_object(design.project, rom.images, key="rom.images")
-    return write_images(out, images(model, design.plan))
+    return write_images(out, hooks.images(design.project)(model, design.plan))
 
 
 def locate(project: Project, plan: Any, texts: Sequence[str]) -> tuple[Injection, ...]:
@@ -301,14 +286,7 @@ def locate(project: Project, plan: Any, texts: Sequence[str]) -> tuple[Injection
     """
     if not texts:
         return ()
-    if project.rom is None:
-        raise InputError(
-            "is missing: the project declares no mask ROM",
-            source=project.file,
-            key="rom",
-            hint="leave out --inject",
-        )
-    site = load_object(project, project.rom.site, key="rom.site")
+    site = hooks.site(project)
     found: dict[tuple[Any, ...], Injection] = {}
     for text in texts:
         match = ROM_SITE.fullmatch(text)

@@ -15,10 +15,11 @@ from etchproof.checkpoint import ModelConfig
 from etchproof.checkpoint.linears import LINEARS, MODULES
 from etchproof.compare.comparator import frame_sha256
 from etchproof.errors import InputError
-from etchproof.project.declaration import Project, load_object
+from etchproof.project.declaration import Project
 from etchproof.quantize import quantize_adapter_cached
 from etchproof.quantize.quantized_model import QuantizedAdapter, QuantizedModel
 from etchproof.quantize.recipe import Recipe
+from etchproof.run import hooks
 from etchproof.run.flow import Design
 from etchproof.verdict.expect import Expectation, Generation, Load
 
@@ -180,12 +181,8 @@ def run_adapters(
     for name in names:
         if not name.startswith(DRAWN):
             quantized.append(quantize_adapter_cached(model, next(read), design.checkpoint, cache))
-        elif project.lora.drawn is None:
-            raise InputError(
-                f"{name!r}: the project draws no adapters", source=project.file, key="lora.drawn"
-            )
         else:
-            draw = load_object(project, project.lora.drawn, key="lora.drawn")
+            draw = hooks.drawn_adapters(project, name)
             quantized += draw(name.removeprefix(DRAWN), model, design.plan, seed)
     return place(design, quantized)
 
@@ -196,11 +193,9 @@ def place(design: Design, quantized: Sequence[QuantizedAdapter]) -> tuple[Loaded
     Raises:
         InputError: two are the same in integers.
     """
-    lora = design.project.lora
-    if lora is None:
+    if design.project.lora is None:
         return ()
-    frame_of = load_object(design.project, lora.frame, key="lora.frame")
-    cycles_of = load_object(design.project, lora.load_cycles, key="lora.load_cycles")
+    frame_of, cycles_of = hooks.frame(design.project), hooks.load_cycles(design.project)
     loaded: list[LoadedAdapter] = []
     for index, adapter in enumerate(quantized):
         for other in loaded:

@@ -16,13 +16,12 @@ from etchproof.compare.readback import READBACK_FILE, Readback
 from etchproof.contract.golden import GoldenSession
 from etchproof.errors import EtchproofError, InputError
 from etchproof.files.json_record import read_json_record
-from etchproof.project.declaration import load_object
 from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.quantize.recipe import Recipe
 from etchproof.render.fabric import FABRIC_FILE, Fabric, place_data, write_fabric
 from etchproof.render.images import ImageSet
 from etchproof.render.images_index import IndexedImage, write_images_index
-from etchproof.run import flow
+from etchproof.run import flow, hooks
 from etchproof.run.flow import Design, Injection
 from etchproof.run.model_files import MODEL_FOLDER, keep_model
 from etchproof.run.slots import ADAPTERS_FOLDER, LoadedAdapter, expect_texts, write_frames
@@ -311,12 +310,13 @@ def expected(
             for text in config.get("sequences", ())
         ]
         found: Expectation | None = expect_texts(texts, adapters, design.recipe.lora.slots)
-    elif verif.expect is None:
-        return None
     else:
+        expect = hooks.expect(design.project)
+        if expect is None:
+            return None
         frames = [adapter.frame for adapter in adapters]
         run = PlannedRun(design.plan, seed, config, frames, chip.images)
-        found = load_object(design.project, verif.expect, key="verif.expect")(test, run)
+        found = expect(test, run)
     if found is None:
         return None
     return replace(found, adapted=tuple(adapter.quantized.linears.keys() for adapter in adapters))

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from etchproof.coverage import hooks
 from etchproof.errors import InputError
-from etchproof.project.declaration import load_object
 from etchproof.quantize.quality import QualityReport, measure
 from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.render.fabric import Fabric
@@ -81,10 +81,7 @@ def check_fabric_invariance(design: Design, fabric: Fabric, images: ImageSet) ->
 
 def check_rom_files(design: Design, model: QuantizedModel, images: ImageSet) -> tuple[bool, str, int]:
     """The files against the quantized checkpoint; also how many bits are padding."""
-    project = design.project
-    assert project.coverage is not None
-    compare = load_object(project, project.coverage.rom_files, key="coverage.rom_files")
-    problems, padding_bits = compare(model, design.plan, images)
+    problems, padding_bits = hooks.rom_files(design.project)(model, design.plan, images)
     size = sum(image.size_bytes for image in images.images)
     message = (
         f"{len(images.images)} images, {size:,} bytes, {padding_bits:,} bits of padding, which hold zero"

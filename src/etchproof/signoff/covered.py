@@ -8,12 +8,13 @@ from typing import Final
 
 from etchproof.compare.comparator import COMPARISON_FILE, Comparison
 from etchproof.contract.taps import TapKey, TokenArrays
+from etchproof.coverage import hooks
 from etchproof.coverage.exclusions import apply_exclusions, load_exclusions, source_lines
 from etchproof.coverage.functional import Covergroup, FunctionalCoverage, RunSample, Sampler
 from etchproof.coverage.verilator import KINDS, holes, lcov, merge_all, read
 from etchproof.files.atomic import write_atomically
 from etchproof.files.json_record import read_json_record
-from etchproof.project.declaration import Project, load_object
+from etchproof.project.declaration import Project
 from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.regress.execute import ITEMS_FOLDER
 from etchproof.regress.item import CODE_COVERAGE_FILE, ItemResult
@@ -55,11 +56,8 @@ class _Weights:
     """
 
     def __init__(self, design: Design, model: QuantizedModel, corners: int | None) -> None:
-        coverage = design.project.coverage
-        assert coverage is not None
         self.model = model if corners is None else flow.corner_weights(design, model, corners)
-        sampler = load_object(design.project, coverage.sampler, key="coverage.sampler")
-        self.sample: Sampler = sampler(self.model, design.plan)
+        self.sample: Sampler = hooks.sampler(design.project)(self.model, design.plan)
 
 
 def functional(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from etchproof.contract.taps import TapKey, TokenArrays
+from etchproof.coverage import hooks
 from etchproof.coverage.closure import close, reach, taps_needed
 from etchproof.coverage.corpus import Corpus, Predict, Segment, gather
 from etchproof.coverage.exclusions import load_exclusions
@@ -23,7 +24,7 @@ from etchproof.coverage.words import words_read
 from etchproof.errors import InputError, shown_name
 from etchproof.files.atomic import write_atomically
 from etchproof.files.json_file import read_json_object
-from etchproof.project.declaration import Project, load_object
+from etchproof.project.declaration import Project
 from etchproof.project.sources import file_sha256
 from etchproof.regress.check import check_items
 from etchproof.regress.key import sources_sha256
@@ -119,9 +120,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         InputError: bad input; before anything runs.
     """
     project, out = request.project, request.out
-    coverage = project.coverage
-    if coverage is None:
-        raise InputError("is missing: there is no coverage model", source=project.file, key="coverage")
+    hooks.declared(project)  # without it, there is nothing to sign off by
     with clock.stage("plan") as say:
         plan = _planned(request)
         _take(request)
@@ -130,8 +129,8 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
     with clock.stage("quantize") as say:
         model = flow.quantize_design(design, flow.cache_folder(), clock.busy)
         golden = flow.make_golden(design, model)
-        roms: tuple[Rom, ...] = load_object(project, coverage.rom, key="coverage.rom")(model, design.plan)
-        sample = load_object(project, coverage.sampler, key="coverage.sampler")(model, design.plan)
+        roms = tuple(hooks.rom(project)(model, design.plan))
+        sample = hooks.sampler(project)(model, design.plan)
         say(design.recipe.name)
 
     def predict(tokens: Sequence[int]) -> Mapping[TapKey, TokenArrays]:
@@ -292,8 +291,7 @@ def _planned(request: SignoffRequest) -> _Plan:
     recipe = flow.read_recipe(project, request.recipe)
     design = flow.plan_design(project, request.model_dir, recipe)
     adapters = slots.read_adapters(project, design.checkpoint.config, design.recipe, request.adapters)
-    assert project.coverage is not None
-    groups = tuple(load_object(project, project.coverage.groups, key="coverage.groups")(design.plan))
+    groups = tuple(hooks.groups(project)(design.plan))
     names = tuple(group.name for group in groups)
     tests = all_tests(project)
     has_slots = project.lora is not None and design.recipe.lora.slots > 0

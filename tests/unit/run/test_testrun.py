@@ -102,7 +102,8 @@ def test_a_hook_that_forgets_what_was_asked_for(chip: Chip, monkeypatch: pytest.
 def test_one_way_to_a_verdict() -> None:
     """Whoever runs a test of the testbench goes through ``testrun``: the benchmarks and the chips' tests too.
 
-    A stored record is judged again where a regression goes on, and nowhere else.
+    A stored record is judged again where a regression goes on, and nowhere else. A unit alone has neither chip nor
+    testbench, and a way of its own.
     """
     simulating, judging = set(), set()
     folders = (ROOT / "src" / "etchproof", ROOT / "bench", ROOT / "verif", ROOT / "tests" / "chip")
@@ -111,8 +112,8 @@ def test_one_way_to_a_verdict() -> None:
             if isinstance(node, ast.ImportFrom):
                 names = {alias.name for alias in node.names}
                 if node.module == "etchproof.sim.run" and "simulate" in names:
-                    simulating.add(path.name)
+                    simulating.add("/".join(path.parts[-2:]))
                 if node.module == "etchproof.verdict.judge" and "judge" in names:
-                    judging.add(path.name)
-    assert simulating == {"testrun.py"}
-    assert judging == {"testrun.py", "execute.py"}
+                    judging.add("/".join(path.parts[-2:]))
+    assert simulating == {"run/testrun.py", "unit/run.py"}
+    assert judging == {"run/testrun.py", "regress/execute.py"}

@@ -1,0 +1,55 @@
+"""``python -m etchproof.cli.lint MODEL[:RECIPE] ...``: lint of the project's chips; ``--format``: its SystemVerilog.
+
+For whoever works on a project; sign-off lints by itself (``signoff.lint``).
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from etchproof.checkpoint.config import read_config
+from etchproof.errors import InputError
+from etchproof.project.declaration import find_project
+from etchproof.render.lint import WAIVERS, lint, read_waivers, stale_waivers
+from etchproof.render.templates import format_files, library_files
+from etchproof.run import flow
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Lint configurations of the project's chip, or format; 0 when nothing is open and no waiver is stale."""
+    project = find_project()
+    hw = project.hw_dir
+    if hw is None:
+        raise InputError("is missing: lint takes its rules from there", source=project.file, key="rtl.hw")
+    if list(arguments) == ["--format"]:
+        format_files([*sorted(hw.rglob("*.sv")), *library_files()])
+        return 0
+    rules = hw / "lint"
+    sim_only = [path.name for path in sorted((hw / "sim").glob("*.sv"))]
+    reports = []
+    for argument in arguments:
+        model, _, recipe = argument.partition(":")
+        _, plan = flow.plan_chip(project, read_config(model), flow.read_recipe(project, recipe or None))
+        with tempfile.TemporaryDirectory() as folder:
+            fabric = flow.render_plan(project, plan, Path(folder))
+            report = lint(fabric, rules=rules, sim_only=sim_only)
+        reports.append(report)
+        for finding in report.open:
+            print(finding)
+        waived = len(report.findings) - len(report.open)
+        print(f"{argument}: {len(fabric.sources)} files, {len(report.open)} findings, {waived} waived")
+    stale = stale_waivers(reports, read_waivers(rules / WAIVERS))
+    for waiver in stale:
+        print(f"{rules / WAIVERS}: covers nothing: {waiver.file} {waiver.quote}")
+    return int(bool(stale) or not all(report.ok for report in reports))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
