@@ -259,6 +259,21 @@ def render(
 
 
 @APP.command()
+def check(project: options.Project = None, debug: options.Debug = False) -> Action:
+    """Say what the project declares, whether all of it is there, and what is not measured without the rest.
+
+    Exit status: 0 all that is declared is there, 2 something is not.
+    """
+
+    def run() -> int:
+        from etchproof.cli.check import run_check
+
+        return run_check(project=project)
+
+    return Action(run, debug)
+
+
+@APP.command()
 def recipes(project: options.Project = None, debug: options.Debug = False) -> Action:
     """List the project's recipes."""
 

@@ -1,0 +1,109 @@
+"""``etchproof check``: what a project declares, what of it is missing, and what is not measured without the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel
+from rich.table import Table
+from rich.text import Text
+
+from etchproof.cli.console import make_console
+from etchproof.cli.source import choose_project
+from etchproof.errors import InputError
+from etchproof.project.declaration import Project, load_module, load_object
+from etchproof.render.sources import matched
+from etchproof.run import flow
+
+CAPABILITIES: Final = {
+    "rom": "no mask ROM: no --inject, no ROM image is part of a result",
+    "lora": "no adapters: no --adapter",
+    "lora.drawn": "no drawn adapters in lists",
+    "verif.expect": "a run of any test but the one that generates is no PASS",
+    "coverage": "no coverage model: no sign-off",
+    "coverage.corners": "no weights for the corners: no --corners",
+}
+"""What a project may leave out, and what it then does without."""
+
+_CODE: Final = (
+    *("golden.factory", "chip.plan", "taps.plan", "rtl.renderings", "rom.images", "rom.site"),
+    *("lora.frame", "lora.load_cycles", "lora.drawn", "verif.expect"),
+    *("coverage.rom", "coverage.groups", "coverage.sampler", "coverage.rom_files", "coverage.corners"),
+)
+"""The keys that name a function."""
+
+_FOLDERS: Final = {
+    "rtl.hw": "hw_dir",
+    "rtl.templates": "templates_dir",
+    "recipes.path": "recipes_dir",
+    "shapes.path": "shapes_dir",
+}
+"""The keys that name a folder, and the project's word for it."""
+
+_FILES: Final = ("signoff.testplan", "signoff.gates", "signoff.waivers", "signoff.exclusions")
+
+
+def run_check(*, project: Path | None) -> int:
+    """0: all that is declared is there; 2 otherwise."""
+    found = choose_project(project)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("key", "", "declared"):
+        table.add_column(heading, overflow="fold")
+    missing = 0
+    for key, value, problem in _findings(found):
+        missing += problem is not None
+        state = Text("ok", style="green") if problem is None else Text("missing", style="bold red")
+        table.add_row(Text(key), state, Text(value if problem is None else problem))
+    for key, without in CAPABILITIES.items():
+        section, _, name = key.partition(".")
+        if _value(found, key) is None and (not name or _value(found, section) is not None):
+            table.add_row(Text(key), Text("absent", style="yellow"), Text(without))
+    console = make_console()
+    console.print(table)
+    console.print(f"project {found.name}, {found.file}", soft_wrap=True)
+    if missing:
+        raise InputError(f"{missing} of what it declares cannot be used", source=found.file, hint="see above")
+    return 0
+
+
+def _findings(project: Project) -> Iterator[tuple[str, str, str | None]]:
+    """Each declared key, its value, and what is wrong with it."""
+    for key in _CODE:
+        if (name := _value(project, key)) is not None:
+            yield key, name, _refused(partial(load_object, project, name, key=key))
+    for module in project.verif.tests:
+        yield "verif.tests", module, _refused(partial(load_module, project, module, key="verif.tests"))
+    for key, patterns in (("rtl.files", project.rtl.files), ("rtl.data", tuple(project.rtl.data.values()))):
+        for pattern in patterns:
+            find = partial(matched, project.root, [pattern], source=project.file, key=key)
+            yield key, pattern, _refused(find)
+    for key, folder in _FOLDERS.items():
+        if (value := _value(project, key)) is not None:
+            yield key, value, _refused(partial(getattr, project, folder))
+    yield "recipes.default", project.recipes.default, _refused(partial(flow.read_recipe, project, None))
+    if project.coverage is not None:
+        for key in _FILES:
+            name = str(_value(project, key))
+            yield key, name, None if (project.root / name).is_file() else f"{name!r} is no file"
+
+
+def _refused(use: Callable[[], object]) -> str | None:
+    """The one line of what cannot be used; None where it can."""
+    try:
+        use()
+    except InputError as error:
+        return error.problem
+    return None
+
+
+def _value(project: Project, key: str) -> str | None:
+    """A key's value; of a section that is there, its name."""
+    found: object = project
+    for part in key.split("."):
+        if found is None:
+            return None
+        found = getattr(found, part)
+    return key if isinstance(found, BaseModel) else None if found is None else str(found)
