@@ -49,15 +49,15 @@ class Plot:
 
 
 def noise_plot(taps: Sequence[TapQuality]) -> Plot | None:
-    """Signal to noise over depth: the residual stream, and between which bounds all taps lie."""
+    """Signal to noise over depth: the last tap of each layer, and between which bounds all taps lie."""
     noise = [(tap.layer, tap.tap, tap.sqnr_db) for tap in taps if tap.sqnr_db is not None]
-    return _depth("Signal to noise, dB", noise, "residual stream")
+    return _depth("Signal to noise, dB", noise, "last tap of a layer")
 
 
 def bias_plot(taps: Sequence[TapQuality]) -> Plot | None:
     """Mean over rms error over depth."""
     bias = [(tap.layer, tap.tap, 100 * tap.mean_error / tap.rms_error) for tap in taps if tap.rms_error]
-    return _depth("Bias: mean error, % of rms error", bias, "residual stream")
+    return _depth("Bias: mean error, % of rms error", bias, "last tap of a layer")
 
 
 def range_plot(taps: Sequence[TapQuality]) -> Plot | None:
@@ -95,13 +95,13 @@ def proof_plot(rom: RomEvidence) -> Plot | None:
 
 
 def _depth(title: str, values: Sequence[tuple[int, str, float]], line: str) -> Plot | None:
-    """Over the layers: between which bounds all taps lie; the line is the residual stream, or the upper bound."""
+    """Over the layers: between which bounds all taps lie; the line is the last tap of each, or the upper bound."""
     layers = sorted({layer for layer, _, _ in values if layer >= 0})
     if not layers:
         return None
     by_layer = {layer: [value for at, _, value in values if at == layer] for layer in layers}
     band = [(float(layer), min(found), max(found)) for layer, found in by_layer.items()]
-    residual = [(float(layer), value) for layer, tap, value in values if tap == "mlp_residual"]
+    last = [(float(layer), found[-1]) for layer, found in by_layer.items()]
     largest = [(layer, high) for layer, _, high in band]
     low, high = min(low for _, low, _ in band), max(high for _, _, high in band)
     low, step = _round_range(min(low, 0.0), high)
@@ -110,7 +110,7 @@ def _depth(title: str, values: Sequence[tuple[int, str, float]], line: str) -> P
     return _plot(
         title,
         "layer",
-        [(line, "c1", largest if line == "largest" else residual)],
+        [(line, "c1", largest if line == "largest" else last)],
         band,
         "all taps",
         (low, low + step * count),
