@@ -284,10 +284,17 @@ LOADERS: Final = (
             *(
                 "etchproof.render.templates:render",
                 "etchproof.render.templates:_header",
-                "etchproof.render.fabric:fabric_sha256",
+                "etchproof.render.fabric:_sha256",
             ),
             *("etchproof.render.templates:_template", "etchproof.coverage.exclusions:source_lines"),
         ),
+    ),
+    Loader(
+        "fabric-manifest",
+        seeds.fabric_manifest,
+        {"fabric.json": "json"},
+        loads.fabric_manifest,
+        ("etchproof.render.fabric:read_fabric", "etchproof.render.fabric:place_data"),
     ),
     Loader(
         "lint-waivers",

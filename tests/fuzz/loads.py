@@ -242,6 +242,15 @@ def fabric(folder: Path) -> object:
     return texts, make_fabric(folder / "out", names, "ep_a"), make_fabric(folder / "hw", ("ep_a.sv",), "ep_a")
 
 
+def fabric_manifest(folder: Path) -> object:
+    from etchproof.render.fabric import place_data, read_fabric
+
+    found = read_fabric(folder / "fabric", folder / "fabric.json")
+    (folder / "run").mkdir()
+    place_data(found, folder / "run")
+    return found.sha256, found.compiled, found.setup.flags
+
+
 def lint_waivers(folder: Path) -> object:
     from etchproof.render.lint import read_waivers
 

@@ -123,6 +123,26 @@ def rom(folder: Path) -> None:
     write_images(folder / "rom", images)
 
 
+def fabric_manifest(folder: Path) -> None:
+    """A fabric of a team's own files, with what it includes, defines and reads."""
+    from etchproof.render.fabric import Setup, make_fabric, write_fabric
+
+    own = folder / "fabric"
+    (own / "rtl").mkdir(parents=True)
+    for name in ("rtl/a.v", "rtl/b.inc", "rtl/c.hex"):
+        (own / name).write_text(f"// {name}\n", encoding="utf-8")
+    setup = Setup(
+        include=("rtl",),
+        included=frozenset({"rtl/b.inc"}),
+        defines={"WIDTH": "16", "FAST": ""},
+        parameters={"N": "8"},
+        data={"luts/c.hex": "rtl/c.hex"},
+        waive=("WIDTHEXPAND",),
+    )
+    fabric = make_fabric(own, ["rtl/a.v", "rtl/b.inc", "rtl/c.hex"], "a", setup)
+    write_fabric(fabric, folder / "fabric.json")
+
+
 def coverage(folder: Path) -> None:
     """Code coverage as Verilator writes it, and as it is kept."""
     from etchproof.coverage import verilator

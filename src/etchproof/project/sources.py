@@ -26,6 +26,7 @@ ENGINE: Final = Path(__file__).resolve().parents[1]
 _IMPORTERS: Final = frozenset(
     {"import_module", "__import__", "run_module", "run_path", "spec_from_file_location"}
 )
+_CARRIED: Final = frozenset({"_reference", "_examples"})
 _BLOCK_BYTES: Final = 1 << 22
 _DOCUMENTATION: Final = frozenset({".md", ".rst"})
 _DOCUMENTS: Final = ("LICENSE", "NOTICE", "COPYING")
@@ -43,12 +44,12 @@ def project_sha256(project: Project) -> str:
 
 
 def engine_sha256() -> str:
-    """Hash of the engine's own files, but for the reference project that an installation carries beside them.
+    """Hash of the engine's own files, but for the projects that an installation carries beside them.
 
     Raises:
         InputError: a file cannot be read.
     """
-    own = (path for path in files_below(ENGINE) if path.relative_to(ENGINE).parts[0] != "_reference")
+    own = (path for path in files_below(ENGINE) if path.relative_to(ENGINE).parts[0] not in _CARRIED)
     return tree_sha256(own, ENGINE)
 
 

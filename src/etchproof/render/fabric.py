@@ -95,11 +95,17 @@ def place_data(fabric: Fabric, folder: Path) -> None:
     """Put the files that the RTL reads where it looks for them from ``folder``, in which the simulator runs.
 
     Raises:
-        InputError: one cannot be read.
+        InputError: one cannot be read, or something else is where it has to be.
     """
     for place, name in fabric.setup.data.items():
-        (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        (folder / place).write_bytes(read_bytes(fabric.folder / name))
+        content = read_bytes(fabric.folder / name)
+        try:
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            (folder / place).write_bytes(content)
+        except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+            raise InputError(
+                f"{name!r} cannot be put there: {error.strerror}", source=folder / place, key="data"
+            ) from error
 
 
 def write_fabric(fabric: Fabric, file: Path) -> None:
