@@ -190,7 +190,10 @@ def test_bad_input(project: Path, cli_env: dict[str, str], tmp_path: Path) -> No
         assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGKILL, -9)],
+)
 def test_interrupted(
     project: Path, cli_env: dict[str, str], tmp_path: Path, number: signal.Signals, status: int
 ) -> None:

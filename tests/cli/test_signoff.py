@@ -389,6 +389,7 @@ def _alter(record: Any, path: tuple[Any, ...]) -> None:
         ("functional.json", "evidence.files"),
         ("readback/readback.json", "evidence.files"),
         ("chip/fabric/ep_chip.sv", "evidence.fabric_sha256"),
+        ("chip/fabric.json", "evidence.fabric_sha256"),
         ("chip/rom/manifest.json", "manifest.json"),
     ],
 )
@@ -502,6 +503,7 @@ def test_a_chip_without_slots(signoff: Signoff, project: Path, tmp_path: Path) -
     assert done.returncode == 2 and "no slot for adapters" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_expired_waiver(signoff: Signoff, out: Path, changed: Change, passed: Passed) -> None:
     fabric = passed.result.evidence.fabric_sha256
     waiver = f"""waivers:

@@ -163,7 +163,7 @@ def test_an_entry_twice_in_the_index_fails_the_run(run_mini: RunMini, mini_image
 class TestWithoutSimulator:
     def test_a_sink_needs_a_simulation(self) -> None:
         with pytest.raises(SinkError, match=r"^not_a_simulation"):
-            TapSink()
+            TapSink(())
 
     @pytest.mark.parametrize("name", ["two words", "", " params", "a\nb"])
     def test_a_name_that_breaks_the_index_is_refused(self, tmp_path: Path, name: str) -> None:

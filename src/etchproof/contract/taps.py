@@ -77,7 +77,7 @@ class TapPlan:
 
     def __post_init__(self) -> None:
         if not self.taps:
-            raise ValueError("declares no tap")
+            raise ValueError("declares no tap, expected at least one")
         for tap in self.taps:
             problem = _problem(tap)
             if problem is not None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import jinja2
 
 import etchproof
-from etchproof.errors import InputError
+from etchproof.errors import InputError, said_by_the_system
 from etchproof.files.regular import exists, read_bytes, read_text
 from etchproof.project.sources import files_below
 from etchproof.tools import find_formatter
@@ -161,6 +161,8 @@ def format_files(paths: Sequence[Path]) -> None:
     command = [str(find_formatter()), *FORMAT_FLAGS, "--inplace", *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
+        if said := said_by_the_system(done.stderr + done.stdout):
+            raise InputError(f"cannot be used: {said}", source=paths[0].parent)
         first = (done.stderr or done.stdout).strip().splitlines()[:1] or ["no message"]
         raise InputError(
             f"the formatter refused what was rendered: {first[0]}", hint="mend the template or its view"

@@ -153,7 +153,11 @@ def _due(result: SignoffResult, project: Project) -> set[str]:
 def _chip(result: SignoffResult, out: Path, project: Project) -> Iterator[Problem]:
     """The fabric and the ROM in ``chip/`` are those of the record."""
     evidence = result.evidence
-    fabric = read_fabric(out / CHIP / "fabric", out / CHIP / FABRIC_FILE)
+    try:
+        fabric = read_fabric(out / CHIP / "fabric", out / CHIP / FABRIC_FILE)
+    except InputError as error:
+        yield "evidence.fabric_sha256", f"is not that of {CHIP}/fabric: {error}"
+        return
     if fabric.sha256 != evidence.fabric_sha256 or fabric.top != project.rtl.top:
         yield "evidence.fabric_sha256", f"is not that of {CHIP}/fabric"
     images = read_images(out / CHIP / "rom")

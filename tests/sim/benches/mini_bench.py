@@ -215,6 +215,7 @@ async def stolen(dut: Any) -> None:
 async def unknown_tap(dut: Any) -> None:
     """A tap in the RTL of a name that is not declared, though it has written nothing yet."""
     sink = TapSink(NAMES[:-1])
+    await reset(dut)
     sink.take().records()
 
 

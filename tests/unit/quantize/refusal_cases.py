@@ -206,6 +206,16 @@ def ruled(rules: str) -> Callable[[Kit], object]:
     return lambda kit: flow.plan_chip(PROJECT, kit.config, kit.recipe(rules=rules))
 
 
+def no_taps(plan: object) -> tuple[()]:
+    """``[taps] plan`` of a project that declares none."""
+    return ()
+
+
+def without_taps(kit: Kit) -> object:
+    taps = PROJECT.taps.model_copy(update={"plan": f"{__name__}:no_taps"})
+    return flow.declared_taps(PROJECT.model_copy(update={"taps": taps}), kit.plan)
+
+
 def without_corners(kit: Kit) -> object:
     project = PROJECT.model_copy(update={"coverage": None})
     design = flow.Design(project, kit.checkpoint, kit.recipe(), kit.plan)
@@ -388,6 +398,7 @@ CASES: dict[str, tuple[Callable[[Kit], object], str | None, str | None, str]] = 
         "without 'model' and 'adapters' and 'forward'",
     ),
     "no corners": (without_corners, "etchproof.toml", "coverage.corners", "is missing"),
+    "no tap": (without_taps, "etchproof.toml", "taps.plan", "declares no tap"),
     "no site": (lambda kit: flow.locate(PROJECT, kit.plan, ["rom"]), None, "--inject", "'rom' is no site"),
     "one bit twice": (
         lambda kit: flow.locate(PROJECT, kit.plan, [BIT, BIT]),

@@ -378,8 +378,9 @@ def test_load_errors_gets_every_answer(chip: Any, images: ImageSet, adapters: An
 def test_a_run_beside_traffic_has_to_feed_something(chip: Any, images: ImageSet, adapters: Any) -> None:
     found = expect("AdapterTraffic", planned(chip, images, adapters))
     assert found is not None
+    taps = chip[0].taps
     for count in (1, 2, 60):
-        good = Perfect(found, count).comparison([one.quantized.linears.keys() for one in adapters], 3)
+        good = Perfect(found, count).comparison([one.quantized.linears.keys() for one in adapters], taps)
         assert check_fed(good, found, 18) == []
-    nothing = Perfect(found, 0).comparison([one.quantized.linears.keys() for one in adapters], 3)
+    nothing = Perfect(found, 0).comparison([one.quantized.linears.keys() for one in adapters], taps)
     assert check_fed(nothing, found, 18)
