@@ -84,6 +84,7 @@ _COMMANDS = (
     ("regress", "mine.yaml", "--model", "{}"),
     ("signoff", "{}", "--stage", "V1", "--out", "../out"),
     ("report", "{}"),
+    ("check",),
     ("recipes",),
     ("shapes",),
 )

@@ -23,6 +23,7 @@ BASES: Final[dict[str, tuple[str, ...]]] = {
     "cosim": ("MODEL",),
     "quality": ("MODEL",),
     "render": ("MODEL", "--out", "OUT"),
+    "check": (),
     "recipes": (),
     "shapes": (),
     "regress": ("nightly", "--model", "MODEL"),
