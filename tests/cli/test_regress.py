@@ -245,6 +245,7 @@ def test_the_record_of_an_item(project: Path, cli_env: dict[str, str], tmp_path:
     assert record["elements"] > 0 and len(record["fabric_sha256"]) == 64
 
 
+@pytest.mark.slow
 def test_code_coverage(project: Path, cli_env: dict[str, str], tmp_path: Path) -> None:
     """A coverage build leaves what it counted; two runs on one build have the same points, and reach different ones."""
     shape = "{shape: small.yaml, weights: 1}"
