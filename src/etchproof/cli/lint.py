@@ -13,7 +13,7 @@ from pathlib import Path
 from etchproof.checkpoint.config import read_config
 from etchproof.errors import InputError
 from etchproof.project.declaration import find_project
-from etchproof.render.lint import WAIVERS, lint, read_waivers, stale_waivers
+from etchproof.render.lint import WAIVERS, lint_folder, lint_project, read_waivers, stale_waivers
 from etchproof.render.templates import format_files, library_files
 from etchproof.run import flow
 
@@ -21,21 +21,18 @@ from etchproof.run import flow
 def main(arguments: Sequence[str]) -> int:
     """Lint configurations of the project's chip, or format; 0 when nothing is open and no waiver is stale."""
     project = find_project()
-    hw = project.hw_dir
-    if hw is None:
-        raise InputError("is missing: lint takes its rules from there", source=project.file, key="rtl.hw")
+    hw = lint_folder(project)
     if list(arguments) == ["--format"]:
         format_files([*sorted(hw.rglob("*.sv")), *library_files()])
         return 0
     rules = hw / "lint"
-    sim_only = [path.name for path in sorted((hw / "sim").glob("*.sv"))]
     reports = []
     for argument in arguments:
         model, _, recipe = argument.partition(":")
         _, plan = flow.plan_chip(project, read_config(model), flow.read_recipe(project, recipe or None))
         with tempfile.TemporaryDirectory() as folder:
             fabric = flow.render_plan(project, plan, Path(folder))
-            report = lint(fabric, rules=rules, sim_only=sim_only)
+            report = lint_project(project, fabric)
         reports.append(report)
         for finding in report.open:
             print(finding)

@@ -49,12 +49,14 @@ def tap_table(taps: Sequence[TapCount], wanted: Mapping[TapKey, int], width: int
     counts = {(count.layer, count.tap): count for count in taps}
     layers = sorted({layer for layer, _ in wanted if layer >= 0})
     shown_rows = rows(wanted)
-    columns = [
-        [_cell((layer, tap), counts, wanted) for in_layer, tap in shown_rows if in_layer] for layer in layers
-    ]
+    cells_of = {
+        tap: [_cell((layer, tap), counts, wanted) for layer in layers]
+        for in_layer, tap in shown_rows
+        if in_layer
+    }
     widths = [
         max(len(f"{layer}"), *(len(cell.plain) for cell in column))
-        for layer, column in zip(layers, columns, strict=True)
+        for layer, column in zip(layers, zip(*cells_of.values(), strict=True), strict=True)
     ]
     fits = 60 + sum(size + 2 for size in widths) <= width
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
@@ -68,7 +70,7 @@ def tap_table(taps: Sequence[TapCount], wanted: Mapping[TapKey, int], width: int
         table.add_column("layers that differ", overflow="ellipsis", no_wrap=True)
     for in_layer, tap in shown_rows:
         keys = [(layer, tap) for layer in (layers if in_layer else [-1]) if (layer, tap) in wanted]
-        cells = [_cell((layer, tap), counts, wanted) for layer in layers] if in_layer else []
+        cells = cells_of[tap] if in_layer else []
         if in_layer and not fits:
             differing = [
                 layer for layer, cell in zip(layers, cells, strict=True) if cell.plain not in (EQUAL, "")

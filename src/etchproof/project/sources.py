@@ -11,6 +11,7 @@ import importlib.machinery
 import os
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,21 +64,24 @@ def project_files(project: Project) -> set[Path]:
     found, seen = {project.file}, set[str]()
     for text in _texts(project):
         found |= _module_files(project.root, text.partition(":")[0].partition(".")[0], seen)
-        for path in _named(project.root, text):
+        for path in named(project.root, text):
             found |= set(files_below(path)) if path.is_dir() else {path}
     signoff = project.signoff
     judges = (signoff.testplan, signoff.gates, signoff.waivers, signoff.exclusions)
     return found - {project.root / name for name in judges}
 
 
-def _named(root: Path, text: str) -> list[Path]:
-    """The files and folders that a text may name: itself, or as a pattern."""
-    path = root / text
+def named(root: Path, text: str) -> list[Path]:
+    """The files and folders that a text names, a path or a pattern; what a pattern finds is sorted by name."""
+    path = root / text  # an absolute one stays as it is
     if path.is_dir() or path.is_file():
         return [path]
-    if not _PATTERN & set(text) or Path(text).is_absolute():
+    if not _PATTERN & set(text):
         return []
-    return [found for found in root.glob(text) if found.is_dir() or found.is_file()]
+    fixed = Path(*takewhile(lambda part: not _PATTERN & set(part), path.parts))
+    return sorted(
+        found for found in fixed.glob(str(path.relative_to(fixed))) if found.is_dir() or found.is_file()
+    )
 
 
 def files_below(folder: Path) -> Iterator[Path]:

@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 
 from etchproof.errors import InputError, shown
 from etchproof.files.regular import read_text
+from etchproof.project.declaration import Project
 from etchproof.render.fabric import Fabric
 from etchproof.render.templates import library_files
 from etchproof.tools import find_formatter, find_verilator, simulation_env
@@ -337,6 +338,24 @@ def _run(command: Sequence[str], folder: Path, env: dict[str, str]) -> tuple[int
             f"is not done after {_TIMEOUT_S} s", source=folder, key=Path(command[0]).name
         ) from error
     return done.returncode, [*done.stdout.splitlines(), *done.stderr.splitlines()]
+
+
+def lint_project(project: Project, fabric: Fabric) -> LintReport:
+    """Lint a project's fabric by the rules in ``lint/`` of its ``[rtl] hw``; what lies in ``sim/`` is not synthesized.
+
+    Raises:
+        InputError: the project has no such folder, or as for ``lint``.
+    """
+    hw = lint_folder(project)
+    sim_only = [path.name for path in sorted((hw / "sim").glob("*.sv"))]
+    return lint(fabric, rules=hw / "lint", sim_only=sim_only)
+
+
+def lint_folder(project: Project) -> Path:
+    """``[rtl] hw``, which holds what lint goes by; errors as for ``lint_project``."""
+    if project.hw_dir is None:
+        raise InputError("is missing: lint takes its rules from there", source=project.file, key="rtl.hw")
+    return project.hw_dir
 
 
 def _silent_failure(tool: Tool, view: View, status: int, lines: Sequence[str]) -> list[Finding]:

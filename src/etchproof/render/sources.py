@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from itertools import takewhile
 from pathlib import Path
-from typing import Final
 
 from etchproof.errors import InputError
+from etchproof.project.sources import named
 from etchproof.render.fabric import Setup
-
-_PATTERN: Final = frozenset("*?[")
 
 
 def matched(root: Path, patterns: Sequence[str | Path], *, source: Path, key: str) -> list[Path]:
@@ -26,12 +23,7 @@ def matched(root: Path, patterns: Sequence[str | Path], *, source: Path, key: st
     """
     found: dict[Path, None] = {}
     for pattern in map(str, patterns):
-        path = root / pattern  # an absolute pattern stays as it is
-        if _PATTERN & set(pattern):
-            fixed = Path(*(part for part in takewhile(lambda part: not _PATTERN & set(part), path.parts)))
-            here = sorted(one for one in fixed.glob(str(path.relative_to(fixed))) if one.is_file())
-        else:
-            here = [path] if path.is_file() else []
+        here = [path for path in named(root, pattern) if path.is_file()]
         if not here:
             raise InputError(f"{pattern!r} names no file below {str(root)!r}", source=source, key=key)
         found |= dict.fromkeys(here)

@@ -124,9 +124,10 @@ def corners(project: Project) -> Callable[[QuantizedModel, Any, int], QuantizedM
 def expect(project: Project) -> Callable[[str, PlannedRun], Expectation | None] | None:
     """``[verif] expect``: what a run has to do; None for a project that does not say it."""
     named = project.verif.expect
-    return (
-        None if named is None else load_object(project, named, key="verif.expect")
-    )  # its failure is a finding
+    if named is None:
+        return None
+    found: Callable[..., Any] = load_object(project, named, key="verif.expect")  # what it raises is a finding
+    return found
 
 
 def hook(project: Project, key: str, name: str) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from etchproof.quantize.quality import QualityReport, measure
 from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.render.fabric import Fabric
 from etchproof.render.images import ImageSet
-from etchproof.render.lint import lint
+from etchproof.render.lint import lint_project
 from etchproof.run import flow
 from etchproof.run.flow import Design
 from etchproof.signoff.evidence import CheckEvidence
@@ -40,12 +40,7 @@ def examine(name: str, check: Callable[[], Found]) -> CheckEvidence:
 
 def check_lint(design: Design, fabric: Fabric) -> Found:
     """Every linter, as simulated and as synthesized."""
-    project = design.project
-    hw = project.hw_dir
-    if hw is None:
-        return False, "not measured: the project names no [rtl] hw with lint's rules"
-    sim_only = [path.name for path in sorted((hw / "sim").glob("*.sv"))]
-    report = lint(fabric, rules=hw / "lint", sim_only=sim_only)
+    report = lint_project(design.project, fabric)
     waived = len(report.findings) - len(report.open)
     tools = ", ".join(f"{name} {version}" for name, version in report.tools.items())
     first = f"; {report.open[0]}" if report.open else ""

@@ -15,13 +15,14 @@ import numpy.typing as npt
 
 from etchproof.compare.comparator import Comparator
 from etchproof.contract.taps import Array, Tap, TapPlan, TokenArrays
-from etchproof.coverage.verilator import COVERAGE_FILE, CodeCoverage, read, summary
+from etchproof.coverage.verilator import COVERAGE_FILE, read, summary
 from etchproof.errors import InputError
 from etchproof.render.fabric import Fabric, Setup, make_fabric, place_data
 from etchproof.render.sources import copy_as_they_are, take
 from etchproof.render.templates import compile_order, library_files
 from etchproof.run.flow import cache_folder
-from etchproof.sim.build import Build, Kind, build
+from etchproof.sim import build as sim_build
+from etchproof.sim.build import Build, Kind
 from etchproof.sim.run import SimOutcome, simulate
 from etchproof.tools import find_verilator
 from etchproof.unit.record import CodeCount, UnitResult
@@ -121,7 +122,8 @@ class Unit:
         )
         fabric = self._fabric(folder / "fabric", files, top, clock, taps, setup, data)
         started = time.monotonic()
-        simulator = _built(fabric, build)
+        verilator = find_verilator()
+        simulator = sim_build.build(fabric, build, verilator=verilator, cache_dir=cache_folder())
         place = folder / "run"
         place.mkdir()
         place_data(fabric, place)
@@ -165,7 +167,7 @@ class Unit:
             fabric_sha256=fabric.sha256,
             build=build,
             waived=waived,
-            tools={"verilator": str(find_verilator().version)},
+            tools={"verilator": str(verilator.version)},
             seed=seed,
             taps=comparator.counts(),
             first_divergence=comparator.first_divergence,
@@ -233,10 +235,6 @@ def _check(
             raise InputError("need ports of equally many vectors, at least one", key="inputs")
 
 
-def _built(fabric: Fabric, kind: Kind) -> Build:
-    return build(fabric, kind, verilator=find_verilator(), cache_dir=cache_folder())
-
-
 def _bits(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Integers as they are, floating point as its bits."""
     found = np.ascontiguousarray(array)
@@ -265,9 +263,8 @@ def _compared(plan: TapPlan, expected: Mapping[str, TokenArrays], place: Path) -
                 found[name] = np.split(stored[f"{name}.data"], ends)
     for layer, name in plan.by_key:
         wanted, got = expected[name], found[name]
-        for _ in got[len(wanted) :]:
+        if len(got) > len(wanted):
             comparator.fail("extra_tap", f"{name} has {len(got)} records, expected {len(wanted)}")
-            break
         records = [{(layer, name): data} for data in got[: len(wanted)]]
         records += [{} for _ in range(len(wanted) - len(records))]
         comparator.compare(0, [(layer, name)], range(len(wanted)), {(layer, name): wanted}, records)
@@ -287,9 +284,8 @@ def _reasons(comparator: Comparator, outcome: SimOutcome, fabric: Fabric, simula
 
 
 def _code(file: Path, own: set[str]) -> dict[str, CodeCount]:
-    """Points of the unit's own files; empty where the simulator left none, which is a finding of its own."""
-    coverage: CodeCoverage = read(file)
-    modules = coverage.modules
+    """Points of the unit's own files."""
+    modules = read(file).modules
     excluded = np.array([point.file not in own for point in modules.points], dtype=bool)
     return {
         kind: CodeCount(passed=passed, points=points)
