@@ -129,6 +129,7 @@ def test_the_first_difference(unit: Unit) -> None:
     ("changes", "name"),
     [
         ({"defines": {"SIGN": "", "LOUD": ""}}, "simulator_exit"),
+        ({"defines": {"SIGN": "", "LOUD": ""}, "build": "coverage"}, "simulator_exit"),
         ({"expected": {"y": X[:-1], "mem": X}}, "extra_tap"),
         ({"expected": {"y": np.vstack([X, X]), "mem": X}, "timeout_cycles": 99}, "missing_tap"),
         ({"expected": {"y": X[:, :3], "mem": X}}, "tap_size"),

@@ -157,6 +157,7 @@ class Unit:
         )
         comparator = _compared(plan, expected, place)
         reasons = _reasons(comparator, outcome, fabric, simulator)
+        counted = place / COVERAGE_FILE  # a simulation that broke off leaves none, and has its reason
         own = {name for name in fabric.compiled if not (name.startswith("ep_tap") or name == _TAPS_FILE)}
         result = UnitResult(
             verdict="FAIL" if reasons else "PASS",
@@ -171,7 +172,7 @@ class Unit:
             seed=seed,
             taps=comparator.counts(),
             first_divergence=comparator.first_divergence,
-            code=_code(place / COVERAGE_FILE, own) if build == "coverage" else None,
+            code=_code(counted, own) if build == "coverage" and (counted.exists() or not reasons) else None,
             wall_s=round(time.monotonic() - started, 3),
             rerun=self.rerun,
         )
