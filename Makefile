@@ -35,6 +35,8 @@ static: setup ## format, lint and types of the Python (what CI runs beside the t
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@for chip in classifier serial; do (cd examples/$$chip && \
+		../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache/$$chip *.py) || exit 1; done
 
 .PHONY: check
 check: static ## format, lint, types and unit tests, without a simulator

@@ -16,7 +16,7 @@ from bench.measure import ROOT
 from etchproof.project.declaration import load_project
 from etchproof.render.images_index import write_images_index
 from etchproof.run import flow, testrun
-from etchproof.run.flow import Design
+from etchproof.run.design import Design
 from etchproof.run.testrun import prepare, run_test
 from etchproof.sim.build import Build, build
 from etchproof.tools import find_verilator

@@ -48,6 +48,7 @@ class ReferenceModel(uvm_component):  # type: ignore[misc]  # pyuvm is untyped
     """Predicts every response and every tap; an ``etchproof.uvm.Reference``."""
 
     answer: TapKey | None = (-1, "token")
+    answer_bits = 32
 
     def build_phase(self) -> None:
         self.golden: Any = ConfigDB().get(self, "", "GOLDEN")

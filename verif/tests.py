@@ -13,7 +13,7 @@ import numpy as np
 import pyuvm
 from pyuvm import ConfigDB, uvm_test
 
-from etchproof.compare.comparator import COMPARISON_FILE, Comparison
+from etchproof.compare.comparator import COMPARISON_FILE
 from etchproof.compare.readback import READBACK_FILE
 from etchproof.render.images import read_images
 from etchproof.sim.child import run_config, run_dir
@@ -71,9 +71,9 @@ class ChipTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
             comparison = scoreboard.finish(time.perf_counter() - started)
             (run_dir() / COMPARISON_FILE).write_text(comparison.model_dump_json(indent=1), encoding="utf-8")
             if scoreboard.dump is not None:
-                self.dump_taps(scoreboard.dump)
+                scoreboard.save_dump(self.config["dump_taps"])
             self.progress.close()
-        self.verdict(comparison)
+        assert comparison.problem is None, comparison.problem
         self.drop_objection()
 
     def check_images(self) -> None:
@@ -81,27 +81,6 @@ class ChipTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
         loaded = self.env.taps.sink.check_images()
         planned = self.config.get("images", loaded)
         assert loaded == planned, f"image_count: the chip loaded {loaded} ROM images of {planned}"
-
-    def dump_taps(self, dump: list[Any]) -> None:
-        """Every tap as chip and golden have it: arrays ``{chip,golden}.sequence.layer.tap``, tokens end to end."""
-        arrays: dict[str, list[Any]] = {}
-        for sequence, (layer, tap), chip, golden in dump:
-            arrays.setdefault(f"chip.{sequence}.{layer}.{tap}", []).extend(chip)
-            arrays.setdefault(f"golden.{sequence}.{layer}.{tap}", []).extend(golden)
-        flat: dict[str, Any] = {
-            name: np.concatenate([np.ravel(part) for part in parts])
-            for name, parts in arrays.items()
-            if parts
-        }
-        np.savez_compressed(self.config["dump_taps"], **flat)
-
-    def verdict(self, comparison: Comparison) -> None:
-        failures = comparison.failures
-        assert not failures, f"{failures[0].name}: {failures[0].message} ({len(failures)} failures)"
-        first = comparison.first_divergence
-        assert first is None, (
-            f"mismatch: layer {first.layer} {first.tap} element {first.element} of token {first.token}"
-        )
 
     def expect(self, condition: bool, message: str) -> None:
         """A check of the test's own, beside the scoreboard."""

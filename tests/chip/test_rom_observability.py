@@ -42,7 +42,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) ->
 def test_proven_bits_are_caught(measured: Measured, tmp_path: Path) -> None:
     chip, corpus, units = measured
     drawn = draw(units, corpus, 16, seed=3)
-    found = inject_all(chip, drawn, "DirectedTokens", tmp_path, jobs=2)
+    found = inject_all(chip, drawn, tmp_path, jobs=2)
     assert len(found) == 16
     assert [bit for bit in found if not (bit.caught and bit.located)] == []
     assert not list(tmp_path.iterdir())  # folders of caught bits are removed
@@ -75,7 +75,7 @@ def test_a_bit_that_is_not_proven_is_reported_as_missed(measured: Measured, tmp_
     (good,) = draw(units, corpus, 1, seed=3)
     rom, parts = units[3]
     left = np.argwhere(~parts[1].bits)
-    bad = type(good)(parts[1].name(left[0].tolist()), rom, (1, 30))
-    (found,) = inject_all(chip, [bad], "DirectedTokens", tmp_path, jobs=1)
+    bad = type(good)(parts[1].name(left[0].tolist()), rom.result, ((1,), (30,)))
+    (found,) = inject_all(chip, [bad], tmp_path, jobs=1)
     assert not found.caught and not found.located and found.found is None
     assert list(tmp_path.iterdir())  # its folder is kept

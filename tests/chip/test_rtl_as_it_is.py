@@ -14,6 +14,7 @@ from etchproof.checkpoint import write_synthetic
 from etchproof.errors import InputError
 from etchproof.render.templates import LIBRARY
 from etchproof.run import flow
+from etchproof.run.design import Design
 from tests.chip.harness import PROJECT
 from tests.chip.test_shapes import W6, config
 from tests.conftest import ROOT
@@ -39,7 +40,7 @@ waive = {WIDTHEXPAND = "the chip that this is a copy of has none"}
 
 
 @pytest.fixture
-def design(tmp_path: Path) -> flow.Design:
+def design(tmp_path: Path) -> Design:
     write_synthetic(tmp_path / "checkpoint", config(hidden_size=16, intermediate_size=20), seed=3)
     (tmp_path / "recipe.yaml").write_text(W6)
     recipe = flow.read_recipe(PROJECT, str(tmp_path / "recipe.yaml"))
@@ -47,7 +48,7 @@ def design(tmp_path: Path) -> flow.Design:
 
 
 @pytest.fixture
-def team(design: flow.Design, tmp_path: Path) -> Path:
+def team(design: Design, tmp_path: Path) -> Path:
     """The reference chip as a team's files: none is rendered, and some have unusual names."""
     made, root = tmp_path / "made", tmp_path / "team"
     rtl = root / "rtl"
@@ -113,7 +114,7 @@ def test_it_runs_as_it_is(team: Path, tmp_path: Path) -> None:
     ],
 )
 def test_bad_files_are_refused(
-    design: flow.Design, tmp_path: Path, change: dict[str, object], problem: str
+    design: Design, tmp_path: Path, change: dict[str, object], problem: str
 ) -> None:
     rtl = PROJECT.rtl.model_copy(update={"files": ("README.md",), **change})
     (tmp_path / "out").mkdir()

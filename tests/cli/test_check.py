@@ -42,7 +42,8 @@ def test_the_reference_project(capsys: pytest.CaptureFixture[str]) -> None:
         "recipes.default",
     ):
         assert lines[key] == "ok", out
-    assert "absent" not in out and "missing" not in out
+    assert [line.split()[0] for line in out.splitlines() if " absent " in line] == ["host"]
+    assert "missing" not in out
 
 
 def test_what_is_missing_is_named(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

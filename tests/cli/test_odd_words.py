@@ -33,7 +33,7 @@ BASES: Final[dict[str, tuple[str, ...]]] = {
 }
 """What each command takes at least."""
 
-PATHS: Final = frozenset(("model", "out", "adapter", "dump_taps", "project", "directed", "folder"))
+PATHS: Final = frozenset(("model", "out", "adapter", "dump_taps", "project", "directed", "vectors", "folder"))
 NAMES: Final = frozenset(
     ("listed", "name", "recipe", "shape", "only", "stage", "build", "today", "inject", "prompt_ids")
 )

@@ -164,6 +164,13 @@ LOADERS: Final = (
         ("etchproof.coverage.verilator:read",),
     ),
     Loader(
+        "vectors",
+        seeds.vectors,
+        {"vectors.npy": "text"},
+        loads.vectors,
+        ("etchproof.host.stimulus:read_vectors",),
+    ),
+    Loader(
         "coverage-npz",
         seeds.coverage,
         {"coverage.npz": "npz"},

@@ -116,6 +116,13 @@ def stored_coverage(folder: Path) -> object:
     return summary(modules), lcov(modules)
 
 
+def vectors(folder: Path) -> object:
+    from etchproof.host.stimulus import StreamFacts, read_vectors
+
+    facts = StreamFacts(None, 4, None, 0, 255, 8, 8, None, 1000)
+    return read_vectors(folder / "vectors.npy", facts).tolist()
+
+
 def functional(folder: Path) -> object:
     from etchproof.coverage.functional import FunctionalCoverage
 

@@ -167,6 +167,11 @@ def coverage(folder: Path) -> None:
     verilator.read(folder / "coverage.dat").save(folder / "coverage.npz")
 
 
+def vectors(folder: Path) -> None:
+    """Vectors of a chip that takes no tokens."""
+    np.save(folder / "vectors.npy", np.arange(12, dtype=np.int16).reshape(3, 4))
+
+
 def functional(folder: Path) -> None:
     """Functional coverage of two groups."""
     from etchproof.coverage.functional import Covergroup, FunctionalCoverage

@@ -41,7 +41,7 @@ if [ -e "$FAKE_DIR/broken" ]; then echo "%Error: mini.sv:3:1: syntax error"; exi
   echo "all:"
   echo "	if test -e verilated.o; then echo reused; fi"
   echo "	@echo 'environment <\\$(CXXFLAGS)\\$(MAKEFLAGS)>'"
-  echo "	touch verilated.o ep_ports.o ep_sink.o"
+  echo "	touch verilated.o ep_ports.o ep_sink.o ep_stream.o"
   if [ -e "$FAKE_DIR/refused" ]; then echo "	echo mini.cpp: error: no; false"; fi
   if [ -e "$FAKE_DIR/full" ]; then
     echo "	echo mini.cpp: warning: errors ahead; echo cc1plus: fatal error: x.s: No space left on device; false"

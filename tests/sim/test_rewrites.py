@@ -15,7 +15,7 @@ from etchproof.checkpoint import write_synthetic
 from etchproof.compare.comparator import COMPARISON_FILE
 from etchproof.project.declaration import Project, load_project
 from etchproof.run import flow
-from etchproof.run.flow import Design
+from etchproof.run.design import Design
 from etchproof.run.slots import run_adapters
 from etchproof.run.testrun import Chip, prepare, run_test
 from etchproof.sim import merge, triggers

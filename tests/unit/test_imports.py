@@ -37,6 +37,7 @@ LAYERS = (
     ("compare: arrays with arrays, wherever they come from", ("etchproof.compare",)),
     ("the testbench's base classes, inside the simulator", ("etchproof.uvm",)),
     ("what a run has to do, what it did, and the verdict", ("etchproof.verdict",)),
+    ("a testbench for chips whose ports are streams", ("etchproof.host",)),
     ("one run: its request, stages, folder and record", ("etchproof.run",)),
     ("coverage: what runs have shown", ("etchproof.coverage",)),
     ("one module alone, from pytest", ("etchproof.unit",)),
@@ -82,8 +83,8 @@ RECORDS = {"etchproof.quantize.quantized_model", "etchproof.quantize.recipe"}
 ONLY_IN = (
     ("typer", ("etchproof.cli",)),
     ("rich", ("etchproof.cli",)),
-    ("pyuvm", ("etchproof.uvm", "verif")),
-    ("cocotb", ("etchproof.uvm", "etchproof.sim", "etchproof.unit.bench", "verif")),
+    ("pyuvm", ("etchproof.host.tests", "etchproof.uvm", "verif")),
+    ("cocotb", ("etchproof.host.tests", "etchproof.uvm", "etchproof.sim", "etchproof.unit.bench", "verif")),
     ("cocotb_tools", ("etchproof.sim",)),
     ("jinja2", ("etchproof.render.templates", "etchproof.signoff.report")),
     ("hjson", ("etchproof.signoff.testplan",)),

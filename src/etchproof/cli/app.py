@@ -98,6 +98,14 @@ def cosim(
         typer.Option("--prompt-ids", metavar="1,2,3", help="The prompt as token ids; no BOS is added."),
     ] = None,
     tokens: options.Tokens = 32,
+    vectors: Annotated[
+        Path | None,
+        typer.Option(
+            "--vectors",
+            metavar="FILE.npy",
+            help="What a chip is fed that takes vectors, (vectors, elements).",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -161,6 +169,7 @@ def cosim(
             prompt=prompt,
             prompt_ids=prompt_ids,
             tokens=tokens,
+            vectors=vectors,
             out=out,
             adapters=tuple(adapter or ()),
             inject=tuple(inject or ()),
@@ -379,10 +388,16 @@ def test(
     prompt: Annotated[
         str | None, typer.Option("--prompt", metavar="TEXT", help="Of a test that generates.")
     ] = None,
+    prompt_ids: Annotated[
+        str | None, typer.Option("--prompt-ids", metavar="1,2,3", help="Likewise, as token ids.")
+    ] = None,
     tokens: options.Tokens = 32,
     directed: Annotated[
         Path | None,
         typer.Option("--directed", metavar="FILE.json", help="Of a test of given tokens: the sequences."),
+    ] = None,
+    vectors: Annotated[
+        Path | None, typer.Option("--vectors", metavar="FILE.npy", help="Of a test of given vectors.")
     ] = None,
     corners: Annotated[
         int | None,
@@ -425,8 +440,10 @@ def test(
             recipe=recipe,
             adapters=tuple(adapter or ()),
             prompt=prompt,
+            prompt_ids=prompt_ids,
             tokens=tokens,
             directed=directed,
+            vectors=vectors,
             corners=corners,
             out=out,
             seed=seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -22,18 +23,15 @@ CAPABILITIES: Final = {
     "rom": "no mask ROM: no --inject, no ROM image is part of a result",
     "lora": "no adapters: no --adapter",
     "lora.drawn": "no drawn adapters in lists",
-    "verif.expect": "a run of any test but the one that generates is no PASS",
+    "host": "no tests of the engine's: the project brings its own testbench",
+    "verif.expect": "a run of a test of the project's own is no PASS",
     "coverage": "no coverage model: no sign-off",
     "coverage.corners": "no weights for the corners: no --corners",
 }
 """What a project may leave out, and what it then does without."""
 
-_CODE: Final = (
-    *("golden.factory", "chip.plan", "taps.plan", "rtl.renderings", "rom.images", "rom.site"),
-    *("lora.frame", "lora.load_cycles", "lora.drawn", "verif.expect"),
-    *("coverage.rom", "coverage.groups", "coverage.sampler", "coverage.rom_files", "coverage.corners"),
-)
-"""The keys that name a function."""
+_OBJECT: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+"""What names a function: ``module:attribute``."""
 
 _FOLDERS: Final = {
     "rtl.hw": "hw_dir",
@@ -71,9 +69,8 @@ def run_check(*, project: Path | None) -> int:
 
 def _findings(project: Project) -> Iterator[tuple[str, str, str | None]]:
     """Each declared key, its value, and what is wrong with it."""
-    for key in _CODE:
-        if (name := _value(project, key)) is not None:
-            yield key, name, _refused(partial(load_object, project, name, key=key))
+    for key, name in _code(project):
+        yield key, name, _refused(partial(load_object, project, name, key=key))
     for module in project.verif.tests:
         yield "verif.tests", module, _refused(partial(load_module, project, module, key="verif.tests"))
     for key, patterns in (("rtl.files", project.rtl.files), ("rtl.data", tuple(project.rtl.data.values()))):
@@ -81,13 +78,25 @@ def _findings(project: Project) -> Iterator[tuple[str, str, str | None]]:
             find = partial(matched, project.root, [pattern], source=project.file, key=key)
             yield key, pattern, _refused(find)
     for key, folder in _FOLDERS.items():
-        if (value := _value(project, key)) is not None:
+        of_llama = key in ("recipes.path", "shapes.path")
+        if (value := _value(project, key)) is not None and not (of_llama and project.model is not None):
             yield key, value, _refused(partial(getattr, project, folder))
-    yield "recipes.default", project.recipes.default, _refused(partial(flow.read_recipe, project, None))
+    if project.recipes is not None:
+        yield "recipes.default", project.recipes.default, _refused(partial(flow.read_recipe, project, None))
     if project.coverage is not None:
         for key in _FILES:
             name = str(_value(project, key))
             yield key, name, None if (project.root / name).is_file() else f"{name!r} is no file"
+
+
+def _code(project: Project) -> Iterator[tuple[str, str]]:
+    """Each key that names a function."""
+    for section in type(project).model_fields:
+        record = getattr(project, section)
+        for name in type(record).model_fields if isinstance(record, BaseModel) else ():
+            value = getattr(record, name)
+            if isinstance(value, str) and _OBJECT.fullmatch(value):
+                yield f"{section}.{name}", value
 
 
 def _refused(use: Callable[[], object]) -> str | None:

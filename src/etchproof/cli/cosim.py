@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import time
 from collections.abc import Sequence
@@ -10,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etchproof.cli.console import Progress, make_console
-from etchproof.cli.source import check_source, choose_project
-from etchproof.errors import InputError, shown
+from etchproof.cli.options import token_ids
+from etchproof.cli.source import check_source, check_takes_shapes, choose_project
+from etchproof.errors import InputError
 from etchproof.tools import own_command
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def run_cosim(
             "is missing", key="--random-weights", hint="a shape has no weights: give the seed of random ones"
         )
     found = choose_project(project, model, options["out"], *options["adapters"])
-    ids = _ids(prompt_ids, options["prompt"])
+    check_takes_shapes(found, shape)
+    ids = token_ids(prompt_ids, options["prompt"])
     console = make_console()
     progress = Progress(console)
     with progress.stage("start") as say:
@@ -68,9 +69,12 @@ def rerun_command(request: CosimRequest, prompt: Sequence[int]) -> str:
         "cosim",
         *_source(request),
         f"--project={request.project.root}",
-        f"--recipe={_name_or_file(request.recipe or request.project.recipes.default)}",
     ]
-    if request.prompt is not None and request.prompt.isprintable():
+    if recipe := request.recipe or request.project.default_recipe:
+        words.append(f"--recipe={_name_or_file(recipe)}")
+    if request.vectors is not None:
+        words.append(f"--vectors={request.vectors.absolute()}")
+    elif request.prompt is not None and request.prompt.isprintable():
         words.append(f"--prompt={request.prompt}")
     else:
         words.append(f"--prompt-ids={','.join(map(str, prompt))}")
@@ -100,16 +104,3 @@ def _source(request: CosimRequest) -> list[str]:
 def _name_or_file(name: str) -> str:
     """A recipe's or a shape's name as it is; a file from anywhere."""
     return str(Path(name).absolute()) if name.endswith((".yaml", ".yml")) else name
-
-
-def _ids(text: str | None, prompt: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    if prompt is not None:
-        raise InputError("stands beside --prompt", key="--prompt-ids", hint="give one of them")
-    try:
-        if not re.fullmatch(r" *[0-9]+ *(?:, *[0-9]+ *)*", text):
-            raise ValueError
-        return tuple(map(int, text.split(",")))
-    except ValueError:  # also of more digits than Python converts
-        raise InputError(f"is {shown(text)}, expected token ids like 1,2,3", key="--prompt-ids") from None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+
+from etchproof.errors import InputError, shown
 
 MAX_SEED: Final = 2**31 - 1
 
@@ -84,3 +87,21 @@ Jobs = Annotated[
     int | None,
     typer.Option("-j", "--jobs", metavar="N", min=1, max=1024, help="At once. Default: every core."),
 ]
+
+
+def token_ids(text: str | None, prompt: str | None) -> tuple[int, ...] | None:
+    """``--prompt-ids`` as numbers.
+
+    Raises:
+        InputError: they are none, or ``--prompt`` is given, too.
+    """
+    if text is None:
+        return None
+    if prompt is not None:
+        raise InputError("stands beside --prompt", key="--prompt-ids", hint="give one of them")
+    try:
+        if not re.fullmatch(r" *[0-9]+ *(?:, *[0-9]+ *)*", text):
+            raise ValueError
+        return tuple(map(int, text.split(",")))
+    except ValueError:  # also of more digits than Python converts
+        raise InputError(f"is {shown(text)}, expected token ids like 1,2,3", key="--prompt-ids") from None

@@ -48,8 +48,8 @@ def run_quality(
     with progress.stage("import") as say:
         design = flow.plan_design(found, model, flow.read_recipe(found, recipe), context)
         if length is None:
-            length = min(LENGTH, design.context)
-        if length > design.context:
+            length = min(LENGTH, design.quantized.context)
+        if length > design.quantized.context:
             raise InputError(f"is {length}, the chip's context holds {design.context}", key="--length")
         found_adapters = slots.read_adapters(found, design.checkpoint.config, design.recipe, adapters)
         say(", ".join([design.checkpoint.name, *(adapter.name for adapter in found_adapters)]))

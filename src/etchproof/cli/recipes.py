@@ -20,10 +20,10 @@ def run_recipes(*, project: Path | None) -> int:
         table.add_column(heading)
     for file in sorted(found.recipes_dir.glob("*.yaml")):
         recipe = load_recipe(file.stem, found.recipes_dir)
-        name = Text(recipe.name, style="bold" if recipe.name == found.recipes.default else "")
+        name = Text(recipe.name, style="bold" if recipe.name == found.default_recipe else "")
         widths = (f"{recipe.activation_bits} bit", f"{recipe.kv_bits} bit")
         table.add_row(name, recipe.method, *widths, Text(recipe.description))
     console = make_console()
     console.print(table)
-    console.print(f"default: {found.recipes.default}")
+    console.print(f"default: {found.default_recipe}")
     return 0

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from etchproof.cli.console import make_console, visible
+from etchproof.cli.options import token_ids
 from etchproof.cli.source import check_source, choose_project
 from etchproof.errors import InputError
 from etchproof.files.lock import hold
@@ -59,7 +60,7 @@ def run_regress(
         found.root,
         all_tests(found),
         model=model,
-        recipe=recipe or found.recipes.default,
+        recipe=recipe or found.default_recipe,
         adapters=adapters,
         base_seed=seed,
     )
@@ -142,8 +143,10 @@ def run_one_test(
     recipe: str | None,
     adapters: tuple[str, ...],
     prompt: str | None,
+    prompt_ids: str | None,
     tokens: int,
     directed: Path | None,
+    vectors: Path | None,
     corners: int | None,
     out: Path | None,
     seed: int,
@@ -161,6 +164,7 @@ def run_one_test(
     from etchproof.run.folder import check_out
     from etchproof.run.request import check_timeout
     from etchproof.run.slots import DRAWN
+    from etchproof.run.streams import test_modules
     from etchproof.run.watcher import tell
     from etchproof.signoff.testplan import all_tests
 
@@ -170,7 +174,7 @@ def run_one_test(
     known = all_tests(found)
     if test not in known:
         raise InputError(
-            f"{test!r} is no test of {', '.join(found.verif.tests)}",
+            f"{test!r} is no test of {', '.join(test_modules(found))}",
             key="TEST",
             hint=f"known are {', '.join(known)}",
         )
@@ -185,14 +189,16 @@ def run_one_test(
         test=test,
         model=str(model.absolute()) if model else None,
         shape=entry,
-        recipe=recipe or found.recipes.default,
+        recipe=recipe or found.default_recipe,
         context=context,
         kind=kind,
         adapters=tuple(name if name.startswith(DRAWN) else str(Path(name).absolute()) for name in adapters),
         seed=seed,
         prompt=prompt,
+        prompt_ids=token_ids(prompt_ids, prompt),
         tokens=tokens,
         directed=_directed(directed),
+        vectors=None if vectors is None else str(vectors.absolute()),
         corners=corners,
         timeout_s=timeout_s,
     )

@@ -91,6 +91,11 @@ def summary(result: RunResult) -> list[Text]:
     return [
         *(_adapter(adapter) for adapter in result.adapters),
         Text(
+            f"vectors  {result.tokens_fed} of {result.vectors.vectors}; "
+            f"{sim.cycles:,} cycles, {sim.cycles_per_token:,.0f} per vector"
+        )
+        if result.vectors is not None
+        else Text(
             f"tokens   {prompts} {of_prompts}, {generated} generated{many}{stopped if not many else ''}; "
             f"{sim.cycles:,} cycles, {sim.cycles_per_token:,.0f} per token"
         ),
@@ -117,7 +122,7 @@ def _adapter(adapter: AdapterRecord) -> Text:
 
 def verdict(result: RunResult) -> list[Text]:
     """The verdict and its reasons."""
-    what = f"{result.model.name} under {result.recipe.name}"
+    what = result.model.name if result.recipe is None else f"{result.model.name} under {result.recipe.name}"
     if result.verdict == "PASS":
         return [
             Text("PASS", style="bold green").append(

@@ -102,7 +102,8 @@ def _print(console: Console, result: SignoffResult, folder: Path) -> int:
     evidence = result.evidence
     passed = result.verdict == "PASS"
     line = Text(result.verdict, style="bold green" if passed else "bold red")
-    what = f"{evidence.model.name} under {evidence.recipe.name}, stage {evidence.stage}"
+    under = "" if evidence.recipe is None else f" under {evidence.recipe.name}"
+    what = f"{evidence.model.name}{under}, stage {evidence.stage}"
     absent = ", ".join(one.what for one in result.not_measured)
     what += f"; not measured: {absent}" if absent else ""
     line.append(f"     {visible(what)}", style="not bold default")

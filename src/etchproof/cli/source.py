@@ -44,3 +44,15 @@ def choose_project(named: Path | None, *data: Path | None) -> Project:
     if named is not None:
         return load_project(named)
     return find_project(data=[folder for folder in data if folder is not None])
+
+
+def check_takes_shapes(project: Project, shape: str | None) -> None:
+    """Refuse a shape where models are of the project's own kind.
+
+    Raises:
+        InputError: naming the option.
+    """
+    if shape is not None and project.model is not None:
+        raise InputError(
+            "stands with a project that loads models of its own kind", key="--shape", hint="name a model"
+        )

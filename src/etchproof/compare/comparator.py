@@ -65,10 +65,11 @@ class TokenRecord(_Record):
 class RequestRecord(_Record):
     """One request on the host port, as it was seen on the pins, and its answer; codes are the chip's own."""
 
-    token: int
+    token: int  # of a chip that takes vectors, the vector's number
     op: int
     slot: int
     status: int
+    sha256: str | None = None  # of a vector's words; None for a token
 
 
 class ResetRecord(_Record):
@@ -157,6 +158,16 @@ class Comparison(_Record):
     @property
     def mismatches(self) -> int:
         return sum(count.mismatches for count in self.taps)
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong first, ``name: message``; None where all is clean."""
+        if self.failures:
+            first = self.failures[0]
+            return f"{first.name}: {first.message} ({len(self.failures)} failures)"
+        if (found := self.first_divergence) is not None:
+            return f"mismatch: layer {found.layer} {found.tap} element {found.element} of token {found.token}"
+        return None
 
 
 def frame_sha256(words: NDArray[np.uint32]) -> str:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from etchproof.contract.taps import TapKey, TokenArrays
 
+Items = Sequence[int] | npt.NDArray[np.int64]
+"""Consecutive tokens, or vectors as an array (vectors, elements)."""
+
 
 class GoldenSession(Protocol):
-    """Sequences of tokens through a golden model, one at a time."""
+    """Sequences of tokens or vectors through a golden model, one at a time."""
 
-    def predict(
-        self, tokens: Sequence[int], first: bool, adapter: int | None = None
-    ) -> Mapping[TapKey, TokenArrays]:
-        """Every tap of consecutive tokens; ``first`` when they open a sequence, which keeps the adapter named then.
+    def predict(self, items: Any, first: bool, adapter: int | None = ..., /) -> Mapping[TapKey, TokenArrays]:
+        """Every tap of consecutive items; ``first`` when they open a sequence, which keeps the adapter named then.
 
         Args:
-            adapter: index of the adapters that the model was made with; None for the base alone.
+            items: ``Items``; a golden model takes either tokens or vectors.
+            adapter: index of the adapters that the model was made with; not given for the base alone, so that a model
+                without adapters need not take it.
         """
         ...
 

@@ -8,7 +8,8 @@ from typing import Any
 from etchproof.coverage.functional import Covergroup, Sampler
 from etchproof.coverage.rom import Rom
 from etchproof.errors import InputError
-from etchproof.project.declaration import CoverageSection, Project
+from etchproof.project.declaration import Project
+from etchproof.project.sections import CoverageSection
 from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.render.images import ImageSet
 from etchproof.run.hooks import hook

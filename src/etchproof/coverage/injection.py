@@ -11,16 +11,19 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
+from etchproof.contract.taps import TapKey
 from etchproof.coverage.corpus import Corpus
 from etchproof.coverage.observability import Proven, UnsoundError, witnesses
 from etchproof.coverage.rom import Rom
+from etchproof.host.stimulus import VECTORS
 from etchproof.run import flow
+from etchproof.run.streams import directed_test
 from etchproof.run.testrun import Chip, run_test
 
 
@@ -29,7 +32,7 @@ class InjectedBit(BaseModel):
 
     Attributes:
         site: as ``--inject`` names it.
-        prompt: the tokens that were fed; the last one proves the bit.
+        prompt: the tokens that were fed, of vectors their elements; the last one shows the bit.
         expected: where the first difference had to be: layer, tap, position.
         found: where it was; None when the run passed.
         caught: whether the run failed by a difference, and by nothing else.
@@ -54,11 +57,17 @@ class InjectedBit(BaseModel):
 
 @dataclass(frozen=True)
 class Drawn:
-    """A proven bit and the shortest run that proves it."""
+    """A bit that has to be seen, and the shortest run that shows it.
+
+    Attributes:
+        site: as ``--inject`` names it.
+        result: the tap in which the first difference has to stand, at the last item.
+        items: that are fed as one sequence, each a token or a vector.
+    """
 
     site: str
-    rom: Rom
-    prompt: tuple[int, ...]
+    result: TapKey
+    items: tuple[tuple[int, ...], ...]
 
 
 def draw(
@@ -88,14 +97,14 @@ def draw(
         if not len(tokens):
             raise UnsoundError(f"{proven.name(index)} is called proven, and no token shows it")
         first = int(tokens[corpus.positions[tokens].argmin()])
-        drawn.append(Drawn(proven.name(index), rom, corpus.prefix(first)))
+        items = tuple((token,) for token in corpus.prefix(first))
+        drawn.append(Drawn(proven.name(index), rom.result, items))
     return tuple(drawn)
 
 
 def inject_all(
     chip: Chip,
     drawn: Sequence[Drawn],
-    test: str,
     folder: Path,
     jobs: int,
     progress: Callable[[int], None] | None = None,
@@ -103,27 +112,30 @@ def inject_all(
     """Invert each bit in a simulation of its own. The folders of those that were not caught are kept.
 
     Args:
-        test: feeds the sequences of ``config["directed"]``.
         progress: gets the number of those done.
     """
-    done = 0
+    done, project = 0, chip.design.project
+    takes_tokens = chip.design.inputs.vocab_size is not None
 
     def run(number: int) -> InjectedBit:
         bit = drawn[number]
         where = folder / f"{number:04d}"
-        injections = flow.locate(chip.design.project, chip.design.plan, [bit.site])
+        injections = flow.locate(project, chip.design.plan, [bit.site], chip.images)
+        given: dict[str, Any] = {"vectors": [list(item) for item in bit.items]}
+        if takes_tokens:
+            given = {"directed": [[item[0] for item in bit.items]]}
         outcome = run_test(
             chip,
-            test,
+            directed_test(project) if takes_tokens else VECTORS,
             where,
             seed=1,
-            config={"directed": [list(bit.prompt)]},
+            config=given,
             injections=injections,
             timeout_s=300,
         )
         first = outcome.comparison.first_divergence if outcome.comparison else None
         found = (first.layer, first.tap, first.token) if first else None
-        expected = (*bit.rom.result, len(bit.prompt) - 1)
+        expected = (*bit.result, len(bit.items) - 1)
         caught = first is not None and {reason.name for reason in outcome.reasons} == {"mismatch"}
         if caught:
             shutil.rmtree(where)
@@ -133,7 +145,7 @@ def inject_all(
             progress(done)
         return InjectedBit(
             site=bit.site,
-            prompt=bit.prompt,
+            prompt=tuple(element for item in bit.items for element in item),
             expected=expected,
             found=found,
             caught=caught,

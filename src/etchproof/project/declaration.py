@@ -14,13 +14,30 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from etchproof.errors import InputError, shown
 from etchproof.files.documents import read_document
+from etchproof.project.sections import (
+    ChipSection,
+    CoverageSection,
+    GoldenSection,
+    HostSection,
+    LoraSection,
+    ModelSection,
+    RecipesSection,
+    RomSection,
+    RtlSection,
+    Section,
+    ShapesSection,
+    SignoffSection,
+    TapsSection,
+    Text,
+    VerifSection,
+)
 
 PROJECT_FILE: Final = "etchproof.toml"
 
@@ -32,181 +49,38 @@ DATA_FILES: Final = (
 
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 
-ObjectName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
-"""``package.module:attribute``, imported from the project's root."""
 
-ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
-Text = Annotated[str, Field(min_length=1)]
-
-
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _modules(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else (value,)
-
-
-def _places(value: object) -> object:
-    """A list of files is looked for where each lies."""
-    return {name: name for name in value} if isinstance(value, list) else value
-
-
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_tuple)]
-"""A list of texts."""
-
-ModuleNames = Annotated[tuple[ModuleName, ...], Field(min_length=1), BeforeValidator(_modules)]
-"""One module, or a list of them."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class GoldenSection(_Section):
-    """``[golden]``: the quantized PyTorch model."""
-
-    factory: ObjectName
-
-
-class ChipSection(_Section):
-    """``[chip]``: ``plan(config, recipe)`` works out the chip: the project's own record of its shapes and widths."""
-
-    plan: ObjectName
-
-
-class RtlSection(_Section):
-    """``[rtl]``: what is simulated: files as they are, rendered ones, or both. Paths are relative to the root.
-
-    Attributes:
-        top: the top module.
-        files: patterns of files of any suffix, copied byte for byte, in the order of compilation.
-        include: folders of included files.
-        defines: macros; an empty value defines the name alone.
-        data: files that the RTL reads while it runs, by where it looks from its working folder.
-        waive: warnings of Verilator that do not fail the build, each with its reason.
-        renderings: ``renderings(plan)`` says what to render of the folder ``templates``.
-        templates: the folder of templates.
-        hw: a folder of SystemVerilog that goes with them: each ``.sv`` below it is copied into one flat folder.
-    """
-
-    top: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
-    files: Texts = ()
-    include: Texts = ()
-    defines: dict[str, str] = {}
-    data: Annotated[dict[str, Text], BeforeValidator(_places)] = {}
-    waive: dict[str, Text] = {}
-    renderings: ObjectName | None = None
-    templates: Text | None = None
-    hw: Text | None = None
-
-    @model_validator(mode="after")
-    def _names_something(self) -> RtlSection:
-        if not (self.files or self.hw or self.renderings):
-            raise ValueError("names nothing: give files, or renderings with templates and hw")
-        return self
-
-
-class RomSection(_Section):
-    """``[rom]``: the mask ROM; a chip whose weights are none of the engine's images has no such section.
-
-    ``images(model, plan)`` gives its images, ``site(text, plan)`` where a weight's bit is etched.
-    """
-
-    images: ObjectName
-    site: ObjectName
-
-
-class TapsSection(_Section):
-    """``[taps]``: ``plan(plan)`` declares the taps of a chip, in dataflow order (``etchproof.contract.taps.Tap``)."""
-
-    plan: ObjectName
-
-
-class LoraSection(_Section):
-    """``[lora]``: how an adapter enters the chip; a chip that takes none has no such section.
-
-    ``frame(plan, adapter, slot)`` gives the words that the host writes, uint32, and ``load_cycles(plan, frame)`` the
-    cycles that the chip takes for them. ``drawn(kind, model, plan, seed)`` draws adapters that show what trained ones
-    do not; a list or ``--adapter`` names a kind as ``@kind``.
-    """
-
-    frame: ObjectName
-    load_cycles: ObjectName
-    drawn: ObjectName | None = None
-
-
-class RecipesSection(_Section):
-    """``[recipes]``: the folder of recipes, relative to the root, and the one used when none is named."""
-
-    path: Text = "models/recipes"
-    default: Text
-
-
-class ShapesSection(_Section):
-    """``[shapes]``: the folder of architectures without weights, relative to the root."""
-
-    path: Text = "models/shapes"
-
-
-class VerifSection(_Section):
-    """``[verif]``: the modules whose tests cocotb runs, the test that generates text, and what a run has to do.
-
-    ``expect(test, run)`` says beforehand what a run of any other test has to do (``etchproof.verdict.expect``), None
-    for a test that it does not know. It is called in the process that starts the simulator; without it such a run is
-    no PASS.
-    """
-
-    tests: ModuleNames
-    expect: ObjectName | None = None
-    generation: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] = "GreedyGeneration"
-
-
-class CoverageSection(_Section):
-    """``[coverage]``: the coverage model.
-
-    ``rom(model, plan)`` names what the mask holds (``etchproof.coverage.rom``), ``groups(plan)`` the covergroups,
-    ``sampler(model, plan)`` makes what fills them from a run (``etchproof.coverage.functional``),
-    ``rom_files(model, plan, images)`` compares the ROM files with the checkpoint: problems, bits of padding.
-    ``corners(model, plan, seed)`` draws a model for the same fabric whose weights reach what trained ones do not.
-    """
-
-    rom: ObjectName
-    groups: ObjectName
-    sampler: ObjectName
-    rom_files: ObjectName
-    corners: ObjectName | None = None
-
-
-class SignoffSection(_Section):
-    """``[signoff]``: files, relative to the root, and two tests of the testbench.
-
-    ``directed`` feeds given sequences of tokens; ``readback`` reads the mask ROM back and leaves ``readback.json``.
-    """
-
-    testplan: Text = "verif/testplan.hjson"
-    gates: Text = "verif/signoff.yaml"
-    waivers: Text = "verif/waivers.yaml"
-    exclusions: Text = "verif/coverage-exclusions.yaml"
-    directed: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] = "DirectedTokens"
-    readback: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] = "RomReadback"
-
-
-class _File(_Section):
+class _File(Section):
     """The whole of ``etchproof.toml``."""
 
     name: Text
+    model: ModelSection | None = None
     golden: GoldenSection
-    chip: ChipSection
+    chip: ChipSection | None = None
     rtl: RtlSection
     rom: RomSection | None = None
     taps: TapsSection
+    host: HostSection | None = None
     lora: LoraSection | None = None
-    recipes: RecipesSection
+    recipes: RecipesSection | None = None
     shapes: ShapesSection = ShapesSection()
-    verif: VerifSection
+    verif: VerifSection = VerifSection()
     coverage: CoverageSection | None = None
     signoff: SignoffSection = SignoffSection()
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> _File:
+        of_llama = {"chip": self.chip, "recipes": self.recipes}
+        if self.model is None and (missing := [key for key, section in of_llama.items() if section is None]):
+            raise ValueError(
+                f"[{missing[0]}] is missing: without [model] the project takes a Llama under a recipe"
+            )
+        for key, section in {"recipes": self.recipes, "lora": self.lora}.items():
+            if self.model is not None and section is not None:
+                raise ValueError(f"[{key}] stands beside [model], which loads models that have no recipe")
+        if self.host is None and not self.verif.tests:
+            raise ValueError("[verif] tests is missing: without [host] the project brings its own tests")
+        return self
 
 
 class Project(_File):
@@ -235,8 +109,27 @@ class Project(_File):
 
     @property
     def recipes_dir(self) -> Path:
-        """The folder of recipes."""
-        return self._folder("recipes.path", self.recipes.path)
+        """The folder of recipes.
+
+        Raises:
+            InputError: it is not there, or the project loads models of its own, which have no recipe.
+        """
+        return self._folder("recipes.path", self._recipes.path)
+
+    @property
+    def default_recipe(self) -> str:
+        """The recipe that is used when none is named; "" where models have none."""
+        return "" if self.recipes is None else self.recipes.default
+
+    @property
+    def _recipes(self) -> RecipesSection:
+        if self.recipes is None:
+            raise InputError(
+                "is missing: the project loads models of its own, which have no recipe",
+                source=self.file,
+                key="recipes",
+            )
+        return self.recipes
 
     @property
     def shapes_dir(self) -> Path:
@@ -420,4 +313,7 @@ def _problem(detail: ErrorDetails) -> str:
             return f"unknown key {key!r}"
         case "missing":
             return f"key {key!r} is missing"
+        case "value_error":
+            said = detail["msg"].removeprefix("Value error, ")
+            return f"{key}: {said}" if key else said
     return f"{key} is {shown(detail['input'])}: {detail['msg']}"

@@ -10,13 +10,17 @@ from typing import Any
 from etchproof.checkpoint import ModelConfig, Tokenizer, load_checkpoint
 from etchproof.checkpoint.prompt import notes, open_tokenizer
 from etchproof.checkpoint.tokenizer import TOKENIZER_FILE
+from etchproof.contract.model import Inputs
 from etchproof.errors import InputError
+from etchproof.host.stimulus import VECTORS, read_vectors
 from etchproof.project.declaration import Project
 from etchproof.quantize.recipe import Recipe
 from etchproof.regress.prompt import generates, generation_of
 from etchproof.regress.spec import ItemSpec, ShapeEntry
 from etchproof.run import flow, slots
+from etchproof.run.design import Design
 from etchproof.run.slots import DRAWN
+from etchproof.run.streams import stream_facts
 
 
 def check_items(items: Sequence[ItemSpec], project: Project) -> tuple[str, ...]:
@@ -42,6 +46,22 @@ def check_items(items: Sequence[ItemSpec], project: Project) -> tuple[str, ...]:
         return checkpoint.config, tokenizer
 
     @cache
+    def own_of(model: str | None, shape: ShapeEntry | None, recipe: str, context: int | None) -> Design:
+        if model is None or shape is not None:
+            raise InputError("stands with a project that loads models of its own kind", key="shapes")
+        return flow.make_design(project, Path(model), recipe, context)
+
+    def check_own(spec: ItemSpec) -> None:
+        design = own_of(spec.model, spec.shape, spec.recipe, spec.context)
+        facts = stream_facts(design)
+        if spec.adapters:
+            slots.check_slots(project, None)
+        if spec.vectors is not None and facts is not None:
+            read_vectors(Path(spec.vectors), facts)
+        if generates(spec, project):
+            generation_of(spec, design.inputs)
+
+    @cache
     def chip_of(
         model: str | None, shape: ShapeEntry | None, recipe_name: str, context: int | None
     ) -> tuple[ModelConfig, Recipe]:
@@ -65,11 +85,21 @@ def check_items(items: Sequence[ItemSpec], project: Project) -> tuple[str, ...]:
         tokenizer = None if spec.model is None else model_of(spec.model)[1]
         if spec.model is not None and spec.prompt and tokenizer is None:
             raise InputError("file not found", source=Path(spec.model) / TOKENIZER_FILE)
-        generation_of(spec, config, recipe.chip_context(config), tokenizer)
+        inputs = Inputs(config.vocab_size, recipe.chip_context(config), stop_tokens=config.eos_token_ids)
+        generation_of(spec, inputs, config, tokenizer)
 
     for spec in items:
         chip = (spec.model, spec.shape, spec.recipe, spec.context)
         try:
+            if project.host is not None and (spec.test == VECTORS) != (spec.vectors is not None):
+                raise InputError(
+                    f"goes with the test {VECTORS}, and only with it", source=spec.name, key="vectors"
+                )
+            if project.model is not None:
+                check_own(spec)
+                continue
+            if spec.vectors is not None:
+                raise InputError("the chip takes tokens", source=spec.name, key="vectors")
             fits = chip_of(*chip)
             if generates(spec, project):
                 check_prompt(spec, *fits)

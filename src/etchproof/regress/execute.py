@@ -18,6 +18,7 @@ from etchproof.checkpoint.prompt import open_tokenizer
 from etchproof.coverage.verilator import COVERAGE_FILE, read
 from etchproof.errors import InputError
 from etchproof.files.atomic import write_atomically
+from etchproof.host.stimulus import read_vectors
 from etchproof.project.declaration import Project, load_project
 from etchproof.regress.item import (
     CODE_COVERAGE_FILE,
@@ -32,8 +33,9 @@ from etchproof.regress.item import (
 from etchproof.regress.prompt import generates, generation_of
 from etchproof.regress.spec import ItemSpec
 from etchproof.run import flow
-from etchproof.run.flow import Design
+from etchproof.run.design import Design, Quantized
 from etchproof.run.slots import LoadedAdapter, plan_run, run_adapters
+from etchproof.run.streams import stream_facts
 from etchproof.run.testrun import Chip, Etched, etch, read_readback, run_test, state, with_simulator
 from etchproof.sim.run import SimOutcome
 from etchproof.tools import own_command
@@ -55,7 +57,7 @@ def rerun_command(spec: ItemSpec, project: Project, folder: Path) -> str:
         words += [f"--vocab={spec.shape.vocab}"] if spec.shape.vocab is not None else []
     words += [
         f"--project={project.root}",
-        f"--recipe={spec.recipe}",
+        *([f"--recipe={spec.recipe}"] if spec.recipe else []),
         f"--seed={spec.seed}",
         f"--build={spec.kind}",
     ]
@@ -63,21 +65,24 @@ def rerun_command(spec: ItemSpec, project: Project, folder: Path) -> str:
     words += [f"--corners={spec.corners}"] if spec.corners is not None else []
     words += [f"--context={spec.context}"] if spec.context is not None else []
     words += [f"--prompt={spec.prompt}", f"--tokens={spec.tokens}"] if spec.prompt is not None else []
+    if spec.prompt_ids is not None:
+        words += [f"--prompt-ids={','.join(map(str, spec.prompt_ids))}", f"--tokens={spec.tokens}"]
     words += [f"--directed={folder / DIRECTED_FILE}"] if spec.directed else []
+    words += [f"--vectors={spec.vectors}"] if spec.vectors is not None else []
     words.append(f"--timeout={spec.timeout_s:g}")
     return shlex.join(words)
 
 
 def make_design(spec: ItemSpec, project: Project) -> Design:
-    """The checkpoint or shape of an item under its recipe.
+    """The model of an item, a Llama under its recipe.
 
     Raises:
         InputError: it cannot be.
     """
-    recipe = flow.read_recipe(project, spec.recipe)
     if spec.shape is None:
         assert spec.model is not None
-        return flow.plan_design(project, Path(spec.model), recipe, spec.context)
+        return flow.make_design(project, Path(spec.model), spec.recipe, spec.context)
+    recipe = flow.read_recipe(project, spec.recipe)
     random = spec.shape.random_model
     config = random.config(project.shapes_dir)
     folder, _ = flow.draw(config, random.seed, flow.cache_folder())
@@ -102,8 +107,10 @@ def _blank(spec: ItemSpec) -> ItemSpec:
         "test": "",
         "seed": 1,
         "prompt": None,
+        "prompt_ids": None,
         "tokens": 1,
         "directed": (),
+        "vectors": None,
         "adapters": (),
         "timeout_s": 1.0,
     }
@@ -127,12 +134,19 @@ def chip_of(spec: ItemSpec, project: Project, out: Path) -> Chip:
 def test_config(spec: ItemSpec, design: Design, adapters: Sequence[LoadedAdapter]) -> dict[str, Any]:
     """What the test is told; one that generates runs the base, each adapter and swaps between them."""
     config: dict[str, Any] = {"directed": [list(tokens) for tokens in spec.directed]} if spec.directed else {}
+    if spec.vectors is not None:
+        facts = stream_facts(design)
+        assert facts is not None
+        config["vectors"] = read_vectors(Path(spec.vectors), facts).tolist()
     if generates(spec, design.project):
-        checkpoint = design.checkpoint
-        tokenizer = open_tokenizer(checkpoint, needed=bool(spec.prompt))
-        generation = generation_of(spec, checkpoint.config, design.context, tokenizer)
+        if isinstance(design.source, Quantized):
+            checkpoint = design.checkpoint
+            tokenizer = open_tokenizer(checkpoint, needed=bool(spec.prompt))
+            generation = generation_of(spec, design.inputs, checkpoint.config, tokenizer)
+        else:
+            generation = generation_of(spec, design.inputs)
         quantized = [adapter.quantized for adapter in adapters]
-        planned = plan_run(generation, quantized, design.recipe.lora.slots)
+        planned = plan_run(generation, quantized, design.slots)
         config["sequences"] = [asdict(sequence) for sequence in planned.sequences]
     return config
 
@@ -201,6 +215,7 @@ def run_item(spec: ItemSpec, project: Project, out: Path, folder: Path, key: str
     )
     reasons = [*run.reasons, *_keep_coverage(spec, folder)]
     design = chip.design
+    recipe = design.source.recipe if isinstance(design.source, Quantized) else None
     result = ItemResult(
         name=spec.name,
         test=spec.test,
@@ -210,10 +225,10 @@ def run_item(spec: ItemSpec, project: Project, out: Path, folder: Path, key: str
         seed=spec.seed,
         kind=spec.kind,
         rewrites=chip.build.rewrites,
-        model_name=design.checkpoint.name,
-        checkpoint_sha256=design.checkpoint.sha256,
-        recipe_name=design.recipe.name,
-        recipe_sha256=design.recipe.sha256,
+        model_name=design.source.name,
+        checkpoint_sha256=design.source.sha256,
+        recipe_name="" if recipe is None else recipe.name,
+        recipe_sha256="" if recipe is None else recipe.sha256,
         context=design.context,
         fabric_sha256=chip.fabric.sha256,
         rom_sha256=chip.images.sha256,

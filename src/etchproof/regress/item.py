@@ -73,7 +73,7 @@ class ItemResult(BaseModel):
     checkpoint_sha256: str
     recipe_name: str
     recipe_sha256: str
-    context: int
+    context: int | None
     fabric_sha256: str
     rom_sha256: str
     adapters: tuple[ItemAdapter, ...]

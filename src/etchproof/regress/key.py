@@ -60,7 +60,8 @@ def item_key(spec: ItemSpec, sources: str) -> str:
     """
     parts = [("item", spec.model_dump_json()), ("sources", sources)]
     if spec.model is not None:
-        parts.append(("model", _folder_sha256(Path(spec.model), "models")))
+        model = Path(spec.model)
+        parts.append(("model", file_sha256(model) if model.is_file() else _folder_sha256(model, "models")))
     parts += [
         ("adapter", _folder_sha256(Path(name), "adapters"))
         for name in spec.adapters
@@ -68,6 +69,8 @@ def item_key(spec: ItemSpec, sources: str) -> str:
     ]
     if spec.recipe.endswith(SUFFIXES):
         parts.append(("recipe", file_sha256(Path(spec.recipe))))
+    if spec.vectors is not None:
+        parts.append(("vectors", file_sha256(Path(spec.vectors))))
     if spec.shape is not None and spec.shape.shape.endswith(SUFFIXES):
         parts.append(("shape", file_sha256(Path(spec.shape.shape))))
     return together(parts)

@@ -4,36 +4,49 @@ from __future__ import annotations
 
 from etchproof.checkpoint import ModelConfig, Tokenizer
 from etchproof.checkpoint.prompt import prompt_ids
+from etchproof.contract.model import Inputs
 from etchproof.errors import InputError
 from etchproof.project.declaration import Project
 from etchproof.regress.spec import ItemSpec
+from etchproof.run.streams import generation_test
 from etchproof.verdict.expect import Generation
 
 
 def generates(spec: ItemSpec, project: Project) -> bool:
     """Whether an item's test continues a prompt."""
-    return spec.prompt is not None or spec.test == project.verif.generation
+    return spec.prompt is not None or spec.test == generation_test(project)
 
 
 def generation_of(
-    spec: ItemSpec, config: ModelConfig, context: int, tokenizer: Tokenizer | None
+    spec: ItemSpec, inputs: Inputs, config: ModelConfig | None = None, tokenizer: Tokenizer | None = None
 ) -> Generation:
     """The prompt, and as many tokens as the item asks for and the context holds.
 
     Args:
-        context: positions of the chip.
+        inputs: what the chip takes.
+        config: of a checkpoint; None of a model of the project's own kind, whose prompts are token ids.
         tokenizer: None where the checkpoint has none.
 
     Raises:
-        InputError: the prompt is no token, or longer than the context.
+        InputError: there is no prompt, it is no token, or it is longer than the context.
     """
-    prompt = prompt_ids(spec.prompt, config, tokenizer, source=spec.name, key="prompt")
-    new = min(spec.tokens, context - len(prompt) + 1)
+    prompt, key = spec.prompt_ids, "prompt_ids"
+    if prompt is None and config is not None:
+        prompt, key = prompt_ids(spec.prompt, config, tokenizer, source=spec.name, key="prompt"), "prompt"
+    if not prompt:
+        raise InputError("is missing or empty", source=spec.name, key=key, hint="give token ids")
+    for token in prompt:
+        if inputs.vocab_size is not None and token >= inputs.vocab_size:
+            problem = f"{token} is outside the vocabulary of {inputs.vocab_size}"
+            raise InputError(problem, source=spec.name, key=key)
+    new = spec.tokens
+    if inputs.context is not None:
+        new = min(new, inputs.context - len(prompt) + 1)
     if new < 1:
         raise InputError(
-            f"has {len(prompt)} tokens, the chip's context holds {context}",
+            f"has {len(prompt)} tokens, the chip's context holds {inputs.context}",
             source=spec.name,
-            key="prompt",
+            key=key,
             hint="give a shorter text",
         )
-    return Generation(prompt, new, config.eos_token_ids)
+    return Generation(prompt, new, inputs.stop_tokens)

@@ -80,8 +80,10 @@ class Entry(_Strict):
             ``@adapters`` is all of the command line's, none where it names none.
         seeds: how many runs of each, which differ in their seed.
         prompts: of a test that generates: texts.
+        prompt_ids: likewise, as token ids.
         tokens: how many to generate.
         directed: of a test of given tokens: sequences.
+        vectors: of a test of given vectors: a file, from the project's root.
     """
 
     tests: Names
@@ -95,8 +97,10 @@ class Entry(_Strict):
     adapters: Annotated[tuple[Names, ...], BeforeValidator(_tuple)] = ((),)
     seeds: Annotated[int, Field(ge=1, le=MAX_ITEMS)] = 1
     prompts: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = ()
+    prompt_ids: Annotated[tuple[tuple[Token, ...], ...], BeforeValidator(_tuple)] = ()
     tokens: Annotated[int, Field(ge=1, le=_MAX_POSITIONS)] = 32
     directed: Annotated[tuple[tuple[Token, ...], ...], BeforeValidator(_tuple)] = ()
+    vectors: Annotated[str, Field(min_length=1)] | None = None
 
 
 class RegressionList(_Strict):
@@ -117,7 +121,9 @@ class ItemSpec(BaseModel):
         corners: seed of the weights that stand in place of the checkpoint's, None for its own.
         model: the checkpoint folder, absolute; None with ``shape``.
         adapters: folders, absolute, and ``@kind``.
+        recipe: "" where models have none.
         seed: of the run.
+        vectors: a file, absolute.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -132,8 +138,10 @@ class ItemSpec(BaseModel):
     adapters: tuple[str, ...]
     seed: int
     prompt: str | None = None
+    prompt_ids: tuple[int, ...] | None = None
     tokens: int = 32
     directed: tuple[tuple[int, ...], ...] = ()
+    vectors: str | None = None
     corners: int | None = None
     timeout_s: float = 600.0
 
@@ -245,7 +253,7 @@ def _items(
     ]
     named = [tuple(_adapters(names, root, given)) for names in entry.adapters]
     chips: list[Path | ShapeEntry] = [*(root / folder for folder in folders), *shapes]
-    prompts: Sequence[str | None] = entry.prompts or (None,)
+    prompts: Sequence[str | tuple[int, ...] | None] = (*entry.prompts, *entry.prompt_ids) or (None,)
     combinations = product(
         entry.tests,
         chips,
@@ -262,7 +270,7 @@ def _items(
             words = [
                 test,
                 _label(chip),
-                _bare(chosen),
+                *([_bare(chosen)] if chosen else []),
                 *(Path(name).name.removeprefix(DRAWN) for name in adapters),
             ]
             words += [f"c{context}"] if context is not None else []
@@ -279,9 +287,11 @@ def _items(
                 kind=kind,
                 adapters=adapters,
                 seed=item_seed(name, listed.base_seed if base_seed is None else base_seed),
-                prompt=prompt,
+                prompt=prompt if isinstance(prompt, str) else None,
+                prompt_ids=prompt if isinstance(prompt, tuple) else None,
                 tokens=entry.tokens,
                 directed=entry.directed,
+                vectors=None if entry.vectors is None else str(root / entry.vectors),
                 timeout_s=listed.timeout_s,
             )
 
@@ -295,7 +305,7 @@ def _size(entry: Entry) -> int:
         entry.contexts,
         entry.builds,
         entry.adapters,
-        entry.prompts or (None,),
+        (*entry.prompts, *entry.prompt_ids) or (None,),
     )
     return math.prod(map(len, lists)) * chips * entry.seeds
 

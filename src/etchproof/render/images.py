@@ -6,16 +6,18 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from etchproof.contract.memory import Memory
 from etchproof.errors import InputError
 from etchproof.files.json_record import read_json_record
 from etchproof.files.regular import open_regular
@@ -24,6 +26,8 @@ from etchproof.render.images_index import IndexedImage
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 1
 _LARGEST_BYTES: Final = 1 << 40
+_PLACE: Final = re.compile(r"[A-Za-z0-9_./-]{1,200}")
+_SITE: Final = re.compile(r"(?P<name>[^\[\]]+)\[(?P<index>\d{1,18}(?:,\d{1,18})*)\]\^(?P<bit>\d{1,4})")
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,17 @@ class Image:
 
     Attributes:
         layer: -1 outside the decoder layers.
-        name: "q_proj.codes".
+        name: "q_proj.codes"; of a memory that the RTL fills with ``$readmemh``, the file that it names.
         bits: bits of an element that exist in silicon.
-        data: u1, u2, i2 or i4; shape as docs/rom-format.md.
+        data: u1, u2, i2 or i4, of a memory u1, u2, u4 or u8; shape as docs/rom-format.md.
+        is_memory: whether the RTL fills it itself.
     """
 
     layer: int
     name: str
     bits: int
     data: npt.NDArray[Any]
+    is_memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class StoredImage:
     shape: tuple[int, ...]
     sha256: str
     size_bytes: int
+    is_memory: bool = False
 
 
 class _Entry(BaseModel):
@@ -62,11 +69,12 @@ class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     layer: Annotated[int, Field(ge=-1, lt=2**24)]
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,200}$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_./-]{1,200}$")]
     file: Annotated[str, Field(pattern=r"^[0-9a-f]{64}\.bin$")]
-    dtype: Literal["u1", "u2", "i2", "i4"]
+    dtype: Literal["u1", "u2", "u4", "u8", "i2", "i4"]
     shape: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**48)], ...], Field(max_length=8)]
-    bits: Annotated[int, Field(ge=1, le=32)]
+    bits: Annotated[int, Field(ge=1, le=64)]
+    is_memory: bool = False
 
 
 class _Manifest(BaseModel):
@@ -102,15 +110,91 @@ class ImageSet:
         raise KeyError((layer, name))
 
     def index(self, replaced: Sequence[IndexedImage] = ()) -> list[IndexedImage]:
-        """What the simulator is told to read; ``replaced`` images stand in for the stored ones of their name."""
+        """What the engine's loader is told to read; ``replaced`` images stand in for the stored ones of their name."""
+        return [path for image, path in self._read(replaced) if not image.is_memory]
+
+    def place_memories(self, folder: Path, replaced: Sequence[IndexedImage] = ()) -> None:
+        """Write the memories that the RTL fills itself where it looks for them from ``folder``; as for ``index``.
+
+        Raises:
+            InputError: a file cannot be where it has to be.
+        """
+        for image, found in self._read(replaced):
+            if not image.is_memory:
+                continue
+            words = np.fromfile(found.path, f"<{image.dtype}").tolist()
+            digits = -(-image.bits // 4)
+            file = folder / image.name
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text("".join(f"{word:0{digits}x}\n" for word in words), encoding="ascii")
+            except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+                raise InputError(
+                    f"{image.name!r} cannot be put there: {error.strerror}", source=file, key="rom.memories"
+                ) from error
+
+    def _read(self, replaced: Sequence[IndexedImage]) -> list[tuple[StoredImage, IndexedImage]]:
         other = {(image.layer, image.name): image for image in replaced}
         return [
-            other.get(
-                (image.layer, image.name),
-                IndexedImage(image.layer, image.name, image.size_bytes, self.path(image)),
+            (
+                image,
+                other.get(
+                    (image.layer, image.name),
+                    IndexedImage(image.layer, image.name, image.size_bytes, self.path(image)),
+                ),
             )
             for image in self.images
         ]
+
+
+def memory_image(memory: Memory) -> Image:
+    """A memory that the RTL fills itself, as an image.
+
+    Raises:
+        ValueError: its place is no file below a folder, a word does not fit its bits, or it has no words.
+    """
+    words, bits, path = np.asarray(memory.words), memory.bits, PurePosixPath(memory.place)
+    if _PLACE.fullmatch(memory.place) is None or path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{memory.place!r} is no path of a file below the folder of a run")
+    if words.dtype.kind not in "iu" or not words.size:
+        raise ValueError(f"{memory.place!r} holds {words.size} words of {words.dtype}, expected integers")
+    if not 1 <= bits <= 64:
+        raise ValueError(f"{memory.place!r} has words of {bits} bits, expected 1 .. 64")
+    least, most = int(words.min()), int(words.max())
+    if least < -(1 << bits - 1) or most >= 1 << bits:
+        raise ValueError(
+            f"{memory.place!r} holds {least if least < 0 else most}, which {bits} bits do not hold"
+        )
+    size = next(size for size in (1, 2, 4, 8) if bits <= 8 * size)
+    mask = np.uint64((1 << bits) - 1)
+    return Image(-1, memory.place, bits, (words.astype(np.uint64) & mask).astype(f"u{size}"), is_memory=True)
+
+
+def memory_site(text: str, images: ImageSet) -> tuple[int, str, tuple[int, ...], int]:
+    """Where the bit of a memory's word is that ``--inject`` names, "weights/layer0.hex[3,7]^0".
+
+    Raises:
+        InputError: it names none.
+    """
+    match = _SITE.fullmatch(text)
+    if match is None:
+        raise InputError(
+            f"rom:{text!r} is no site",
+            key="--inject",
+            hint="write rom:FILE[INDEX]^BIT, such as rom:weights.hex[3,7]^0",
+        )
+    key = f"--inject rom:{text}"
+    memories = {image.name: image for image in images.images if image.is_memory}
+    image = memories.get(match["name"])
+    if image is None:
+        known = ", ".join(sorted(memories)[:8])
+        raise InputError(f"{match['name']!r} is no memory of the chip", key=key, hint=f"known are {known}")
+    index = tuple(int(part) for part in match["index"].split(","))
+    if len(index) != len(image.shape) or any(at >= size for at, size in zip(index, image.shape, strict=True)):
+        raise InputError(f"element is outside {list(image.shape)}", key=key, hint="indices count from 0")
+    if int(match["bit"]) >= image.bits:
+        raise InputError(f"bit {match['bit']} of {image.bits}", key=key, hint="bit 0 is the lowest")
+    return image.layer, image.name, index, int(match["bit"])
 
 
 def write_images(folder: Path, images: Iterable[Image]) -> ImageSet:
@@ -134,6 +218,7 @@ def write_images(folder: Path, images: Iterable[Image]) -> ImageSet:
             data.shape,
             hashlib.sha256(raw.data).hexdigest(),
             raw.nbytes,
+            image.is_memory,
         )
         path = folder / f"{entry.sha256}.bin"
         if not path.exists() or path.stat().st_size != entry.size_bytes:
@@ -169,7 +254,10 @@ def read_images(folder: Path) -> ImageSet:
             )
         sha256 = entry.file.removesuffix(".bin")
         entries.append(
-            StoredImage(entry.layer, entry.name, entry.bits, entry.dtype, entry.shape, sha256, size_bytes)
+            StoredImage(
+                *(entry.layer, entry.name, entry.bits, entry.dtype, entry.shape, sha256, size_bytes),
+                entry.is_memory,
+            )
         )
     return ImageSet(folder, tuple(entries))
 
@@ -211,7 +299,7 @@ def flip_bits(
     flat = data.reshape(-1).view(f"<u{data.dtype.itemsize}")
     for index, bit in sites:
         flat[int(np.ravel_multi_index(index, image.shape))] ^= flat.dtype.type(1 << bit)
-    path = folder / f"layer{image.layer}.{image.name}.injected.bin"
+    path = folder / f"layer{image.layer}.{image.name.replace('/', '.')}.injected.bin"
     path.write_bytes(data.tobytes())
     return IndexedImage(image.layer, image.name, image.size_bytes, path)
 
@@ -225,6 +313,7 @@ def _manifest(images: ImageSet) -> str:
             "dtype": image.dtype,
             "shape": list(image.shape),
             "bits": image.bits,
+            **({"is_memory": True} if image.is_memory else {}),
         }
         for image in images.images
     ]

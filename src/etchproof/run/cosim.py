@@ -13,16 +13,19 @@ from typing import Any, Final
 from etchproof.compare.comparator import COMPARISON_FILE
 from etchproof.contract.taps import TapKey
 from etchproof.errors import InputError, machine_trouble
+from etchproof.host.stimulus import VECTORS
 from etchproof.run import flow, slots
 from etchproof.run.folder import RunFolder, claim, log
 from etchproof.run.profile import ChildPeak, make_profile
 from etchproof.run.record import make_result
 from etchproof.run.request import CosimRequest, Job, check, draw_model
 from etchproof.run.slots import LoadedAdapter
+from etchproof.run.streams import generation_test
 from etchproof.run.testrun import Chip, TestRun, prepare, run_test
 from etchproof.run.watcher import StageClock, Watcher, tell
 from etchproof.verdict.result import Reason, RunResult
 
+UNMEASURED_HEALTH: Final = ("the golden model only predicts taps", "the model was not quantized here")
 _DUMP: Final = "taps.npz"
 
 
@@ -69,19 +72,18 @@ def cosim(
         model_dir = request.model_dir
     with clock.stage("import") as say:
         job = check(request, model_dir)
-        config = job.design.checkpoint.config
-        layers = f"{config.n_layers} layer{'s' if config.n_layers > 1 else ''}"
         tell(job.notes)
-        say(f"{config.name}: {layers}, hidden {config.hidden_size}, vocabulary {config.vocab_size}")
-    folder = claim(request.out, f"{config.name}-{job.design.recipe.name}")
+        say(str(job.design.source))
+    folder = claim(request.out, job.design.source.label)
     try:
-        rerun = rerun_command(job.planned.sequences[0].prompt)
+        rerun = rerun_command(job.planned.sequences[0].prompt if job.planned.sequences else ())
         folder.write_rerun(rerun)
         log.info("rerun: %s", rerun)
         for note in job.notes:
             log.warning("%s", note)
         log.info("tools: %s", job.tools)
-        log.info("recipe: %s", job.design.recipe.described(job.asked))
+        if job.asked is not None:
+            log.info("recipe: %s", job.design.recipe.described(job.asked))
         result, wanted = _run(job, folder, clock, begun, rerun)
         folder.write_result(result)
         log.info("verdict: %s", result.verdict)
@@ -119,15 +121,15 @@ def _run(
             say(f"{_listed(loaded)}; {design.recipe.lora.slots} slots, frames of {words:,} words")
     with watcher.stage("health") as say:
         health = flow.model_health(design, chip.model, cache)
-        say("not measured: the golden model only predicts taps" if health is None else str(health))
+        say(f"not measured: {UNMEASURED_HEALTH[job.asked is None]}" if health is None else str(health))
     with watcher.stage("simulate") as say:
         with ChildPeak(chip.build.executable) if request.profile else contextlib.nullcontext() as peak:
             run = _simulate(job, folder, chip, loaded, watcher)
         reasons = [*run.reasons, *_deliver_dump(request, folder)]
         fed = len(run.comparison.tokens) if run.comparison else 0
-        faults = len(job.injections) + len(job.sram_faults)
+        faults = len(job.rom_sites) + len(job.sram_faults)
         inverted = f", {faults} bits inverted for the simulator" if faults else ""
-        say(f"{fed} tokens, {run.outcome.status}{inverted}")
+        say(f"{fed} {'tokens' if job.vectors is None else 'vectors'}, {run.outcome.status}{inverted}")
     result = make_result(job, chip, loaded, run, health, reasons, rerun)
     if peak is not None:
         total_s = time.perf_counter() - begun
@@ -151,11 +153,13 @@ def _simulate(
     job: Job, folder: RunFolder, chip: Chip, loaded: Sequence[LoadedAdapter], watcher: Watcher
 ) -> TestRun:
     request = job.request
-    config = {
+    config: dict[str, Any] = {
         "sequences": [asdict(sequence) for sequence in job.planned.sequences],
         "lora_faults": [fault.for_testbench() for fault in job.sram_faults],
         "dump_taps": str(folder.path / _DUMP) if request.dump_taps else None,
     }
+    if job.vectors is not None:
+        config["vectors"] = job.vectors.tolist()
     with _Text(job, watcher) as text:
 
         def on_progress(event: dict[str, Any]) -> None:
@@ -167,12 +171,12 @@ def _simulate(
 
         run = run_test(
             chip,
-            request.project.verif.generation,
+            generation_test(request.project) if job.vectors is None else VECTORS,
             folder.path,
             seed=request.seed,
             config=config,
             adapters=loaded,
-            injections=job.injections,
+            injections=flow.locate(request.project, chip.plan, job.rom_sites, chip.images),
             timeout_s=request.timeout_s,
             on_progress=on_progress,
         )
@@ -206,7 +210,8 @@ class _Text:
         self._push: Callable[[int], None] = lambda token: None
 
     def __enter__(self) -> _Text:
-        self._open(0)
+        if self._job.planned.sequences:
+            self._open(0)
         return self
 
     def __exit__(self, *details: object) -> None:

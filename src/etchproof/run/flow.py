@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -19,10 +18,10 @@ import platformdirs
 
 from etchproof.checkpoint import Checkpoint, ModelConfig, load_checkpoint
 from etchproof.contract.golden import Golden
-from etchproof.contract.taps import TapPlan
 from etchproof.errors import InputError
 from etchproof.files.atomic import write_atomically
 from etchproof.files.json_record import read_json_record
+from etchproof.host.top import TOP, write_top
 from etchproof.project.declaration import Project
 from etchproof.project.sources import engine_sha256, project_sha256, together
 from etchproof.quantize import calibration_text, content_sha256, is_cached, quantize_cached
@@ -30,11 +29,13 @@ from etchproof.quantize.health import ModelHealth, measure_health
 from etchproof.quantize.quantized_model import QuantizedAdapter, QuantizedModel
 from etchproof.quantize.recipe import Recipe, load_recipe
 from etchproof.render.fabric import Fabric, make_fabric
-from etchproof.render.images import ImageSet, flip_bits, write_images
+from etchproof.render.images import ImageSet, flip_bits, memory_site, write_images
 from etchproof.render.images_index import IndexedImage
 from etchproof.render.sources import take
 from etchproof.render.templates import render
 from etchproof.run import hooks
+from etchproof.run.design import Design, Loaded, Quantized, load_own
+from etchproof.run.watcher import Watcher
 from etchproof.sim.build import CACHE_ENV
 
 if TYPE_CHECKING:  # slow to import, with PyTorch
@@ -43,33 +44,6 @@ if TYPE_CHECKING:  # slow to import, with PyTorch
 _QUANTIZED: Final = "quantized"  # folder of the cache
 _LARGE: Final = 1 << 15  # hidden size times layers: beyond it a model's health is taken of 16 tokens
 ROM_SITE: Final = re.compile(r"rom:(.+)", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Design:
-    """A checkpoint under a recipe on a project's chip: what is known before any weight is quantized.
-
-    Attributes:
-        project: whose chip it is.
-        checkpoint: the model.
-        recipe: how it becomes integers.
-        plan: the project's own record of shapes and widths.
-    """
-
-    project: Project
-    checkpoint: Checkpoint
-    recipe: Recipe
-    plan: Any
-
-    @cached_property
-    def taps(self) -> TapPlan:
-        """Every tap of the chip; errors as of ``declared_taps``."""
-        return declared_taps(self.project, self.plan)
-
-    @property
-    def context(self) -> int:
-        """Positions that the chip holds."""
-        return self.recipe.chip_context(self.checkpoint.config)
 
 
 @dataclass(frozen=True)
@@ -105,7 +79,7 @@ def cache_folder() -> Path:
 
 def read_recipe(project: Project, name: str | None) -> Recipe:
     """The recipe of that name or file; the project's default when None."""
-    return load_recipe(project.recipes.default if name is None else name, project.recipes_dir)
+    return load_recipe(project.default_recipe if name is None else name, project.recipes_dir)
 
 
 def draw(config: ModelConfig, seed: int, cache: Path) -> tuple[Path, bool]:
@@ -137,19 +111,37 @@ def plan_chip(
             )
         recipe = recipe.model_copy(update={"context": context})
     try:
-        return recipe, hooks.plan(project)(config, recipe)
+        return recipe, hooks.plan_llama(project)(config, recipe)
     except InputError as error:
         if context is None or error.key != "context" or error.source not in (recipe.source, recipe.name):
             raise
         raise InputError(error.problem, key="--context", hint=error.hint) from None  # the file says another
 
 
-def plan_design(project: Project, model_dir: Path, recipe: Recipe, context: int | None = None) -> Design:
-    """Import a checkpoint and plan the chip for it; arguments as for ``plan_chip``.
+def make_design(project: Project, model: Path, recipe_name: str | None, context: int | None = None) -> Design:
+    """Read a model and plan the chip for it.
+
+    Args:
+        model: a checkpoint folder, or what ``[model] load`` of the project reads.
+        recipe_name: as for ``read_recipe``; None where models have none.
+        context: as for ``plan_chip``.
 
     Raises:
-        InputError: the checkpoint is bad, or checkpoint, recipe and chip do not fit together.
+        InputError: the model is bad, or model, recipe and chip do not fit together.
     """
+    if project.model is None:
+        return plan_design(project, model, read_recipe(project, recipe_name), context)
+    for key, given in (("--recipe", recipe_name or None), ("--context", context)):
+        if given is not None:
+            raise InputError(
+                "stands with a model of the project's own kind, which has none", key=key, hint="leave it out"
+            )
+    source = load_own(project, model)
+    return _with_taps(Design(project, source, hooks.plan_model(project)(source.model)))
+
+
+def plan_design(project: Project, model_dir: Path, recipe: Recipe, context: int | None = None) -> Design:
+    """Import a checkpoint and plan the chip for it under a recipe; arguments and errors as for ``plan_chip``."""
 
     def known(checkpoint: Checkpoint) -> bool:  # quantizing has read every value
         planned, _ = plan_chip(project, checkpoint.config, recipe, context)
@@ -157,38 +149,45 @@ def plan_design(project: Project, model_dir: Path, recipe: Recipe, context: int 
 
     checkpoint = load_checkpoint(model_dir, known)
     planned, plan = plan_chip(project, checkpoint.config, recipe, context)
-    design = Design(project, checkpoint, planned, plan)
+    return _with_taps(Design(project, Quantized(checkpoint, planned), plan))
+
+
+def _with_taps(design: Design) -> Design:
     _ = design.taps  # refused before anything is quantized
     return design
 
 
-def declared_taps(project: Project, plan: Any) -> TapPlan:
-    """The taps that the project declares for a chip.
+def etched_model(design: Design, cache: Path, watcher: Watcher, asked: Recipe | None = None) -> Any:
+    """What the project's functions get as the model: the integers of a Llama, or what ``[model] load`` gave.
 
-    Raises:
-        InputError: it declares none, or what is no tap.
+    Args:
+        asked: the recipe as it was named, where random weights changed it.
     """
-    found = hooks.taps(project)(plan)
-    try:
-        return TapPlan(tuple(found))
-    except (TypeError, ValueError) as error:
-        raise InputError(str(error), source=project.file, key="taps.plan") from error
+    if isinstance(design.source, Loaded):
+        return design.source.model
+    with watcher.stage("quantize") as say:
+        model = quantize_design(design, cache, watcher.busy)
+        say(design.recipe.described(asked))
+    return model
 
 
 def quantize_design(
     design: Design, cache: Path, progress: Callable[[str], None] | None = None
 ) -> QuantizedModel:
-    """The integers of a design."""
+    """The integers of a Llama under its recipe."""
     return quantize_cached(design.checkpoint, design.recipe, quantized_folder(cache), progress=progress)
 
 
-def model_health(design: Design, model: QuantizedModel, cache: Path) -> ModelHealth | None:
+def model_health(design: Design, model: Any, cache: Path) -> ModelHealth | None:
     """How the quantized model fares on a short text, drawn as its calibration text is; kept in the cache beside it.
 
-    None where the project's golden model only predicts taps: that is not measured, and said so.
+    None where the project's golden model only predicts taps, and of a model that nobody quantized: that is not
+    measured, and said so.
 
     Of a large model the text is shorter still: its golden model takes seconds for a token.
     """
+    if isinstance(design.source, Loaded):
+        return None
     made_from = (
         ("model", content_sha256(model)),
         ("checkpoint", design.checkpoint.sha256),  # its float model writes the text
@@ -225,7 +224,7 @@ def corner_weights(design: Design, model: QuantizedModel, seed: int) -> Quantize
     return hooks.corners(design.project)(model, design.plan, seed)
 
 
-def make_golden(design: Design, model: QuantizedModel, adapters: Sequence[QuantizedAdapter] = ()) -> Golden:
+def make_golden(design: Design, model: Any, adapters: Sequence[QuantizedAdapter] = ()) -> Golden:
     """The project's golden model; one that knows no adapters is made without the argument."""
     factory = hooks.golden(design.project)
     return factory(model, adapters) if adapters else factory(model)
@@ -270,16 +269,30 @@ def render_plan(project: Project, plan: Any, out: Path) -> Fabric:
         *(project.root, out), files=rtl.files, include=rtl.include, data=rtl.data, source=project.file
     )
     setup = replace(setup, defines=rtl.defines, waive=tuple(rtl.waive))
-    return make_fabric(out, [*names, *own], rtl.top, setup)
+    if project.host is None:
+        return make_fabric(out, [*names, *own], rtl.top, setup)
+    top = write_top(project.host, rtl.top, out)
+    return make_fabric(out, [*names, *own, *top], TOP, setup)
 
 
-def etch(design: Design, model: QuantizedModel, out: Path) -> ImageSet:
+def etch(design: Design, model: Any, out: Path) -> ImageSet:
     """Write the chip's ROM images into ``out``."""
     return write_images(out, hooks.images(design.project)(model, design.plan))
 
 
-def locate(project: Project, plan: Any, texts: Sequence[str]) -> tuple[Injection, ...]:
+def check_sites(project: Project, plan: Any, texts: Sequence[str]) -> None:
+    """Refuse what ``--inject`` names as far as that can be known before the chip is etched; errors as of ``locate``."""
+    if texts and hooks.site(project) is not None:
+        locate(project, plan, texts)
+
+
+def locate(
+    project: Project, plan: Any, texts: Sequence[str], images: ImageSet | None = None
+) -> tuple[Injection, ...]:
     """Where on the chip of a plan the bits are that ``--inject`` names.
+
+    Args:
+        images: of the chip; None where it is not etched yet and the project says where bits are.
 
     Raises:
         InputError: a text names no bit of this chip, or two name the same bit.
@@ -297,7 +310,11 @@ def locate(project: Project, plan: Any, texts: Sequence[str]) -> tuple[Injection
                 hint="write rom:TENSOR[INDEX]^BIT, such as rom:lm_head[3,7]^0; in an adapter, "
                 "lora:SLOT:MODULE.lora_B[ROW,COLUMN]^BIT",
             )
-        layer, image, index, bit = place = site(match[1], plan)
+        if site is not None:
+            layer, image, index, bit = place = site(match[1], plan)
+        else:
+            assert images is not None
+            layer, image, index, bit = place = memory_site(match[1], images)
         if place in found:
             raise InputError(
                 f"{text!r} and {found[place].text!r} are the same bit",

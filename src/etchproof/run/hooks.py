@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,13 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from etchproof.checkpoint import ModelConfig
-from etchproof.contract.golden import Golden
+from etchproof.contract.golden import Golden, GoldenSession
+from etchproof.contract.memory import Memory
+from etchproof.contract.model import Model
 from etchproof.contract.taps import Tap
 from etchproof.errors import EtchproofError, InputError
 from etchproof.project.declaration import Project, load_object
 from etchproof.quantize.quantized_model import QuantizedAdapter, QuantizedModel
 from etchproof.quantize.recipe import Recipe
-from etchproof.render.images import Image
+from etchproof.render.images import Image, memory_image
 from etchproof.render.templates import Rendering
 from etchproof.verdict.expect import Expectation, PlannedRun
 
@@ -37,9 +39,32 @@ class GoldenFactory(Protocol):
     def __call__(self, model: QuantizedModel, adapters: Sequence[QuantizedAdapter] = ..., /) -> Golden: ...
 
 
-def plan(project: Project) -> Callable[[ModelConfig, Recipe], Any]:
-    """``[chip] plan``: the project's own record of the chip."""
+class _Sessions:
+    """A golden model of which a project only says what a session is."""
+
+    def __init__(self, session: Callable[[Any], GoldenSession], model: Any) -> None:
+        self._session, self._model = session, model
+
+    def session(self) -> GoldenSession:
+        return self._session(self._model)
+
+
+def load_model(project: Project) -> Callable[[Path], Model]:
+    """``[model] load``: a model of the project's own kind, from its file or folder."""
+    assert project.model is not None
+    return hook(project, "model.load", project.model.load)
+
+
+def plan_llama(project: Project) -> Callable[[ModelConfig, Recipe], Any]:
+    """``[chip] plan`` of a Llama under a recipe: the project's own record of the chip."""
+    assert project.chip is not None
     return hook(project, "chip.plan", project.chip.plan)
+
+
+def plan_model(project: Project) -> Callable[[Model], Any]:
+    """``[chip] plan`` of a model of the project's own; the model itself for a project without."""
+    chip = project.chip
+    return (lambda model: model) if chip is None else hook(project, "chip.plan", chip.plan)
 
 
 def taps(project: Project) -> Callable[[Any], Iterable[Tap]]:
@@ -48,8 +73,11 @@ def taps(project: Project) -> Callable[[Any], Iterable[Tap]]:
 
 
 def golden(project: Project) -> GoldenFactory:
-    """``[golden] factory``: a golden model."""
-    return hook(project, "golden.factory", project.golden.factory)
+    """``[golden]``: a golden model."""
+    if project.golden.factory is not None:
+        return hook(project, "golden.factory", project.golden.factory)
+    assert project.golden.session is not None
+    return partial(_Sessions, hook(project, "golden.session", project.golden.session))
 
 
 def renderings(project: Project) -> Callable[[Any], Sequence[Rendering]]:
@@ -58,14 +86,28 @@ def renderings(project: Project) -> Callable[[Any], Sequence[Rendering]]:
     return (lambda plan: ()) if named is None else hook(project, "rtl.renderings", named)
 
 
-def images(project: Project) -> Callable[[QuantizedModel, Any], Iterable[Image]]:
-    """``[rom] images``: the images of the mask ROM; none for a project without."""
+def images(project: Project) -> Callable[[Any, Any], Iterable[Image]]:
+    """``[rom]``: the images of the mask ROM, memories among them; none for a project without."""
     rom = project.rom
-    return (lambda model, plan: ()) if rom is None else hook(project, "rom.images", rom.images)
+    if rom is None:
+        return lambda model, plan: ()
+    if rom.images is not None:
+        return hook(project, "rom.images", rom.images)
+    of_model = memories(project)
+
+    def found(model: Any, plan: Any) -> Iterable[Image]:
+        try:
+            return [memory_image(memory) for memory in of_model(model)]
+        except (AttributeError, TypeError, ValueError) as error:
+            raise InputError(
+                f"gives what is no memory: {error}", source=project.file, key="rom.memories"
+            ) from error
+
+    return found
 
 
-def site(project: Project) -> Callable[[str, Any], Site]:
-    """``[rom] site``: where the bit of a weight is etched.
+def site(project: Project) -> Callable[[str, Any], Site] | None:
+    """``[rom] site``: where the bit of a weight is etched; None of memories, whose words name themselves.
 
     Raises:
         InputError: the project declares no mask ROM.
@@ -77,7 +119,20 @@ def site(project: Project) -> Callable[[str, Any], Site]:
             key="rom",
             hint="leave out --inject",
         )
-    return hook(project, "rom.site", project.rom.site)
+    return None if project.rom.site is None else hook(project, "rom.site", project.rom.site)
+
+
+def memories(project: Project) -> Callable[[Any], Iterable[Memory]]:
+    """``[rom] memories``: the memories that the RTL fills itself."""
+    assert project.rom is not None and project.rom.memories is not None
+    return hook(project, "rom.memories", project.rom.memories)
+
+
+def flipped(project: Project) -> Callable[[Any, str, tuple[int, ...], int], Any] | None:
+    """``[rom] flipped``: a model with one bit of a memory's word inverted: ``flipped(model, place, index, bit)``."""
+    assert project.rom is not None
+    named = project.rom.flipped
+    return None if named is None else hook(project, "rom.flipped", named)
 
 
 def frame(project: Project) -> Callable[[Any, QuantizedAdapter, int], Words]:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from etchproof.files.regular import open_regular
+from etchproof.project.sources import file_sha256
 from etchproof.quantize.recipe import resolve
-from etchproof.run.flow import Design
+from etchproof.run.design import Design, Loaded
 
 MODEL_FOLDER: Final = "model"
 RECIPE_FILE: Final = "recipe.json"
+FILES_FILE: Final = "files.json"
 
 _REQUIRED: Final = "config.json"
 _WHERE_PRESENT: Final = ("generation_config.json", "tokenizer.json", "tokenizer_config.json")
@@ -26,13 +28,18 @@ def keep_model(design: Design, folder: Path) -> None:
     """Copy the checkpoint's small files into ``folder``, new, and write the recipe there as it was resolved.
 
     ``recipe.json`` has every field of the recipe, defaults filled in, and ``formats``: ``bits`` and ``group_size`` of
-    each matrix by its Hugging Face module name, as the rules decided.
+    each matrix by its Hugging Face module name, as the rules decided. Of a model of the project's own kind,
+    ``files.json`` has the hash of each file instead.
 
     Raises:
         InputError: the checkpoint's files cannot be read any more.
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True)
+    if isinstance(design.source, Loaded):
+        files = {path.name: file_sha256(path) for path in sorted(design.source.model.files)}
+        (folder / FILES_FILE).write_text(json.dumps(files, indent=1) + "\n", encoding="utf-8")
+        return
     for name in (_REQUIRED, *_WHERE_PRESENT):
         source = design.checkpoint.path / name
         if name != _REQUIRED and not source.exists():

@@ -10,7 +10,9 @@ from etchproof.checkpoint import Tokenizer
 from etchproof.checkpoint.linears import module_name
 from etchproof.compare.comparator import Comparison
 from etchproof.errors import InputError
+from etchproof.project.sources import file_sha256
 from etchproof.quantize.health import ModelHealth
+from etchproof.run.design import Design, Loaded
 from etchproof.run.request import Job
 from etchproof.run.slots import LoadedAdapter
 from etchproof.run.testrun import Chip, TestRun
@@ -28,6 +30,7 @@ from etchproof.verdict.result import (
     RunResult,
     SequenceRecord,
     SimRecord,
+    VectorsRecord,
 )
 
 
@@ -43,26 +46,21 @@ def make_result(
     """``run.json``, but for the profile."""
     comparison = run.comparison
     design = job.design
-    checkpoint = design.checkpoint
-    sequences = [
-        _sequence(job, comparison, number, clean=not reasons) for number in range(len(job.planned.sequences))
-    ]
+    source = design.source
+    if job.vectors is None:
+        count = len(job.planned.sequences)
+        sequences = [_sequence(job, comparison, number, clean=not reasons) for number in range(count)]
+    else:
+        sequences = [_vectors_sequence(comparison)]
     first = sequences[0]
     return RunResult.model_validate(
         {
             "verdict": "FAIL" if reasons or comparison is None else "PASS",
             "reasons": reasons,
             "project": design.project.name,
-            "model": ModelRecord(
-                name=checkpoint.name, path=str(checkpoint.path.absolute()), sha256=checkpoint.sha256
-            ),
-            "recipe": RecipeRecord(
-                name=design.recipe.name,
-                sha256=design.recipe.sha256,
-                context=design.context,
-                method=design.recipe.method,
-                calibration=design.recipe.calibration.source,
-            ),
+            "model": ModelRecord(name=source.name, path=str(source.path.absolute()), sha256=source.sha256),
+            "recipe": recipe_record(design),
+            "vectors": _vectors(job, comparison),
             "fabric_sha256": chip.fabric.sha256,
             "rom_sha256": chip.images.sha256,
             "health": None if health is None else _health(health),
@@ -88,6 +86,46 @@ def make_result(
             "rerun": rerun,
         }
     )
+
+
+def recipe_record(design: Design) -> RecipeRecord | None:
+    """How a model was quantized; None of one that nobody quantized."""
+    if isinstance(design.source, Loaded):
+        return None
+    recipe = design.recipe
+    return RecipeRecord(
+        name=recipe.name,
+        sha256=recipe.sha256,
+        context=design.quantized.context,
+        method=recipe.method,
+        calibration=recipe.calibration.source,
+    )
+
+
+def _vectors(job: Job, comparison: Comparison | None) -> VectorsRecord | None:
+    """What a chip that takes vectors was fed and answered."""
+    if job.vectors is None:
+        return None
+    assert job.request.vectors is not None
+    return VectorsRecord(
+        path=str(job.request.vectors.absolute()),
+        sha256=file_sha256(job.request.vectors),
+        vectors=len(job.vectors),
+        answers=tuple(token.token_out for token in comparison.tokens) if comparison else (),
+    )
+
+
+def _vectors_sequence(comparison: Comparison | None) -> SequenceRecord:
+    """The one sequence of a run that feeds vectors: no token is in it."""
+    nothing: dict[str, Any] = {"adapter": None, "prompt_tokens": (), "prompt_text": None}
+    nothing |= {"generated_tokens": (), "generated_text": None, "stopped_by": None}
+    counts: dict[str, Any] = {
+        "tokens_fed": len(comparison.tokens) if comparison else 0,
+        "taps_compared": comparison.vectors if comparison else 0,
+        "elements_compared": comparison.elements if comparison else 0,
+        "mismatches": comparison.mismatches if comparison else 0,
+    }
+    return SequenceRecord.model_validate(nothing | counts)
 
 
 def _health(health: ModelHealth) -> HealthRecord:

@@ -6,17 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from etchproof.checkpoint import Checkpoint, ModelConfig, Tokenizer
 from etchproof.checkpoint.prompt import notes, open_tokenizer, prompt_ids
 from etchproof.checkpoint.shape import RandomModel
 from etchproof.errors import InputError
 from etchproof.files.regular import check_writable, exists
+from etchproof.host.stimulus import read_vectors
 from etchproof.project.declaration import Project
 from etchproof.quantize.recipe import Recipe
 from etchproof.run import flow, slots
-from etchproof.run.flow import Design, Injection
+from etchproof.run.design import Design
 from etchproof.run.folder import check_out
 from etchproof.run.slots import Plan, SramFault
+from etchproof.run.streams import stream_facts
 from etchproof.sim.build import Kind
 from etchproof.sim.run import MAX_TIMEOUT_S
 from etchproof.tools import tool_versions
@@ -38,6 +43,7 @@ class CosimRequest:
         recipe: name or file; None is the project's default.
         prompt: text; None with ``prompt_ids``. Empty text is the BOS token alone.
         prompt_ids: token ids as they are, no BOS added; None with ``prompt``.
+        vectors: a file of vectors, for a chip that takes no tokens; None with a prompt.
         tokens: how many to generate.
         out: the run's folder, new or empty; None for one below ``runs/``.
         inject: faults that only the simulator sees.
@@ -57,6 +63,7 @@ class CosimRequest:
     prompt: str | None
     prompt_ids: tuple[int, ...] | None
     tokens: int
+    vectors: Path | None = None
     out: Path | None = None
     inject: tuple[str, ...] = ()
     dump_taps: Path | None = None
@@ -80,26 +87,28 @@ class Job:
     Attributes:
         request: as it came.
         design: the checkpoint under its recipe.
-        asked: the recipe as named, before random weights or ``--context`` changed it.
+        asked: the recipe as named, before random weights or ``--context`` changed it; None where models have none.
         tokenizer: None where the checkpoint has none.
         notes: where the checkpoint and its tokenizer disagree, a line each.
         adapters: imported.
-        planned: the sequences and loads of the run.
-        injections: where the faults in ROM are.
+        planned: the sequences and loads of the run; no sequence where vectors are fed.
+        vectors: what is fed, (vectors, elements); None where tokens are.
+        rom_sites: the faults in ROM, as they are named.
         sram_faults: where the faults in adapters are.
         tools: version of each tool.
     """
 
     request: CosimRequest
     design: Design
-    asked: Recipe
+    asked: Recipe | None
     tokenizer: Tokenizer | None
     adapters: tuple[Adapter, ...]
     planned: Plan
-    injections: tuple[Injection, ...]
+    rom_sites: tuple[str, ...]
     sram_faults: tuple[SramFault, ...]
     tools: dict[str, str]
     notes: tuple[str, ...] = ()
+    vectors: NDArray[np.int64] | None = None
 
 
 def draw_model(request: CosimRequest, model: RandomModel, cache: Path) -> tuple[Path, str]:
@@ -110,7 +119,8 @@ def draw_model(request: CosimRequest, model: RandomModel, cache: Path) -> tuple[
     Raises:
         InputError: the shape or a part of the request is bad, or the cache cannot be used.
     """
-    recipe = _check_options(request)
+    _check_options(request)
+    recipe = flow.read_recipe(request.project, request.recipe)
     config = model.config(request.project.shapes_dir)
     if request.prompt:
         raise InputError("random weights have no tokenizer", key="--prompt", hint="give --prompt-ids")
@@ -123,33 +133,68 @@ def draw_model(request: CosimRequest, model: RandomModel, cache: Path) -> tuple[
 
 
 def check(request: CosimRequest, model_dir: Path) -> Job:
-    """Import the checkpoint and check everything against it.
+    """Import the model and check everything against it.
 
     Raises:
         InputError: bad input or a missing tool.
     """
-    asked = _check_options(request)
+    _check_options(request)
+    if request.project.model is not None:
+        return _check_own(request, model_dir)
+    asked = flow.read_recipe(request.project, request.recipe)
     recipe = asked if request.random_model is None else asked.for_random_weights()
     design = flow.plan_design(request.project, model_dir, recipe, request.context)
     checkpoint = design.checkpoint
     tokenizer = _tokenizer(checkpoint, needed=bool(request.prompt))
-    sequence, injections = _check_stimulus(request, checkpoint.config, design.recipe, design.plan, tokenizer)
+    sequence = _check_stimulus(request, checkpoint.config, design.recipe, design.plan, tokenizer)
     adapters = slots.read_adapters(request.project, checkpoint.config, design.recipe, request.adapters)
     planned = slots.plan_run(sequence, adapters, design.recipe.lora.slots)
     sram = [text for text in request.inject if text.startswith(_SRAM)]
     faults = slots.locate_faults(sram, adapters, design.recipe.lora.slots, checkpoint.config.n_layers)
     tools, said = tool_versions(), notes(checkpoint, tokenizer)
-    return Job(request, design, asked, tokenizer, adapters, planned, injections, faults, tools, said)
+    return Job(request, design, asked, tokenizer, adapters, planned, _rom_sites(request), faults, tools, said)
 
 
-def _check_options(request: CosimRequest) -> Recipe:
-    """What needs no model; returns the recipe as named."""
+def _check_own(request: CosimRequest, model: Path) -> Job:
+    """As ``check``, of a model of the project's own kind."""
+    project = request.project
+    if request.adapters:
+        slots.check_slots(project, None)
+    design = flow.make_design(project, model, request.recipe, request.context)
+    facts, vocab_size = stream_facts(design), design.inputs.vocab_size
+    if facts is not None and (vocab_size is None) != (request.vectors is not None):
+        takes = "tokens" if vocab_size is not None else "vectors"
+        raise InputError(
+            f"the chip takes {takes}",
+            key="--prompt-ids" if vocab_size is None and request.prompt_ids is not None else "--vectors",
+            hint="give --prompt-ids" if vocab_size is not None else "give --vectors FILE.npy",
+        )
+    if request.vectors is not None and facts is not None:
+        planned, vectors = Plan(()), read_vectors(request.vectors, facts)
+    else:
+        if request.prompt_ids is None:
+            raise InputError(
+                "is missing", key="--prompt-ids", hint="models of the project's own have no tokenizer"
+            )
+        prompt = _known(request.prompt_ids, vocab_size)
+        if design.context is not None:
+            _check_length(len(prompt), request, design.context)
+        planned, vectors = Plan((Generation(prompt, request.tokens, design.inputs.stop_tokens),)), None
+    flow.check_sites(project, design.plan, request.inject)
+    return Job(request, design, None, None, (), planned, request.inject, (), tool_versions(), vectors=vectors)
+
+
+def _rom_sites(request: CosimRequest) -> tuple[str, ...]:
+    return tuple(text for text in request.inject if not text.startswith(_SRAM))
+
+
+def _check_options(request: CosimRequest) -> None:
+    """What needs no model."""
     if request.out is not None:
         check_out(request.out)
     if request.dump_taps is not None:
         _check_dump(request.dump_taps)
     check_timeout(request.timeout_s)
-    return flow.read_recipe(request.project, request.recipe)
 
 
 def check_timeout(timeout_s: float) -> None:
@@ -182,28 +227,31 @@ def _tokenizer(checkpoint: Checkpoint, *, needed: bool) -> Tokenizer | None:
 
 def _check_stimulus(
     request: CosimRequest, config: ModelConfig, recipe: Recipe, plan: Any, tokenizer: Tokenizer | None
-) -> tuple[Generation, tuple[Injection, ...]]:
-    """What the chip is to be fed first, and with which faults in ROM."""
+) -> Generation:
+    """What the chip is to be fed first; the faults in ROM are looked at, too."""
+    if request.vectors is not None:
+        raise InputError("the chip takes tokens", key="--vectors", hint="give --prompt or --prompt-ids")
     prompt = _prompt(request, config, tokenizer)
     _check_length(len(prompt), request, recipe.chip_context(config))
-    injections = flow.locate(
-        request.project, plan, [text for text in request.inject if not text.startswith(_SRAM)]
-    )
-    return Generation(prompt, request.tokens, config.eos_token_ids), injections
+    flow.check_sites(request.project, plan, _rom_sites(request))
+    return Generation(prompt, request.tokens, config.eos_token_ids)
 
 
 def _prompt(request: CosimRequest, config: ModelConfig, tokenizer: Tokenizer | None) -> tuple[int, ...]:
     """The prompt's token ids, at least one."""
     if request.prompt_ids is not None:
-        for token in request.prompt_ids:
-            if not 0 <= token < config.vocab_size:
-                raise InputError(
-                    f"{token} is outside the vocabulary of {config.vocab_size}", key="--prompt-ids"
-                )
-        if request.prompt_ids:
-            return request.prompt_ids
-        raise InputError("is empty", key="--prompt-ids", hint="give at least one token id")
+        return _known(request.prompt_ids, config.vocab_size)
     return prompt_ids(request.prompt, config, tokenizer)
+
+
+def _known(prompt: tuple[int, ...], vocab_size: int | None) -> tuple[int, ...]:
+    """A prompt of ids that are tokens."""
+    for token in prompt:
+        if vocab_size is not None and not 0 <= token < vocab_size:
+            raise InputError(f"{token} is outside the vocabulary of {vocab_size}", key="--prompt-ids")
+    if not prompt:
+        raise InputError("is empty", key="--prompt-ids", hint="give at least one token id")
+    return prompt
 
 
 def _check_length(prompt: int, request: CosimRequest, context: int) -> None:

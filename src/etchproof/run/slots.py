@@ -20,7 +20,7 @@ from etchproof.quantize import quantize_adapter_cached
 from etchproof.quantize.quantized_model import QuantizedAdapter, QuantizedModel
 from etchproof.quantize.recipe import Recipe
 from etchproof.run import hooks
-from etchproof.run.flow import Design
+from etchproof.run.design import Design
 from etchproof.verdict.expect import Expectation, Generation, Load
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def slot_of(adapter: int, slots: int) -> int:
     return adapter % slots
 
 
-def check_slots(project: Project, recipe: Recipe) -> None:
+def check_slots(project: Project, recipe: Recipe | None) -> None:
     """Refuse adapters where there is no place for one.
 
     Raises:
@@ -113,7 +113,7 @@ def check_slots(project: Project, recipe: Recipe) -> None:
             key="--adapter",
             hint="[lora] is missing",
         )
-    if recipe.lora.slots == 0:
+    if recipe is not None and recipe.lora.slots == 0:
         raise InputError("the recipe's chip has no slot for adapters", source=recipe.source, key="lora.slots")
 
 

@@ -16,15 +16,17 @@ from etchproof.compare.readback import READBACK_FILE, Readback
 from etchproof.contract.golden import GoldenSession
 from etchproof.errors import EtchproofError, InputError
 from etchproof.files.json_record import read_json_record
-from etchproof.quantize.quantized_model import QuantizedModel
+from etchproof.host.stimulus import CONFIG, expectation
 from etchproof.quantize.recipe import Recipe
 from etchproof.render.fabric import FABRIC_FILE, Fabric, place_data, write_fabric
 from etchproof.render.images import ImageSet
 from etchproof.render.images_index import IndexedImage, write_images_index
 from etchproof.run import flow, hooks
-from etchproof.run.flow import Design, Injection
+from etchproof.run.design import Design
+from etchproof.run.flow import Injection
 from etchproof.run.model_files import MODEL_FOLDER, keep_model
 from etchproof.run.slots import ADAPTERS_FOLDER, LoadedAdapter, expect_texts, write_frames
+from etchproof.run.streams import directed_test, generation_test, stream_facts, test_modules
 from etchproof.run.watcher import Silent, Watcher
 from etchproof.sim.build import Build, Kind, build
 from etchproof.sim.golden import GoldenSource
@@ -45,13 +47,13 @@ class Etched:
 
     Attributes:
         design: the checkpoint under its recipe.
-        model: its integers.
+        model: what the project's functions get: the integers of a Llama, or what ``[model] load`` gave.
         fabric: the rendered SystemVerilog.
         images: the ROM images.
     """
 
     design: Design
-    model: QuantizedModel
+    model: Any
     fabric: Fabric
     images: ImageSet
 
@@ -159,11 +161,9 @@ def etch(
         InputError: bad input or a missing tool.
     """
     watcher = watcher or Silent()
-    with watcher.stage("quantize") as say:
-        model = flow.quantize_design(design, cache, watcher.busy)
-        if corners is not None:
-            model = flow.corner_weights(design, model, corners)
-        say(design.recipe.described(asked))
+    model = flow.etched_model(design, cache, watcher, asked)
+    if corners is not None:
+        model = flow.corner_weights(design, model, corners)
     with watcher.stage("render") as say:
         (folder / "fabric").mkdir(parents=True)
         fabric = flow.render_fabric(design, folder / "fabric")
@@ -224,9 +224,11 @@ def run_test(
     design, project = chip.design, chip.design.project
     folder.mkdir(parents=True, exist_ok=True)
     _clear(folder)
-    index = chip.images.index([*flow.inject(chip.images, injections, folder), *varied.replaced])
+    replaced = [*flow.inject(chip.images, injections, folder), *varied.replaced]
+    index = chip.images.index(replaced)
     write_images_index(folder / IMAGES_INDEX, index)
     place_data(chip.fabric, folder)
+    chip.images.place_memories(folder, replaced)
     told = {
         "project": str(project.root),
         "images": len(index),
@@ -234,7 +236,9 @@ def run_test(
         "adapters": write_frames(folder / ADAPTERS_FOLDER, adapters) if adapters else [],
         **(config or {}),
     }
-    expectation, reasons = state(chip, varied.stands_for or test, told, adapters, seed)
+    if (facts := stream_facts(design)) is not None:
+        told[CONFIG] = facts.to_json()
+    expected_of_it, reasons = state(chip, varied.stands_for or test, told, adapters, seed)
     quantized = [adapter.quantized for adapter in adapters]
 
     def session() -> GoldenSession:
@@ -245,13 +249,13 @@ def run_test(
     outcome = simulate(
         chip.build,
         run_dir=folder,
-        test_modules=varied.modules or project.verif.tests,
+        test_modules=varied.modules or test_modules(project),
         test_case=test,
         images_index=folder / IMAGES_INDEX,
         config=told,
         seed=seed,
         timeout_s=timeout_s,
-        golden=GoldenSource(design.plan, design.taps, session),
+        golden=GoldenSource(None if project.chip is None else design.plan, design.taps, session),
         python_path=[*varied.python_path, project.root],
         on_progress=on_progress,
         plusargs=varied.plusargs,
@@ -263,7 +267,7 @@ def run_test(
     reasons += judge(
         comparison=comparison,
         outcome=outcome,
-        expectation=expectation,
+        expectation=expected_of_it,
         taps=design.taps,
         context=design.context,
         readback=readback,
@@ -282,7 +286,7 @@ def state(
     except Exception as error:  # a project's code may fail in any way
         what = str(error) if isinstance(error, EtchproofError) else f"{type(error).__name__}: {error}"
         return None, [Reason(name="expectation_broken", message=f"{test}: {what}")]
-    directed = test == chip.design.project.signoff.directed
+    directed = test == directed_test(chip.design.project)
     if directed and found is not None and not found.feeds(config.get("directed", ())):
         # What is to be fed is the engine's own word, which no project may forget.
         message = f"{test}: what the project expects is not the sequences that were asked for"
@@ -298,8 +302,12 @@ def expected(
     Args:
         config: as the test finds it in the simulator.
     """
-    design, verif = chip.design, chip.design.project.verif
-    if test == verif.generation:
+    design = chip.design
+    facts = stream_facts(design)
+    own = None if facts is None else expectation(test, facts, seed, config)
+    if own is not None:
+        return own
+    if test == generation_test(design.project):
         texts = [
             Generation(
                 tuple(text["prompt"]),
@@ -309,7 +317,7 @@ def expected(
             )
             for text in config.get("sequences", ())
         ]
-        found: Expectation | None = expect_texts(texts, adapters, design.recipe.lora.slots)
+        found: Expectation | None = expect_texts(texts, adapters, design.slots)
     else:
         expect = hooks.expect(design.project)
         if expect is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,10 +14,11 @@ from etchproof.errors import InputError
 from etchproof.quantize.quality import QualityReport, measure
 from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.render.fabric import Fabric
-from etchproof.render.images import ImageSet
+from etchproof.render.images import ImageSet, load_image
 from etchproof.render.lint import lint_project
 from etchproof.run import flow
-from etchproof.run.flow import Design
+from etchproof.run import hooks as hooks_of_run
+from etchproof.run.design import Design, Loaded
 from etchproof.signoff.evidence import CheckEvidence
 
 QUALITY_SEQUENCES: Final = 16
@@ -86,12 +88,29 @@ def check_rom_files(design: Design, model: QuantizedModel, images: ImageSet) -> 
     return not problems, message, padding_bits
 
 
+def check_memories(design: Design, images: ImageSet) -> Found:
+    """The files against the memories of the model, which is read once more."""
+    assert isinstance(design.source, Loaded)
+    model = hooks_of_run.load_model(design.project)(design.source.path)
+    made = {image.name: image for image in hooks_of_run.images(design.project)(model, design.plan)}
+    problems = [
+        f"{name} is not among the files" for name in made if name not in {i.name for i in images.images}
+    ]
+    for image in images.images:
+        wanted, found = made.get(image.name), load_image(images, image)
+        if wanted is None or wanted.data.shape != found.shape or not (wanted.data == found).all():
+            problems.append(f"{image.name} is not what the model says")
+    words = sum(math.prod(image.shape) for image in images.images)
+    message = f"{len(images.images)} memories, {words:,} words, as the model says"
+    return not problems, f"{len(problems)} problems: {problems[0]}" if problems else message
+
+
 def measure_quality(design: Design, model: QuantizedModel) -> QualityReport:
     """The golden model against the float model, on text that the float model writes."""
     from etchproof.float_model.llama import FloatModel
     from etchproof.quantize import sample_text
 
-    length = min(QUALITY_LENGTH, design.context)
+    length = min(QUALITY_LENGTH, design.quantized.context)
     text = sample_text(design.checkpoint, QUALITY_SEQUENCES, length, QUALITY_SEED)
     checkpoint = design.checkpoint
     float_model = FloatModel(checkpoint.config, checkpoint.tensor)

@@ -40,10 +40,10 @@ def _why_not(spec: ItemSpec, result: ItemResult | None, model_dir: Path, chip: E
     design = chip.design
     if spec.model is None or Path(spec.model) != model_dir.absolute():
         return "it runs another model"
-    if result.checkpoint_sha256 != design.checkpoint.sha256:
+    if result.checkpoint_sha256 != design.source.sha256:
         return "the checkpoint was another one"
     own = etched_of(spec, design.project, runs)
-    if own.design.recipe.name != design.recipe.name:
+    if own.design.source.label != design.source.label:
         return "it runs another recipe"
     if spec.context is None and spec.corners is None and own.images.sha256 != chip.images.sha256:
         return "its ROM contents are not those under sign-off"

@@ -21,9 +21,10 @@ from etchproof.regress.item import CODE_COVERAGE_FILE, ItemResult
 from etchproof.regress.run import RegressionOutcome
 from etchproof.regress.spec import ItemSpec
 from etchproof.run import flow, slots
-from etchproof.run.flow import Design
+from etchproof.run.design import Design
 from etchproof.run.testrun import Chip
 from etchproof.signoff.evidence import LISTED, AccumulatorEvidence, CodeEvidence
+from etchproof.signoff.judges import judge_file
 
 FUNCTIONAL_FILE: Final = "functional.json"
 LCOV_FILE: Final = "coverage.info"
@@ -65,6 +66,8 @@ def functional(
 ) -> tuple[FunctionalCoverage, tuple[AccumulatorEvidence, ...]]:
     """What the runs hit: each sequence goes through the golden model once more, with its adapter."""
     found = FunctionalCoverage(groups)
+    if design.project.coverage is None:
+        return found, ()
     weights: dict[int | None, _Weights] = {}
     for spec, result in ran:
         if spec.corners not in weights:
@@ -133,8 +136,13 @@ def code(
         return ()
     modules = merge_all(map(read, files)).modules
     write_atomically(out / LCOV_FILE, lcov(modules))
-    source = project.root / project.signoff.exclusions
-    excluded, _ = apply_exclusions(modules, load_exclusions(source), source, source_lines(chip.fabric.folder))
+    source = judge_file(project, "exclusions")
+    excluded, _ = apply_exclusions(
+        modules,
+        load_exclusions(source) if source else (),
+        source or project.file,
+        source_lines(chip.fabric.folder),
+    )
     found = []
     for kind in KINDS:
         mask = modules.of(kind)

@@ -218,6 +218,9 @@ class InjectionEvidence(Record):
 
     seed: int
     bits: tuple[InjectedBit, ...]
+    unseen: Count = Field(
+        0, description="bits drawn beside them that change no tap of the golden model under this stimulus"
+    )
 
     @property
     def caught(self) -> int:
@@ -285,7 +288,10 @@ class SignoffEvidence(Record):
     stage: Stage
     project: str
     model: ModelRecord
-    recipe: RecipeRecord
+    recipe: RecipeRecord | None = Field(description="None: a model of the project's own kind, as it is")
+    capabilities: tuple[str, ...] = Field(
+        description="what the project declares of all that can be measured; without the others nothing else is"
+    )
     fabric_sha256: Sha256
     rom_sha256: Sha256
     tools: dict[str, str]

@@ -90,7 +90,7 @@ def dvsim(result: SignoffResult) -> dict[str, Any]:
     functional = 100 * sum(group.hit for group in evidence.covergroups) / bins if bins else None
     code = {found.kind: 100 * found.hit / found.points if found.points else None for found in evidence.code}
     return {
-        "block_name": f"{evidence.model.name}_{evidence.recipe.name}",
+        "block_name": "_".join([evidence.model.name, *([evidence.recipe.name] if evidence.recipe else [])]),
         "block_variant": None,
         "report_type": "simulation",
         "tool": "verilator",

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from etchproof.errors import InputError
 from etchproof.files.yaml_file import read_yaml_record
-from etchproof.signoff.evidence import LINKS, Record, SignoffEvidence
+from etchproof.signoff.capabilities import links as due_links
+from etchproof.signoff.evidence import Record, SignoffEvidence
 from etchproof.signoff.testplan import Stage, is_check
 
 Limit = float | dict[str, float]
@@ -147,13 +148,14 @@ def cycle_model(evidence: SignoffEvidence, required: float) -> GateResult:
 def provenance(evidence: SignoffEvidence, required: float) -> GateResult:
     """Per cent of the links from the checkpoint to the chip's words that are there and hold."""
     links = evidence.provenance.links if evidence.provenance else ()
-    held = {link.name for link in links if link.holds} & set(LINKS)
+    due = due_links(evidence.capabilities)
+    held = {link.name for link in links if link.holds} & set(due)
     broken = [f"{link.name}: {link.message}" for link in links if not link.holds]
-    missing = [name for name in LINKS if name not in {link.name for link in links}]
-    message = f"{len(held)} of {len(LINKS)} links from the checkpoint to the words of the chip"
+    missing = [name for name in due if name not in {link.name for link in links}]
+    message = f"{len(held)} of {len(due)} links from the model to the words of the chip"
     message += f"; missing {', '.join(missing)}" if missing else ""
     message += f"; {broken[0]}" if broken else ""
-    return _least("provenance", _percent(len(held), len(LINKS)), required, message)
+    return _least("provenance", _percent(len(held), len(due)), required, message)
 
 
 def rom_observability(evidence: SignoffEvidence, required: float) -> GateResult:

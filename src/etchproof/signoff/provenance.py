@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,10 @@ from etchproof.quantize import content_sha256, tensor_sha256
 from etchproof.regress.item import ItemResult
 from etchproof.render.images import ImageSet, read_images
 from etchproof.run import flow
+from etchproof.run.design import Quantized
 from etchproof.run.testrun import Chip
+from etchproof.signoff.capabilities import capabilities
+from etchproof.signoff.capabilities import links as due_links
 from etchproof.signoff.evidence import CheckEvidence, ImageEvidence, ProvenanceEvidence, ProvenanceLink
 from etchproof.signoff.readback import ReadBack
 from etchproof.verdict.judge import check_fabric
@@ -22,34 +25,35 @@ from etchproof.verdict.judge import check_fabric
 
 def chain(
     chip: Chip,
-    read: ReadBack,
+    read: ReadBack | None,
     examined: Sequence[CheckEvidence],
     runs: Sequence[ItemResult],
     counted: Mapping[str, str],
 ) -> ProvenanceEvidence:
-    """Every link of ``LINKS``, in its order; the hash of each tensor and image; the chip's ROMs under their image.
+    """Every link that the project has, in the order of ``LINKS``; the hash of each tensor and image; the chip's ROMs.
 
     Args:
-        read: from the chip.
+        read: from the chip; None of one that cannot be read back.
         examined: of it, ``signoff.rom_files`` says whether the files are the quantized checkpoint, ``rom_readback`` and
             ``rom_signature`` whether the chip answers what is in them.
         runs: of the regression.
         counted: by run, why it does not count; empty where it does.
     """
     found = {check.name: check for check in examined}
-    units = read.record.units if read.record else ()
+    units = read.record.units if read and read.record else ()
+    of_name: dict[str, Callable[[], ProvenanceLink]] = {
+        "checkpoint": lambda: _model(chip),
+        "quantized": lambda: _quantized(chip),
+        "images": lambda: _images(chip),
+        "files": lambda: _files(chip, found.get("signoff.rom_files")),
+        "fabric": lambda: _fabric(chip, runs, counted),
+        "simulated": lambda: _simulated(chip, runs),
+        "read back": lambda: _answered("read back", read, found.get("signoff.rom_readback")),
+        "signatures": lambda: _answered("signatures", read, found.get("signoff.rom_signature")),
+    }
     return ProvenanceEvidence(
-        links=(
-            _checkpoint(chip),
-            _quantized(chip),
-            _images(chip),
-            _files(chip, found.get("signoff.rom_files")),
-            _fabric(chip, runs, counted),
-            _simulated(chip, runs),
-            _answered("read back", read, found.get("signoff.rom_readback")),
-            _answered("signatures", read, found.get("signoff.rom_signature")),
-        ),
-        tensors=tensor_sha256(chip.model),
+        links=tuple(of_name[name]() for name in due_links(capabilities(chip.design.project))),
+        tensors=tensor_sha256(chip.model) if isinstance(chip.design.source, Quantized) else {},
         images=tuple(
             ImageEvidence(
                 layer=image.layer,
@@ -61,6 +65,21 @@ def chain(
             )
             for image in chip.images.images
         ),
+    )
+
+
+def _model(chip: Chip) -> ProvenanceLink:
+    source = chip.design.source
+    if isinstance(source, Quantized):
+        return _checkpoint(chip)
+    try:
+        found = source.files_now()
+    except InputError as error:
+        return ProvenanceLink(name="checkpoint", sha256=source.sha256, holds=False, message=str(error))
+    message = f"{source.name}: {len(source.model.files)} files"
+    message += ", the same now as when they were read" if found == source.sha256 else f", now {found}"
+    return ProvenanceLink(
+        name="checkpoint", sha256=source.sha256, holds=found == source.sha256, message=message
     )
 
 
@@ -139,7 +158,7 @@ def _fabric(chip: Chip, runs: Sequence[ItemResult], counted: Mapping[str, str]) 
 def _simulated(chip: Chip, runs: Sequence[ItemResult]) -> ProvenanceLink:
     """Runs on chips with another context have other RoPE tables, and some have weights for the corners: other ROMs."""
     same = sum(run.rom_sha256 == chip.images.sha256 for run in runs)
-    foreign = [run.name for run in runs if run.checkpoint_sha256 != chip.design.checkpoint.sha256]
+    foreign = [run.name for run in runs if run.checkpoint_sha256 != chip.design.source.sha256]
     message = f"{same} of {len(runs)} runs read these images; others have another context or weights for the corners"
     message += f"; of another checkpoint: {foreign[0]}" if foreign else ""
     return ProvenanceLink(
@@ -147,11 +166,11 @@ def _simulated(chip: Chip, runs: Sequence[ItemResult]) -> ProvenanceLink:
     )
 
 
-def _answered(name: str, read: ReadBack, check: CheckEvidence | None) -> ProvenanceLink:
+def _answered(name: str, read: ReadBack | None, check: CheckEvidence | None) -> ProvenanceLink:
     """What the chip's ROM test port answered, of the ROM files that the run names."""
     return ProvenanceLink(
         name=name,
-        sha256=read.record.rom_sha256 if read.record else None,
+        sha256=read.record.rom_sha256 if read and read.record else None,
         holds=check is not None and check.passed,
         message=check.message if check else "not read back",
     )

@@ -30,6 +30,10 @@ class ReadBack:
     reasons: tuple[Reason, ...]
 
 
+NONE: Final = ReadBack(None, ())
+"""Of a chip whose ROM cannot be read back."""
+
+
 def read_back(chip: Chip, test: str, folder: Path) -> ReadBack:
     """Run the test that reads every ROM of a chip back; the run's files stay in ``folder``."""
     shutil.rmtree(folder, ignore_errors=True)

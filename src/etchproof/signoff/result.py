@@ -10,8 +10,6 @@ from typing import Any, Final, Literal
 
 from etchproof.errors import InputError
 from etchproof.files.json_record import read_json_record
-from etchproof.project.declaration import Project
-from etchproof.project.sources import file_sha256
 from etchproof.signoff.evidence import Record, SignoffEvidence
 from etchproof.signoff.gates import GateResult, StageGates
 from etchproof.signoff.verdict import NotMeasured, draw
@@ -30,7 +28,7 @@ class SignoffResult(Record):
         open_items: what stands between this and a signature; empty exactly when the verdict is PASS.
         not_measured: what the verdict says nothing of, and why.
         rules: the stage's own, of the project's gates file.
-        judged_by: hash of each file of the project that judges: testplan, gates, waivers, exclusions.
+        judged_by: hash of each file that judges: testplan, gates, and waivers and exclusions where there are any.
         evidence_sha256: of the evidence, which is hashed as it is written.
         today: the day that waivers were held against.
     """
@@ -74,17 +72,6 @@ def read_result(path: Path) -> SignoffResult:
 def evidence_sha256(evidence: SignoffEvidence) -> str:
     """Hash of the evidence as JSON."""
     return hashlib.sha256(evidence.model_dump_json().encode()).hexdigest()
-
-
-def judged_by(project: Project) -> dict[str, str]:
-    """Hash of each file of a project that judges, by its path from the root.
-
-    Raises:
-        InputError: one cannot be read.
-    """
-    files = project.signoff
-    names = (files.testplan, files.gates, files.waivers, files.exclusions)
-    return {name: file_sha256(project.root / name) for name in names}
 
 
 def json_schema() -> str:

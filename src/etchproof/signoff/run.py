@@ -17,9 +17,10 @@ from etchproof.coverage.closure import close, reach, taps_needed
 from etchproof.coverage.corpus import Corpus, Predict, Segment, gather
 from etchproof.coverage.exclusions import load_exclusions
 from etchproof.coverage.functional import Covergroup
-from etchproof.coverage.injection import draw, inject_all
+from etchproof.coverage.injection import Drawn, draw, inject_all
 from etchproof.coverage.observability import Proven, observe
 from etchproof.coverage.rom import Rom
+from etchproof.coverage.seen import draw_seen
 from etchproof.coverage.words import words_read
 from etchproof.errors import InputError, shown_name
 from etchproof.files.atomic import write_atomically
@@ -32,10 +33,12 @@ from etchproof.regress.plan import RegressionPlan
 from etchproof.regress.run import OnItem, check_folder, run_regression
 from etchproof.regress.spec import ItemSpec, expand, item_seed, load_list
 from etchproof.run import flow, slots
-from etchproof.run.flow import Design
+from etchproof.run.design import Design, Loaded, Quantized
+from etchproof.run.record import recipe_record
 from etchproof.run.testrun import Chip, prepare
 from etchproof.run.watcher import StageClock, tell
 from etchproof.signoff import checks, counting, covered, derive, readback
+from etchproof.signoff.capabilities import ABSENT, COVERAGE, INJECTION, capabilities, due_claims
 from etchproof.signoff.evidence import (
     LISTED,
     AdapterEvidence,
@@ -47,14 +50,15 @@ from etchproof.signoff.evidence import (
     SignoffEvidence,
 )
 from etchproof.signoff.gates import StageGates, load_gates
+from etchproof.signoff.judges import fitted, judge_file, judged_by, stage_list
 from etchproof.signoff.provenance import chain
-from etchproof.signoff.result import REPORTS, SIGNOFF_FILE, SignoffResult, evidence_sha256, judged_by
+from etchproof.signoff.result import REPORTS, SIGNOFF_FILE, SignoffResult, evidence_sha256
 from etchproof.signoff.testplan import CHECKS, LORA, Stage, Testplan, all_tests, load_testplan
 from etchproof.signoff.verdict import draw as draw_verdict
 from etchproof.signoff.waivers import Waiver, load_waivers
 from etchproof.sim.build import Kind
 from etchproof.tools import tool_versions
-from etchproof.verdict.result import ModelRecord, RecipeRecord
+from etchproof.verdict.result import ModelRecord
 
 if TYPE_CHECKING:
     from etchproof.adapter import Adapter
@@ -120,37 +124,25 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         InputError: bad input; before anything runs.
     """
     project, out = request.project, request.out
-    hooks.declared(project)  # without it, there is nothing to sign off by
     with clock.stage("plan") as say:
         plan = _planned(request)
         _take(request)
         say(f"{len(plan.testplan.stage_points(request.stage))} testpoints, {len(plan.gates.gates)} gates")
     design = plan.design
-    with clock.stage("quantize") as say:
-        model = flow.quantize_design(design, flow.cache_folder(), clock.busy)
-        golden = flow.make_golden(design, model)
-        roms = tuple(hooks.rom(project)(model, design.plan))
-        sample = hooks.sampler(project)(model, design.plan)
-        say(design.recipe.name)
+    model = flow.etched_model(design, flow.cache_folder(), clock)
+    golden = flow.make_golden(design, model)
 
     def predict(tokens: Sequence[int]) -> Mapping[TapKey, TokenArrays]:
         return golden.session().predict(tokens, True)
 
-    with clock.stage("close") as say:
-        vocabulary, context = design.checkpoint.config.vocab_size, design.context
-        directed = close(roms, [], predict, vocabulary=vocabulary, context=context, seed=_CLOSURE_SEED)
-        directed += reach(
-            plan.groups,
-            sample,
-            directed,
-            predict,
-            vocabulary=vocabulary,
-            context=context,
-            seed=_CLOSURE_SEED,
-        )
-        say(
-            f"{len(directed)} sequences, {sum(map(len, directed)):,} tokens chosen to show every bit and to hit bins"
-        )
+    roms: tuple[Rom, ...] = ()
+    directed: list[tuple[int, ...]] = []
+    if project.coverage is not None:
+        with clock.stage("close") as say:
+            roms = tuple(hooks.rom(project)(model, design.plan))
+            directed = _closure(plan, model, roms, predict)
+            tokens = sum(map(len, directed))
+            say(f"{len(directed)} sequences, {tokens:,} tokens chosen to show every bit and to hit bins")
     with clock.stage("regress") as say:
         regression = RegressionPlan(
             name=plan.list_name,
@@ -168,32 +160,42 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
     counted = counting.counted(request.model_dir, chip, outcome, runs)
     ran = covered.passed_on(chip, outcome, counted)
     passed = [result for spec, result in ran if spec.corners is None]
-    with clock.stage("observe") as say:
-        # An adapter adds to what a ROM linear computes, so only sequences without one prove bits.
-        segments = [Segment(result.name, result.base_sequences) for result in passed]
-        corpus, units = _observed(roms, segments, predict)
-        rom = _rom_evidence(units, corpus)
-        say(f"{rom.proven:,} of {rom.total:,} bits proven, {rom.redundant:,} redundant, {rom.open:,} open")
+    corpus, rom = None, None
+    units: list[tuple[Rom, tuple[Proven, ...]]] = []
+    if project.coverage is not None:
+        with clock.stage("observe") as say:
+            # An adapter adds to what a ROM linear computes, so only sequences without one prove bits.
+            segments = [Segment(result.name, result.base_sequences) for result in passed]
+            corpus, units = _observed(roms, segments, predict)
+            rom = _rom_evidence(units, corpus)
+            say(
+                f"{rom.proven:,} of {rom.total:,} bits proven, {rom.redundant:,} redundant, {rom.open:,} open"
+            )
     with clock.stage("cover") as say:
         functional, accumulators = covered.functional(design, model, plan.groups, ran, runs)
         write_atomically(out / covered.FUNCTIONAL_FILE, functional.to_json())
         code = covered.code(project, outcome, runs, chip, out)
-        say(", ".join(f"{name} {hit}/{total}" for name, (hit, total) in functional.summary().items()))
+        bins = ", ".join(f"{name} {hit}/{total}" for name, (hit, total) in functional.summary().items())
+        say(bins or ", ".join(f"{one.kind} {one.hit:,}/{one.points:,}" for one in code) or "not measured")
     with clock.stage("inject") as say:
         injection = None
-        if plan.gates.injected_faults and corpus is not None:
-            drawn = draw(units, corpus, plan.gates.injected_faults, _DRAW_SEED)
+        if plan.gates.injected_faults and INJECTION in capabilities(project):
+            drawn: tuple[Drawn, ...]
+            unseen = 0
+            if corpus is not None:
+                drawn = draw(units, corpus, plan.gates.injected_faults, _DRAW_SEED)
+            else:
+                drawn, unseen = draw_seen(chip, plan.gates.injected_faults, _DRAW_SEED)
 
             def injected(done: int) -> None:
                 clock.busy(f"{done} of {len(drawn)}")
 
-            found = inject_all(
-                chip, drawn, project.signoff.directed, out / "injected", request.jobs, injected
-            )
-            injection = InjectionEvidence(seed=_DRAW_SEED, bits=found)
-            say(f"{injection.caught} of {len(found)} caught, {injection.located} where the proof says")
+            found = inject_all(chip, drawn, out / "injected", request.jobs, injected)
+            injection = InjectionEvidence(seed=_DRAW_SEED, bits=found, unseen=unseen)
+            say(f"{injection.caught} of {len(found)} caught, {injection.located} where they have to be seen")
     with clock.stage("examine") as say:
-        read = readback.read_back(chip, project.signoff.readback, out / "readback")
+        test = project.signoff.readback
+        read = None if test is None else readback.read_back(chip, test, out / "readback")
         health = flow.model_health(design, model, flow.cache_folder())
         examined, padding, quality = _examined(plan, request.stage, chip, rom, injection, read)
         say(f"{sum(check.passed for check in examined)} of {len(examined)} checks hold")
@@ -205,17 +207,12 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         stage=request.stage,
         project=project.name,
         model=ModelRecord(
-            name=design.checkpoint.name,
-            path=str(design.checkpoint.path.absolute()),
-            sha256=design.checkpoint.sha256,
+            name=design.source.name,
+            path=str(design.source.path.absolute()),
+            sha256=design.source.sha256,
         ),
-        recipe=RecipeRecord(
-            name=design.recipe.name,
-            sha256=design.recipe.sha256,
-            context=design.context,
-            method=design.recipe.method,
-            calibration=design.recipe.calibration.source,
-        ),
+        recipe=recipe_record(design),
+        capabilities=capabilities(project),
         fabric_sha256=chip.fabric.sha256,
         rom_sha256=chip.images.sha256,
         tools=tool_versions(),
@@ -233,7 +230,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         provenance=chain(
             chip, read, examined, [result for result in outcome.results.values() if result], counted
         ),
-        rom=rom.model_copy(update={"padding_bits": padding}),
+        rom=None if rom is None else rom.model_copy(update={"padding_bits": padding}),
         injection=injection,
         covergroups=derive.covergroups(functional),
         accumulators=accumulators,
@@ -287,22 +284,33 @@ def _owner(file: Path) -> dict[str, Any]:
 
 
 def _planned(request: SignoffRequest) -> _Plan:
-    project, files = request.project, request.project.signoff
-    recipe = flow.read_recipe(project, request.recipe)
-    design = flow.plan_design(project, request.model_dir, recipe)
-    adapters = slots.read_adapters(project, design.checkpoint.config, design.recipe, request.adapters)
-    groups = tuple(hooks.groups(project)(design.plan))
+    project = request.project
+    design = flow.make_design(project, request.model_dir, request.recipe)
+    if isinstance(design.source, Quantized):
+        adapters = slots.read_adapters(project, design.checkpoint.config, design.recipe, request.adapters)
+    else:
+        adapters = ()
+        if request.adapters:
+            slots.check_slots(project, None)
+    groups = () if project.coverage is None else tuple(hooks.groups(project)(design.plan))
     names = tuple(group.name for group in groups)
     tests = all_tests(project)
-    has_slots = project.lora is not None and design.recipe.lora.slots > 0
-    testplan = load_testplan(project.root / files.testplan, tests, names, lora=has_slots)
+    has_slots = project.lora is not None and design.slots > 0
+    plan_file, gates_file = judge_file(project, "testplan"), judge_file(project, "gates")
+    assert plan_file is not None and gates_file is not None
+    testplan = load_testplan(
+        *(plan_file, tests, names), lora=has_slots, claimed=due_claims(project, capabilities(project))
+    )
     absent = () if has_slots else tuple(entry.name for entry in testplan.tagged(LORA))
     planned = tuple(group.name for group in testplan.covergroups)
-    gates = load_gates(project.root / files.gates, request.stage, planned)
-    waivers = load_waivers(project.root / files.waivers)
-    load_exclusions(project.root / files.exclusions)
-    listed = load_list(gates.regression, project.root)
-    name = request.recipe or project.recipes.default
+    gates = load_gates(gates_file, request.stage, planned)
+    testplan, gates = fitted(project, testplan, gates)
+    waivers_file, exclusions_file = judge_file(project, "waivers"), judge_file(project, "exclusions")
+    waivers = () if waivers_file is None else load_waivers(waivers_file)
+    if exclusions_file is not None:
+        load_exclusions(exclusions_file)
+    listed = load_list(stage_list(project, gates.regression), project.root)
+    name = request.recipe or project.default_recipe
     items = expand(
         listed, project.root, tests, model=request.model_dir, recipe=name, adapters=request.adapters
     )
@@ -327,7 +335,7 @@ def _directed_items(
             test=test,
             model=str(request.model_dir.absolute()),
             shape=None,
-            recipe=request.recipe or project.recipes.default,
+            recipe=request.recipe or project.default_recipe,
             context=None,
             kind=kind,
             adapters=(),
@@ -336,15 +344,27 @@ def _directed_items(
             corners=corners,
         )
 
+    if project.coverage is None:
+        return
     yield item(f"{test}-closure", directed, None)
-    if project.coverage is not None and project.coverage.corners is not None:
-        size = (_CORNER_SEQUENCES, min(_CORNER_LENGTH, design.context))
+    if project.coverage.corners is not None:
+        size = (_CORNER_SEQUENCES, min(_CORNER_LENGTH, design.quantized.context))
         for seed in _CORNER_SEEDS:
             drawn = np.random.default_rng(seed).integers(design.checkpoint.config.vocab_size, size=size)
             # Beyond V1, the last on a simulator as Verilator wrote it: the corners of the numerics, too.
             kind: Kind = "strict" if request.stage != "V1" and seed == _CORNER_SEEDS[-1] else "fast"
             sequences = [tuple(tokens) for tokens in drawn.tolist()]
             yield item(f"{test}-corners-s{seed}", sequences, seed, kind)
+
+
+def _closure(plan: _Plan, model: Any, roms: Sequence[Rom], predict: Predict) -> list[tuple[int, ...]]:
+    """Sequences that show every bit of the mask and hit every bin, as far as some do."""
+    design = plan.design
+    config = design.checkpoint.config
+    limits = {"vocabulary": config.vocab_size, "context": design.recipe.chip_context(config)}
+    sample = hooks.sampler(design.project)(model, design.plan)
+    directed = close(roms, [], predict, **limits, seed=_CLOSURE_SEED)
+    return [*directed, *reach(plan.groups, sample, directed, predict, **limits, seed=_CLOSURE_SEED)]
 
 
 def _chip(design: Design, out: Path) -> Chip:
@@ -403,9 +423,9 @@ def _examined(
     plan: _Plan,
     stage: Stage,
     chip: Chip,
-    rom: RomEvidence,
+    rom: RomEvidence | None,
     injection: InjectionEvidence | None,
-    read: readback.ReadBack,
+    read: readback.ReadBack | None,
 ) -> tuple[tuple[CheckEvidence, ...], int, QualityEvidence | None]:
     """The checks that this stage's gates or testpoints ask for."""
     design, padding = chip.design, 0
@@ -417,6 +437,8 @@ def _examined(
 
     def rom_files() -> checks.Found:
         nonlocal padding
+        if isinstance(design.source, Loaded):
+            return checks.check_memories(design, chip.images)
         passed, message, padding = checks.check_rom_files(design, chip.model, chip.images)
         return passed, message
 
@@ -438,23 +460,26 @@ def _examined(
         )
 
     def observed() -> checks.Found:
+        if rom is None:
+            return False, ABSENT[COVERAGE]
         return derive.observed(rom), f"{rom.proven:,} of {rom.total:,} bits proven"
 
     def injected() -> checks.Found:
         bits = injection.bits if injection else ()
         good = sum(bit.caught and bit.located for bit in bits)
-        return derive.injected(injection), f"{good} of {len(bits)} caught where the proof says"
+        return derive.injected(injection), f"{good} of {len(bits)} caught where they have to be seen"
 
     table: dict[str, Callable[[], checks.Found]] = {
         "signoff.lint": lambda: checks.check_lint(design, chip.fabric),
         "signoff.fabric_invariance": lambda: checks.check_fabric_invariance(design, chip.fabric, chip.images),
         "signoff.rom_files": rom_files,
-        "signoff.rom_readback": lambda: readback.check_rom_readback(chip.images, read),
-        "signoff.rom_signature": lambda: readback.check_rom_signature(chip.images, read),
+        "signoff.rom_readback": lambda: readback.check_rom_readback(chip.images, read or readback.NONE),
+        "signoff.rom_signature": lambda: readback.check_rom_signature(chip.images, read or readback.NONE),
         "signoff.rom_observability": observed,
         "signoff.injected_faults": injected,
         "signoff.quality": measured,
     }
-    always = {"signoff.rom_observability"} | ({"signoff.injected_faults"} if injection else set())
+    always = {"signoff.rom_observability"} if rom is not None else set()
+    always |= {"signoff.injected_faults"} if injection else set()
     found = tuple(checks.examine(name, table[name]) for name in CHECKS if name in wanted | always)
     return found, padding, quality[0] if quality else None

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from etchproof.errors import InputError, shown
 from etchproof.files.documents import read_document, unique_keys
 from etchproof.project.declaration import Project, load_module
+from etchproof.run.streams import test_modules
 
 Stage = Literal["V1", "V2", "V3"]
 STAGES: Final[tuple[Stage, ...]] = ("V1", "V2", "V3")
@@ -128,16 +129,18 @@ def uvm_tests(module: ModuleType) -> tuple[str, ...]:
     )
 
 
-def all_tests(project: Project) -> tuple[str, ...]:
+def all_tests(project: Project, *, of_engine: bool = True) -> tuple[str, ...]:
     """The names of the tests of a project's testbench.
+
+    Args:
+        of_engine: whether the engine's are among them, where the project has a ``[host]``.
 
     Raises:
         InputError: a module cannot be imported, or a name stands in two.
     """
     key = "verif.tests"
-    names = [
-        name for module in project.verif.tests for name in uvm_tests(load_module(project, module, key=key))
-    ]
+    modules = test_modules(project) if of_engine else project.verif.tests
+    names = [name for module in modules for name in uvm_tests(load_module(project, module, key=key))]
     if twice := _repeated("test", names):
         raise InputError("; ".join(twice), source=project.file, key=key)
     return tuple(names)
@@ -153,7 +156,12 @@ def read_testplan(path: Path) -> Testplan:
 
 
 def load_testplan(
-    path: Path, tests: Collection[str], covergroups: Collection[str] | None = None, *, lora: bool = True
+    path: Path,
+    tests: Collection[str],
+    covergroups: Collection[str] | None = None,
+    *,
+    lora: bool = True,
+    claimed: Collection[str] | None = None,
 ) -> Testplan:
     """Read a testplan and hold it against what exists.
 
@@ -161,6 +169,7 @@ def load_testplan(
         path: the Hjson file.
         tests: the testbench's tests.
         covergroups: the coverage model's; None to leave that part unchecked.
+        claimed: tests that have to be claimed by a testpoint; all of them, and every check, by default.
         lora: whether the chip has slots for adapters; without them the coverage model has no covergroup tagged so.
 
     Raises:
@@ -169,7 +178,7 @@ def load_testplan(
     plan = read_testplan(path)
     known = {*tests, *CHECKS}
     problems = []
-    claimed: set[str] = set()
+    due, found = [*tests, *CHECKS] if claimed is None else claimed, set[str]()
     for point in plan.testpoints:
         if not point.tests:
             problems.append(f"testpoint {point.name!r} has no tests")
@@ -178,8 +187,8 @@ def load_testplan(
             for test in point.tests
             if test not in known
         ]
-        claimed.update(point.tests)
-    problems += [f"no testpoint claims test {test!r}" for test in [*tests, *CHECKS] if test not in claimed]
+        found.update(point.tests)
+    problems += [f"no testpoint claims test {test!r}" for test in due if test not in found]
     problems += _repeated("testpoint", [point.name for point in plan.testpoints])
     problems += _repeated("covergroup", [group.name for group in plan.covergroups])
     planned = [group.name for group in plan.covergroups if lora or LORA not in group.tags]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from etchproof.signoff.evidence import LINKS, Record, SignoffEvidence
+from etchproof.signoff.capabilities import COVERAGE, without
+from etchproof.signoff.capabilities import links as due_links
+from etchproof.signoff.evidence import Record, SignoffEvidence
 from etchproof.signoff.gates import COVERGROUP, GATES, GateResult, StageGates, apply_gates
 from etchproof.signoff.waivers import Waiver, WaiverResult, apply_waivers, open_gates
 
@@ -47,7 +49,7 @@ def draw(
     """
     gates = apply_gates(stage, evidence)
     waived = apply_waivers(waivers, gates, evidence.fabric_sha256, today)
-    unmeasured = not_measured(stage)
+    unmeasured = not_measured(stage, evidence.capabilities)
     left = (
         *open_gates(gates, waived),
         *standing(evidence),
@@ -56,10 +58,17 @@ def draw(
     return Drawn("FAIL" if left else "PASS", left, gates, waived, unmeasured)
 
 
-def not_measured(stage: StageGates) -> tuple[NotMeasured, ...]:
-    """What no gate of the stage asks for, of all that sign-off can measure."""
+def not_measured(stage: StageGates, held: Collection[str]) -> tuple[NotMeasured, ...]:
+    """What no gate of the stage asks for, of all that sign-off can measure.
+
+    Args:
+        held: the project's capabilities: what takes another has its reason in that.
+    """
     absent = [name for name in (*GATES, COVERGROUP) if name not in stage.gates]
-    return tuple(NotMeasured(what=name, why=stage.not_measured.get(name, NO_REASON)) for name in absent)
+    return tuple(
+        NotMeasured(what=name, why=without(name, held) or stage.not_measured.get(name, NO_REASON))
+        for name in absent
+    )
 
 
 def standing(evidence: SignoffEvidence) -> tuple[str, ...]:
@@ -74,7 +83,7 @@ def _standing(evidence: SignoffEvidence) -> Iterator[str]:
         yield "the stage has no testpoint"
     yield from (f"regression: {line}" for line in evidence.broken)
     links = {link.name: link for link in evidence.provenance.links} if evidence.provenance else {}
-    for name in LINKS:
+    for name in due_links(evidence.capabilities):
         if name not in links:
             yield f"provenance: the link {name!r} is missing"
         elif not links[name].holds:
@@ -82,7 +91,9 @@ def _standing(evidence: SignoffEvidence) -> Iterator[str]:
     for check in evidence.checks:
         if not check.passed:
             yield f"check {check.name}: {check.message}"
-    if evidence.rom is None or evidence.rom.total == 0:
+    if COVERAGE not in evidence.capabilities:
+        pass  # a capability that the project does not have: said as not measured
+    elif evidence.rom is None or evidence.rom.total == 0:
         yield "the coverage model names no bit of the mask"
     elif evidence.rom.proven == 0:
         yield f"none of {evidence.rom.total:,} bits of the mask is proven to be seen"

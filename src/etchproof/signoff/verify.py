@@ -15,6 +15,7 @@ from etchproof.contract.taps import TapKey
 from etchproof.coverage.functional import FunctionalCoverage
 from etchproof.errors import InputError
 from etchproof.files.json_record import read_json_record
+from etchproof.host.top import TOP
 from etchproof.project.declaration import Project
 from etchproof.project.sources import file_sha256
 from etchproof.quantize.health import is_quantity
@@ -26,9 +27,11 @@ from etchproof.render.fabric import FABRIC_FILE, read_fabric
 from etchproof.render.images import read_images
 from etchproof.run import flow
 from etchproof.signoff import derive
+from etchproof.signoff.capabilities import capabilities
+from etchproof.signoff.capabilities import links as due_links
 from etchproof.signoff.covered import FUNCTIONAL_FILE, LCOV_FILE
-from etchproof.signoff.evidence import LINKS
 from etchproof.signoff.gates import read_gates
+from etchproof.signoff.judges import JUDGES, fitted, judge_file, stage_list
 from etchproof.signoff.result import SIGNOFF_FILE, SignoffResult
 from etchproof.signoff.testplan import LORA, read_testplan
 from etchproof.signoff.waivers import load_waivers
@@ -61,19 +64,22 @@ def _rules(result: SignoffResult, out: Path, project: Project) -> Iterator[Probl
     evidence, files = result.evidence, project.signoff
     if evidence.project != project.name:
         yield "evidence.project", f"is {evidence.project!r}, the project is {project.name!r}"
-    for name, sha256 in result.judged_by.items():
-        if file_sha256(project.root / name) != sha256:
-            yield "judged_by", f"{name} has changed since"
-    if set(result.judged_by) != {files.testplan, files.gates, files.waivers, files.exclusions}:
-        yield "judged_by", "are not the files that the project names"
-    if (
-        read_gates(project.root / files.gates, evidence.stage).without(evidence.not_applicable)
-        != result.rules
-    ):
-        yield "rules", f"are not those of stage {evidence.stage} in {files.gates}"
-    if load_waivers(project.root / files.waivers) != tuple(found.waiver for found in result.waivers):
+    if evidence.capabilities != capabilities(project):
+        yield "evidence.capabilities", "are not those that the project declares"
+    judges = {judge: judge_file(project, judge) for judge in JUDGES}
+    there = {judge: path for judge, path in judges.items() if path is not None}
+    for judge, sha256 in result.judged_by.items():
+        if judge in there and file_sha256(there[judge]) != sha256:
+            yield "judged_by", f"{there[judge].name} has changed since"
+    if set(result.judged_by) != set(there):
+        yield "judged_by", "are not the files that judge this project"
+    gates, testplan, waivers = there["gates"], there["testplan"], judges["waivers"]
+    plan, rules = fitted(project, read_testplan(testplan), read_gates(gates, evidence.stage))
+    if rules.without(evidence.not_applicable) != result.rules:
+        yield "rules", f"are not those of stage {evidence.stage} in {gates.name}"
+    waived = () if waivers is None else load_waivers(waivers)
+    if waived != tuple(found.waiver for found in result.waivers):
         yield "waivers", f"are not those of {files.waivers}"
-    plan = read_testplan(project.root / files.testplan)
     absent = tuple(entry.name for entry in plan.tagged(LORA))
     if evidence.not_applicable not in ((), absent):
         yield "evidence.not_applicable", f"is not what {files.testplan} says of adapters"
@@ -114,11 +120,11 @@ def _runs(result: SignoffResult, out: Path, project: Project) -> Iterator[Proble
             continue
         if found.checkpoint_sha256 != evidence.model.sha256 or found.model_name != evidence.model.name:
             yield "evidence.model", f"run {spec.name} is of another checkpoint"
-        if (found.recipe_name, found.recipe_sha256) != (evidence.recipe.name, evidence.recipe.sha256) and (
-            spec.context is None
-        ):
+        recipe = evidence.recipe
+        own = ("", "") if recipe is None else (recipe.name, recipe.sha256)
+        if (found.recipe_name, found.recipe_sha256) != own and spec.context is None:
             yield "evidence.recipe", f"run {spec.name} is of another recipe"
-        if spec.context is None and found.context != evidence.recipe.context:
+        if spec.context is None and recipe is not None and found.context != recipe.context:
             yield "evidence.recipe.context", f"run {spec.name} has {found.context} positions"
         if spec.context is None and found.fabric_sha256 != evidence.fabric_sha256:
             yield "evidence.fabric_sha256", f"run {spec.name} simulated another fabric"
@@ -138,13 +144,13 @@ def _item(folder: Path, spec: ItemSpec) -> ItemResult | str:
 def _due(result: SignoffResult, project: Project) -> set[str]:
     """The names of the runs that the stage's list comes to."""
     evidence = result.evidence
-    listed = load_list(result.rules.regression, project.root)
+    listed = load_list(stage_list(project, result.rules.regression), project.root)
     items = expand(
         listed,
         project.root,
         [test for entry in listed.entries for test in entry.tests],  # signing off has looked for each
         model=Path(evidence.model.path),
-        recipe=evidence.recipe.name,
+        recipe="" if evidence.recipe is None else evidence.recipe.name,
         adapters=[Path(adapter.path) for adapter in evidence.adapters],
     )
     return {item.name for item in items if not (evidence.not_applicable and item.adapters)}
@@ -158,7 +164,8 @@ def _chip(result: SignoffResult, out: Path, project: Project) -> Iterator[Proble
     except InputError as error:
         yield "evidence.fabric_sha256", f"is not that of {CHIP}/fabric: {error}"
         return
-    if fabric.sha256 != evidence.fabric_sha256 or fabric.top != project.rtl.top:
+    top = project.rtl.top if project.host is None else TOP
+    if fabric.sha256 != evidence.fabric_sha256 or fabric.top != top:
         yield "evidence.fabric_sha256", f"is not that of {CHIP}/fabric"
     images = read_images(out / CHIP / "rom")
     if images.sha256 != evidence.rom_sha256:
@@ -183,7 +190,7 @@ def _links(result: SignoffResult, out: Path, project: Project) -> Iterator[Probl
     if evidence.provenance is None:
         return
     links = {link.name: link for link in evidence.provenance.links}
-    if tuple(links) != LINKS:
+    if tuple(links) != due_links(evidence.capabilities):
         yield "evidence.provenance.links", "are not the links of the chain, in order"
         return
     sha256 = {
@@ -196,7 +203,7 @@ def _links(result: SignoffResult, out: Path, project: Project) -> Iterator[Probl
         "signatures": evidence.rom_sha256,
     }
     for name, wanted in sha256.items():
-        if links[name].holds and links[name].sha256 != wanted:
+        if name in links and links[name].holds and links[name].sha256 != wanted:
             yield f"evidence.provenance.links.{name}", "holds with another hash than the record's"
     checks = {check.name: check.passed for check in evidence.checks}
     for name, check in (
@@ -204,7 +211,7 @@ def _links(result: SignoffResult, out: Path, project: Project) -> Iterator[Probl
         ("read back", "signoff.rom_readback"),
         ("signatures", "signoff.rom_signature"),
     ):
-        if links[name].holds and not checks.get(check):
+        if name in links and links[name].holds and not checks.get(check):
             yield f"evidence.provenance.links.{name}", f"holds, and check {check} does not"
     counted = [item for item in evidence.items if item.counts and item.verdict == "PASS"]
     if links["simulated"].holds and not any(item.rom_sha256 == evidence.rom_sha256 for item in counted):
@@ -237,6 +244,8 @@ def _measured(result: SignoffResult, out: Path, project: Project) -> Iterator[Pr
         evidence.injection
     ):
         yield "evidence.checks", "signoff.injected_faults does not follow from the bits"
+    if evidence.recipe is None:
+        return
     recipe = flow.read_recipe(project, _recipe_name(result, out))
     recorded = (evidence.recipe.name, evidence.recipe.method, evidence.recipe.calibration)
     if recorded != (recipe.name, recipe.method, recipe.calibration.source):
@@ -269,8 +278,9 @@ def _figures(result: SignoffResult, out: Path, project: Project) -> Iterator[Pro
     bits = [bit.site for bit in evidence.injection.bits] if evidence.injection else []
     if len(set(bits)) != len(bits):
         yield "evidence.injection.bits", "has a bit twice"
+    images = {image.name for image in (evidence.provenance.images if evidence.provenance else ())}
     for site in bits:
-        if site.partition(":")[2].partition("[")[0] not in sites:
+        if site.partition(":")[2].partition("[")[0] not in (sites if evidence.rom else images):
             yield "evidence.injection.bits", f"{site} is no bit of the mask"
 
 
@@ -311,6 +321,7 @@ def _left(result: SignoffResult, out: Path, project: Project) -> Iterator[Proble
 
 def _recipe_name(result: SignoffResult, out: Path) -> str | None:
     plan = RegressionPlan.read(out / RUNS)
+    assert result.evidence.recipe is not None
     return next((spec.recipe for spec in plan.items), result.evidence.recipe.name)
 
 

@@ -41,6 +41,7 @@ CACHE_ENV: Final = "ETCHPROOF_CACHE"
 TIME_PRECISION: Final = ("1ns", "1ps")
 """Unit and precision of every simulation."""
 
+_CPP: Final = ("ep_ports.cpp", "ep_sink.cpp", "ep_stream.cpp")
 _FORMAT: Final = 5  # of the cache entries; part of the key
 _COMMON: Final = (
     "--timing",
@@ -143,7 +144,7 @@ def build(
     if fabric.hashed_now() != fabric.sha256:
         raise InputError("has changed since it was hashed", source=fabric.folder, hint="render it again")
     cache = _cache_folder(cache_dir)
-    cpp = (main or own_source("ep_main.cpp"), own_source("ep_ports.cpp"), own_source("ep_sink.cpp"))
+    cpp = (main or own_source("ep_main.cpp"), *map(own_source, _CPP))
     inputs = _inputs(fabric, kind, verilator, cpp)
     key = _key(inputs)
     entry = cache / "builds" / key

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import FileIO
 from multiprocessing import Pipe
@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from etchproof.contract.golden import GoldenSession
+from etchproof.contract.golden import GoldenSession, Items
 from etchproof.contract.taps import TapKey, TapPlan, TokenArrays
 from etchproof.errors import EtchproofError, InputError, machine_trouble
 
@@ -98,7 +98,7 @@ class GoldenServer:
                         request = _next(connection)
                         if request is None:
                             return
-                        connection.send(_write(memory, session.predict(*request)))
+                        connection.send(_write(memory, _predict(session, *request)))
                 except BrokenPipeError:
                     raise
                 except Exception as error:
@@ -111,10 +111,17 @@ class GoldenServer:
             pass
 
 
-def _next(connection: Connection) -> tuple[Sequence[int], bool, int | None] | None:
+def _predict(
+    session: GoldenSession, items: Items, first: bool, adapter: int | None
+) -> Mapping[TapKey, TokenArrays]:
+    """A golden model that knows no adapters need not take the argument."""
+    return session.predict(items, first) if adapter is None else session.predict(items, first, adapter)
+
+
+def _next(connection: Connection) -> tuple[Items, bool, int | None] | None:
     """What is asked for next; None when the simulator has ended."""
     try:
-        request: tuple[Sequence[int], bool, int | None] = connection.recv()
+        request: tuple[Items, bool, int | None] = connection.recv()
     except (EOFError, ConnectionResetError):
         return None
     return request
@@ -171,16 +178,14 @@ class GoldenClient:
         """
         self._receive()
 
-    def predict(
-        self, tokens: Sequence[int], first: bool, adapter: int | None = None
-    ) -> Mapping[TapKey, TokenArrays]:
+    def predict(self, items: Items, first: bool, adapter: int | None = None) -> Mapping[TapKey, TokenArrays]:
         """As ``GoldenSession.predict``; what it returned before is overwritten.
 
         Raises:
             GoldenError: it failed, or the process that computes it has ended.
         """
         try:
-            self._connection.send((list(tokens), first, adapter))
+            self._connection.send((items if isinstance(items, np.ndarray) else list(items), first, adapter))
         except OSError as error:
             raise GoldenError(_GONE) from error
         placed: list[_Placed] = self._receive()

@@ -58,9 +58,13 @@ class TokenResult(NamedTuple):
     """Cycles for which the host held the request back."""
     response_stall: int = 0
     """Cycles for which it held the response off."""
+    answer: tuple[int, ...] = ()
+    """Every word of the answer, where it may have several."""
+    sha256: str | None = None
+    """Of what was fed, where it is a vector and ``token_in`` its number."""
 
 
-_RESULT_WORDS: Final = len(TokenResult._fields)
+_RESULT_WORDS: Final = 9  # that C++ gives of it
 
 
 class HostPort:

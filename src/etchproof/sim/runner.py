@@ -22,7 +22,7 @@ from etchproof.sim.rewrites import Rewrites, rewrite
 from etchproof.tools import Verilator
 
 _ALL_PUBLIC: Final = "--public-flat-rw"
-_OWN_OBJECTS: Final = ("ep_ports.o", "ep_sink.o")
+_OWN_OBJECTS: Final = ("ep_ports.o", "ep_sink.o", "ep_stream.o")
 _COCOTB_MAIN: Final = "/verilator.cpp"  # ep_main.cpp is in its place
 _BOUND: Final = """
 import ctypes, os, signal, subprocess, sys

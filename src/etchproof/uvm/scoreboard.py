@@ -12,8 +12,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+import numpy as np
 from pyuvm import uvm_component, uvm_subscriber
 
 from etchproof.compare.comparator import (
@@ -101,6 +102,9 @@ class Reference(Protocol):
 
     answer: TapKey | None
     """The tap that holds what the host port answers with; None where there is none."""
+
+    answer_bits: int
+    """Bits of a word of that answer."""
 
     def wait_ready(self) -> None:
         """Called once, before anything else: waits for what is slow to load."""
@@ -210,6 +214,19 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
             wait_s=self.wait_s,
         )
 
+    def save_dump(self, file: str) -> None:
+        """Every tap as chip and golden have it: arrays ``{chip,golden}.sequence.layer.tap``, tokens end to end."""
+        arrays: dict[str, list[Array]] = {}
+        for sequence, (layer, tap), chip, golden in self.dump or ():
+            arrays.setdefault(f"chip.{sequence}.{layer}.{tap}", []).extend(chip)
+            arrays.setdefault(f"golden.{sequence}.{layer}.{tap}", []).extend(golden)
+        flat: dict[str, Any] = {
+            name: np.concatenate([np.ravel(part) for part in parts])
+            for name, parts in arrays.items()
+            if parts
+        }
+        np.savez_compressed(file, **flat)
+
     def wait(self) -> None:
         """Wait until all that was written is checked, but for what is gathered for the next batch."""
         start = time.perf_counter()
@@ -242,7 +259,13 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
             self.comparator.fail(*problem)
         expected = self.reference.respond(result)
         self.requests.append(
-            RequestRecord(token=result.token_in, op=result.op, slot=result.slot, status=result.status)
+            RequestRecord(
+                token=result.token_in,
+                op=result.op,
+                slot=result.slot,
+                status=result.status,
+                sha256=result.sha256,
+            )
         )
         self._check_answer(result, expected)
         if expected.opens is not None:
@@ -361,13 +384,19 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
                 self.dump.append((self._sequence, key, chip, golden))
 
     def _check_responses(self, results: Sequence[TokenResult], got: Sequence[Mapping[TapKey, Array]]) -> None:
-        answer = self.reference.answer
+        answer, mask = self.reference.answer, (1 << self.reference.answer_bits) - 1
         if answer is None:
             return
         for result, taps in zip(results, got, strict=True):
-            token = taps.get(answer)
-            if token is not None and int(token[0]) != result.token_out:
+            tap, said = taps.get(answer), list(result.answer or (result.token_out,))
+            computed = [] if tap is None else [int(element) & mask for element in tap]
+            if tap is not None and computed != said:
                 self.comparator.fail(
                     "response_token",
-                    f"host port says {result.token_out}, tap says {int(token[0])} at {result.position}",
+                    f"host port says {_listed(said)}, tap says {_listed(computed)} at {result.position}",
                 )
+
+
+def _listed(words: Sequence[int]) -> str:
+    """The first words of an answer."""
+    return " ".join(map(str, words[:4])) + (" ..." if len(words) > 4 else "")

@@ -47,6 +47,7 @@ class Request:
             run's, None for the base alone. None where it opens none.
         closes: whether it closes the open sequence when it is accepted; no token passes the chip then.
         stalls: cycles for which the host holds it back, and then its answer off.
+        sha256: of a vector's words; None for a token.
     """
 
     token: int
@@ -56,6 +57,7 @@ class Request:
     opens: AbstractSet[int | None] | None = None
     closes: bool = False
     stalls: tuple[int, int] = (0, 0)
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from etchproof.verdict.expect import Beside, CutOff, Expectation, Generation, Lo
 from etchproof.verdict.result import Reason
 
 
-def check_fed(comparison: Comparison, expectation: Expectation, context: int) -> list[Reason]:
+def check_fed(comparison: Comparison, expectation: Expectation, context: int | None) -> list[Reason]:
     """The first difference on each port; none when everything was fed as planned.
 
     Args:
-        context: positions of the chip.
+        context: positions of the chip; None for no limit.
     """
     loads = _loads(comparison, expectation)
     if expectation.texts:
@@ -96,7 +96,7 @@ def _codes(statuses: object) -> str:
 # Sequences in which the chip's own choices are fed back
 
 
-def _texts(comparison: Comparison, expectation: Expectation, context: int) -> str | None:
+def _texts(comparison: Comparison, expectation: Expectation, context: int | None) -> str | None:
     """Whether each sequence's tokens are its prompt and then the chip's own, to the planned end, with its adapter."""
     planned = expectation.texts
     order = [token.sequence for token in comparison.tokens]
@@ -136,7 +136,7 @@ def _loads_of_texts(comparison: Comparison, expectation: Expectation) -> str | N
     return None
 
 
-def _text(tokens: Sequence[TokenRecord], number: int, planned: Generation, context: int) -> str | None:
+def _text(tokens: Sequence[TokenRecord], number: int, planned: Generation, context: int | None) -> str | None:
     """What is wrong with one sequence's tokens."""
     prompt = planned.prompt
     for position, token in enumerate(tokens):
@@ -153,7 +153,7 @@ def _text(tokens: Sequence[TokenRecord], number: int, planned: Generation, conte
     made = [token.token_out for token in tokens if token.position >= len(prompt) - 1]
     if any(token in planned.stop_tokens for token in made[:-1]):
         return "generation went on after a stop token"
-    if len(made) > planned.new_tokens or len(tokens) > context:
+    if len(made) > planned.new_tokens or (context is not None and len(tokens) > context):
         return f"{len(made)} tokens were generated, {planned.new_tokens} planned"
     if len(made) < planned.new_tokens and not (made and made[-1] in planned.stop_tokens):
         return f"{len(made)} tokens were generated, {planned.new_tokens} planned"
@@ -256,6 +256,8 @@ class _Replay:
                 f"request {number} was token {found.token}, operation {found.op}, slot {found.slot}; planned was "
                 f"token {wanted.token}, operation {wanted.op}, slot {wanted.slot}"
             )
+        if found.sha256 != wanted.sha256:
+            return f"request {number} fed other words than planned"
         if found.status not in wanted.statuses:
             return f"request {number} got status {found.status}, expected {_codes(wanted.statuses)}"
         if found.status == 0 and wanted.closes:

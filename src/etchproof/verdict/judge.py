@@ -44,7 +44,7 @@ def judge(
     outcome: SimOutcome,
     expectation: Expectation | None,
     taps: TapPlan,
-    context: int,
+    context: int | None,
     readback: Readback | None = None,
 ) -> list[Reason]:
     """Every reason why a run is no PASS; none when it is. There is no other judge.
@@ -54,7 +54,7 @@ def judge(
         outcome: how the simulator ended.
         expectation: what had to run; a run of which nobody knows that is no PASS.
         taps: that the chip has.
-        context: positions of the chip.
+        context: positions of the chip; None for no limit.
         readback: what the testbench read back from the chip's ROMs; None where it left no such record.
     """
     reasons = []

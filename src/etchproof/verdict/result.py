@@ -70,6 +70,15 @@ class RecipeRecord(_Record):
     )
 
 
+class VectorsRecord(_Record):
+    """What a chip that takes vectors and no tokens was fed (--vectors)."""
+
+    path: str = Field(description="the file, absolute")
+    sha256: Sha256 = Field(description="hash of the file")
+    vectors: Count = Field(description="that it holds")
+    answers: tuple[int, ...] = Field(description="the first word of each answer, in order")
+
+
 class HealthRecord(_Record):
     """How the quantized model fares on a short text, drawn as its calibration text is; apart from any chip."""
 
@@ -175,13 +184,13 @@ class RunResult(_Record):
     reasons: tuple[Reason, ...] = Field(description="empty exactly when the verdict is PASS")
     project: str = Field(description="name in etchproof.toml")
     model: ModelRecord
-    recipe: RecipeRecord
+    recipe: RecipeRecord | None = Field(description="null: a model of the project's own kind, as it is")
     fabric_sha256: Sha256 = Field(description="hash of the rendered SystemVerilog that ran")
     rom_sha256: Sha256 = Field(
         description="hash of the ROM images, injected faults left out (docs/rom-format.md)"
     )
     health: HealthRecord | None = Field(
-        description="null: not measured, as the golden model only predicts taps"
+        description="null: not measured, as the golden model only predicts taps or nobody quantized the model"
     )
     injected: tuple[str, ...] = Field(description="faults that only the simulator saw (--inject)")
     tools: dict[str, str] = Field(description="version of each tool")
@@ -192,6 +201,7 @@ class RunResult(_Record):
     sequences: tuple[SequenceRecord, ...] = Field(
         default=(), description="in order: the base, each adapter, then short ones that swap between them"
     )
+    vectors: VectorsRecord | None = Field(default=None, description="null: the chip takes tokens")
     prompt_tokens: tuple[int, ...] = Field(description="of the first sequence")
     prompt_text: str | None = Field(description="the prompt decoded; null without a tokenizer")
     generated_tokens: tuple[int, ...] = Field(

@@ -264,13 +264,14 @@ def test_drawing(toy: tuple[QuantizedModel, tuple[Rom, ...], Corpus]) -> None:
     assert len({bit.site for bit in drawn}) == 60
     assert drawn == draw(units, corpus, 60, seed=5) != draw(units, corpus, 60, seed=6)
     by_site = {proven.site: proven for _, found in units for proven in found}
+    rom_of = {proven.site: rom for rom, found in units for proven in found}
     for bit in drawn[:20]:
         site, _, rest = bit.site.removeprefix("rom:").partition("[")
         element, _, number = rest.partition("]^")
         index = (*map(int, element.split(",")), int(number))
         assert by_site[site].bits[index]
-        alone = corpus_of(model, roms, bit.prompt)
-        tokens = witnesses(bit.rom, by_site[site].kind, index, alone)
+        alone = corpus_of(model, roms, tuple(token for (token,) in bit.items))
+        tokens = witnesses(rom_of[site], by_site[site].kind, index, alone)
         assert tokens[-1] and not tokens[:-1].any()
 
 

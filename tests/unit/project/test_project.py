@@ -43,6 +43,9 @@ tests = "mine_verif.tests"
 """
 
 
+HOST = "[host]\nclock = 'c'\nreset = '!r'\ninput = 's[7:0]'\n"
+
+
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project's folder; sys.path and the modules imported from it are put back afterwards."""
@@ -128,7 +131,14 @@ def test_frozen(root: Path) -> None:
             "",
             "names nothing: give files, or renderings with templates and hw",
         ),
-        ('[verif]\ntests = "mine_verif.tests"\n', "", "key 'verif' is missing"),
+        ('[verif]\ntests = "mine_verif.tests"\n', "", "[verif] tests is missing: without [host]"),
+        ("[recipes]", "[model]\nload = 'a:b'\n[recipes]", "[recipes] stands beside [model]"),
+        ('[chip]\nplan = "mine_chip.plan:plan"\n', "", "[chip] is missing: without [model]"),
+        ('site = "mine_chip.rom:site"\n', "", "rom: needs either images and site, or memories"),
+        ("[golden]", "[golden]\nsession = 'a:b'", "golden: needs either factory or session"),
+        ("[verif]", f"{HOST}output = 'm[64:0]'\n[verif]", "'m_tdata[64:0]' has more than 64 bits"),
+        ("[verif]", f"{HOST}output = 'm[7:1]'\n[verif]", "host.output.data is 'm_tdata[7:1]'"),
+        ("[verif]", f"{HOST}output = {{valid = 'v'}}\n[verif]", "key 'host.output.ready' is missing"),
         ('"mine_golden:Golden"', '"mine_golden"', "golden.factory is 'mine_golden': "),
         ('"mine_golden:Golden"', "3", "golden.factory is 3: "),
         ('"my_top"', '"my top"', "rtl.top is 'my top': "),

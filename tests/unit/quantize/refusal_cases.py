@@ -15,7 +15,7 @@ from etchproof.adapter import Adapter, AdapterConfig, load_adapter, write_adapte
 from etchproof.checkpoint import Checkpoint, ModelConfig, load_checkpoint, write_synthetic
 from etchproof.checkpoint.rope import rope_cos_sin
 from etchproof.checkpoint.shape import cut_shape, load_shape
-from etchproof.project.declaration import load_project
+from etchproof.project.declaration import Project, load_project
 from etchproof.quantize import (
     load_quantized,
     load_quantized_adapter,
@@ -29,6 +29,7 @@ from etchproof.quantize import (
 from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.quantize.recipe import Recipe, load_recipe
 from etchproof.run import flow
+from etchproof.run.design import Design, Quantized
 from models import params
 from tests.conftest import ROOT
 
@@ -211,23 +212,29 @@ def no_taps(plan: object) -> tuple[()]:
     return ()
 
 
+def _design(kit: Kit, project: Project) -> Design:
+    return Design(project, Quantized(kit.checkpoint, kit.recipe()), kit.plan)
+
+
 def without_taps(kit: Kit) -> object:
     taps = PROJECT.taps.model_copy(update={"plan": f"{__name__}:no_taps"})
-    return flow.declared_taps(PROJECT.model_copy(update={"taps": taps}), kit.plan)
+    return _design(kit, PROJECT.model_copy(update={"taps": taps})).taps
+
+
+def own_with_a_recipe(kit: Kit) -> object:
+    return flow.make_design(load_project(ROOT / "examples" / "serial"), Path("model"), "w6a16")
 
 
 def without_corners(kit: Kit) -> object:
     project = PROJECT.model_copy(update={"coverage": None})
-    design = flow.Design(project, kit.checkpoint, kit.recipe(), kit.plan)
+    design = _design(kit, project)
     return flow.corner_weights(design, kit.quantized(), 1)
 
 
 def without_forward(kit: Kit) -> object:
     golden = PROJECT.golden.model_copy(update={"factory": "builtins:id"})  # makes a number of a model
     project = PROJECT.model_copy(update={"golden": golden})
-    return flow.measurable_golden(
-        flow.Design(project, kit.checkpoint, kit.recipe(), kit.plan), kit.quantized()
-    )
+    return flow.measurable_golden(_design(kit, project), kit.quantized())
 
 
 ALL = "[{match: '*', bits: 6, group_size: 16}"
@@ -399,6 +406,7 @@ CASES: dict[str, tuple[Callable[[Kit], object], str | None, str | None, str]] = 
     ),
     "no corners": (without_corners, "etchproof.toml", "coverage.corners", "is missing"),
     "no tap": (without_taps, "etchproof.toml", "taps.plan", "declares no tap"),
+    "a recipe for a model that has none": (own_with_a_recipe, None, "--recipe", "of the project's own kind"),
     "no site": (lambda kit: flow.locate(PROJECT, kit.plan, ["rom"]), None, "--inject", "'rom' is no site"),
     "one bit twice": (
         lambda kit: flow.locate(PROJECT, kit.plan, [BIT, BIT]),

@@ -35,6 +35,7 @@ WITHOUT_KEY = {
 }
 WITHOUT_SOURCE = {
     ("flow.py", "locate"): "an option of the command line stands in no file",
+    ("flow.py", "make_design"): "an option of the command line stands in no file",
     ("flow.py", "plan_chip"): "an option of the command line stands in no file",
     ("shape.py", "cut_shape"): "an option of the command line stands in no file",
 }

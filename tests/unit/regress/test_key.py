@@ -254,8 +254,10 @@ def test_every_choice_of_an_item_counts(spec: ItemSpec) -> None:
         "adapters": (),
         "seed": 2,
         "prompt": "a",
+        "prompt_ids": (1,),
         "tokens": 5,
         "directed": ((1,),),
+        "vectors": spec.shape.shape if spec.shape else None,
         "corners": 1,
         "timeout_s": 5.0,
     }

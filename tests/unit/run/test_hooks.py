@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from etchproof.coverage import hooks as coverage_hooks
 from etchproof.errors import InputError
 from etchproof.project.declaration import Project, load_project
-from etchproof.run import flow, hooks
+from etchproof.run import hooks
+from etchproof.run.design import Design
 from models.chip import plan
 from tests.conftest import ROOT
 from tests.unit.models.conftest import drawn_model
@@ -22,7 +23,7 @@ def test_each_hook_of_the_reference_project() -> None:
     """Called as the engine calls it, each gives what its type says."""
     model = drawn_model()
     config, recipe = model.config, model.recipe
-    chip = hooks.plan(PROJECT)(config, recipe)
+    chip = hooks.plan_llama(PROJECT)(config, recipe)
     assert chip == plan(config, recipe)
     assert {tap.layer for tap in hooks.taps(PROJECT)(chip)} == set(range(-1, config.n_layers))
     assert hooks.golden(PROJECT)(model).session() is not None
@@ -68,6 +69,6 @@ def test_a_hook_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code
     update: dict[str, Any] = {"taps": PROJECT.taps.model_copy(update={"plan": "mine_taps:taps"})}
     project: Project = PROJECT.model_copy(update=update)
     with pytest.raises(InputError) as error:
-        flow.declared_taps(project, None)
+        _ = Design(project, cast(Any, None), None).taps
     assert problem in str(error.value)
     assert (error.value.key, error.value.source) == ("taps.plan", PROJECT.file)

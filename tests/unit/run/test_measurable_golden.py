@@ -10,7 +10,8 @@ from etchproof.contract.golden import GoldenSession
 from etchproof.errors import InputError
 from etchproof.project.declaration import load_project
 from etchproof.quantize.quantized_model import QuantizedModel
-from etchproof.run.flow import Design, measurable_golden
+from etchproof.run.design import Design, Quantized
+from etchproof.run.flow import measurable_golden
 from models.chip import plan
 from models.golden import Golden
 from tests.conftest import ROOT
@@ -26,7 +27,9 @@ class OnlyTaps:
 
 
 def design(model: QuantizedModel) -> Design:
-    return Design(load_project(ROOT), cast(Any, None), model.recipe, plan(model.config, model.recipe))
+    return Design(
+        load_project(ROOT), Quantized(cast(Any, None), model.recipe), plan(model.config, model.recipe)
+    )
 
 
 def test_of_the_reference_project() -> None:

@@ -15,7 +15,8 @@ from etchproof.adapter import Adapter, AdapterConfig, write_synthetic_adapter
 from etchproof.checkpoint.linears import LINEARS
 from etchproof.errors import InputError
 from etchproof.project.declaration import load_project
-from etchproof.run.flow import Design, plan_design, quantize_design, read_recipe
+from etchproof.run.design import Design, Quantized
+from etchproof.run.flow import plan_design, quantize_design, read_recipe
 from etchproof.run.slots import SramFault, locate_faults, plan_run, prepare, read_adapters, slot_of, swaps
 from etchproof.verdict.judge import Generation
 from tests.conftest import ROOT
@@ -139,7 +140,10 @@ class TestPreparing:
 
     def test_a_chip_without_slots(self, design: Design, write: Write) -> None:
         lora = design.recipe.lora.model_copy(update={"slots": 0})
-        bare = replace(design, recipe=design.recipe.model_copy(update={"lora": lora}))
+        bare = replace(
+            design,
+            source=Quantized(design.checkpoint, design.recipe.model_copy(update={"lora": lora})),
+        )
         with pytest.raises(InputError, match=r"w6a16.yaml: lora.slots: the recipe's chip has no slot"):
             read(bare, [write()])
 

@@ -11,7 +11,7 @@ import pytest
 from etchproof.errors import InputError
 from etchproof.project.declaration import load_project
 from etchproof.run import testrun
-from etchproof.run.flow import Design
+from etchproof.run.design import Design, Quantized
 from etchproof.run.testrun import Chip
 from etchproof.verdict.expect import Expectation, Request
 from models.chip import plan
@@ -26,7 +26,7 @@ def chip() -> Chip:
     """Up to its plan: no more is asked for."""
     model = drawn_model()
     planned = plan(model.config, model.recipe)
-    design = Design(load_project(ROOT), cast(Any, None), model.recipe, planned)
+    design = Design(load_project(ROOT), Quantized(cast(Any, None), model.recipe), planned)
     return Chip(design, model, cast(Any, None), cast(Any, None), cast(Any, None))
 
 

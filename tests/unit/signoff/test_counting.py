@@ -17,8 +17,7 @@ FABRIC, ROM, SHORT_FABRIC, SHORT_ROM, CORNERS = ("fabric", "rom", "fabric18", "r
 
 def chip(fabric: str = FABRIC, rom: str = ROM, context: int = 64, recipe: str = "w6a16") -> Any:
     design = SimpleNamespace(
-        checkpoint=SimpleNamespace(sha256="checkpoint"),
-        recipe=SimpleNamespace(name=recipe),
+        source=SimpleNamespace(sha256="checkpoint", label=f"tiny-{recipe}"),
         context=context,
         project=None,
     )

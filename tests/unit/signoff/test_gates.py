@@ -14,6 +14,7 @@ from etchproof.coverage.injection import InjectedBit
 from etchproof.errors import InputError
 from etchproof.project.declaration import load_project
 from etchproof.quantize.health import GainHealth, ModelHealth, TapHealth
+from etchproof.signoff.capabilities import ABSENT
 from etchproof.signoff.evidence import (
     LINKS,
     AccumulatorEvidence,
@@ -148,6 +149,7 @@ def good(**changes: Any) -> SignoffEvidence:
         "project": "reference",
         "model": ModelRecord(name="tiny", path="/tiny", sha256=sha),
         "recipe": RecipeRecord(name="w6a16", sha256=sha, context=64, method="rtn", calibration="sampled"),
+        "capabilities": tuple(ABSENT),
         "fabric_sha256": FABRIC,
         "rom_sha256": sha,
         "tools": {},

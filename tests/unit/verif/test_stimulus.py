@@ -31,6 +31,7 @@ from etchproof.project.declaration import load_object, load_project
 from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.render.images import ImageSet
 from etchproof.run import flow, slots
+from etchproof.run.design import Design
 from etchproof.run.slots import LoadedAdapter
 from etchproof.signoff.testplan import all_tests
 from etchproof.sim.run import SimOutcome
@@ -48,18 +49,18 @@ SOME = 12  # records of each kind that are altered
 
 
 @pytest.fixture(scope="module")
-def chip(tiny_checkpoint: Path) -> tuple[flow.Design, QuantizedModel]:
+def chip(tiny_checkpoint: Path) -> tuple[Design, QuantizedModel]:
     design = flow.plan_design(PROJECT, tiny_checkpoint, flow.read_recipe(PROJECT, "w6a16"), 18)
     return design, flow.quantize_design(design, flow.cache_folder())
 
 
 @pytest.fixture(scope="module")
-def images(chip: tuple[flow.Design, QuantizedModel], tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+def images(chip: tuple[Design, QuantizedModel], tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
     return flow.etch(*chip, tmp_path_factory.mktemp("images") / "rom")
 
 
 @pytest.fixture(scope="module")
-def adapters(chip: tuple[flow.Design, QuantizedModel]) -> tuple[LoadedAdapter, ...]:
+def adapters(chip: tuple[Design, QuantizedModel]) -> tuple[LoadedAdapter, ...]:
     design, model = chip
     return slots.run_adapters(design, model, ["@corners"], 1, flow.cache_folder())
 

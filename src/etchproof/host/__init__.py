@@ -1,0 +1,1 @@
+"""A chip behind ports with a handshake (``[host]`` of ``etchproof.toml``): the simulation's top and the tests."""

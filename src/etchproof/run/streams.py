@@ -1,0 +1,65 @@
+"""A design as the engine's own tests see it (``etchproof.host``)."""
+
+from __future__ import annotations
+
+from etchproof.errors import InputError
+from etchproof.host import stimulus
+from etchproof.host.stimulus import StreamFacts
+from etchproof.project.declaration import Project
+from etchproof.project.sections import word_bits
+from etchproof.run.design import Design
+
+
+def test_modules(project: Project) -> tuple[str, ...]:
+    """Every module whose tests cocotb may run: the project's, and with a ``[host]`` the engine's."""
+    return (*project.verif.tests, *(() if project.host is None else (stimulus.MODULE,)))
+
+
+def generation_test(project: Project) -> str:
+    """The test that generates text."""
+    return project.verif.generation if project.host is None else stimulus.GENERATION
+
+
+def directed_test(project: Project) -> str:
+    """The test of given tokens."""
+    return project.signoff.directed if project.host is None else stimulus.DIRECTED
+
+
+def stream_facts(design: Design) -> StreamFacts | None:
+    """What the engine's tests have to know of the chip; None for a project without ``[host]``.
+
+    Raises:
+        InputError: what goes in does not fit the port, or the answer is none of the taps.
+    """
+    project = design.project
+    if project.host is None:
+        return None
+    host, inputs = project.host, design.inputs
+    in_bits = word_bits(host.input.data)
+    least, most = inputs.element_range or (0, (1 << in_bits) - 1)
+    if inputs.vocab_size is not None:
+        least, most = 0, inputs.vocab_size - 1
+    if not -(1 << in_bits - 1) <= least <= most < 1 << (in_bits - (least < 0)):
+        raise InputError(
+            f"has {in_bits} bits, which do not hold {least} .. {most}", source=project.file, key="host.input"
+        )
+    if inputs.elements > 1 and host.input.last is None:
+        raise InputError(
+            f"has no last pin, and vectors of {inputs.elements} elements go in",
+            source=project.file,
+            key="host.input",
+        )
+    answer = host.answer
+    if answer is not None and (-1, answer) not in design.taps.by_key:
+        raise InputError(f"{answer!r} is no tap outside the layers", source=project.file, key="host.answer")
+    return StreamFacts(
+        vocab_size=inputs.vocab_size,
+        elements=inputs.elements,
+        context=inputs.context,
+        least=least,
+        most=most,
+        in_bits=in_bits,
+        out_bits=word_bits(host.output.data),
+        answer=answer,
+        timeout_cycles=host.timeout_cycles,
+    )

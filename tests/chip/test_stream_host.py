@@ -1,0 +1,114 @@
+"""A chip with a ``[host]``: the engine's top and tests around pins with a handshake, and everything that is no PASS."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).parent / "stream"
+pytestmark = pytest.mark.sim
+
+
+@pytest.fixture
+def team(tmp_path: Path) -> Path:
+    """The project, its model and some vectors."""
+    root = tmp_path / "team"
+    shutil.copytree(HERE, root, ignore=shutil.ignore_patterns("__pycache__"))
+    np.save(root / "model.npy", np.array([1, 1, 1, 1, 0], np.uint8))
+    np.save(root / "vectors.npy", np.random.default_rng(1).integers(0, 256, (24, 4), np.uint8))
+    return root
+
+
+def run(team: Path, *words: str, command: str = "cosim") -> tuple[int, str, dict[str, Any]]:
+    out = team / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    line = [
+        sys.executable,
+        "-m",
+        "etchproof",
+        command,
+        *words,
+        "model.npy",
+        "--build",
+        "plain",
+        "--out",
+        str(out),
+    ]
+    done = subprocess.run(line, cwd=team, capture_output=True, text=True, timeout=300, check=False)
+    record = out / ("run.json" if command == "cosim" else "item.json")
+    return (
+        done.returncode,
+        done.stdout + done.stderr,
+        json.loads(record.read_text()) if record.exists() else {},
+    )
+
+
+def test_pass(team: Path) -> None:
+    status, said, record = run(team, "--vectors", "vectors.npy")
+    assert status == 0, said
+    assert (record["tokens_fed"], record["elements_compared"]) == (24, 96)
+    vectors = np.load(team / "vectors.npy")
+    assert record["vectors"]["answers"] == (vectors[:, 0] + np.uint8(1)).tolist()
+    assert (record["recipe"], record["health"]) == (None, None)
+    status, said, record = run(team, "RandomInputs", command="test")
+    assert status == 0, said
+    assert record["vectors"] > 4 and record["statuses"] == {"0": record["vectors"]}
+    status, said, _ = run(team, "--prompt-ids", "1")
+    assert status == 2 and "--vectors" in said
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (1, "stray_answer"),
+        (2, "answer_not_held"),
+        (3, "answer_not_held"),
+        (4, "early_answer"),
+        (5, "status"),
+        (6, "response_token"),
+        (7, "timeout"),
+    ],
+)
+def test_planted(team: Path, fault: int, reason: str) -> None:
+    np.save(team / "model.npy", np.array([1, 1, 1, 1, fault], np.uint8))
+    status, said, record = run(team, "RandomInputs", command="test")
+    assert status == 1, said
+    assert reason in said and record["verdict"] == "FAIL"
+
+
+def test_a_fault_is_found(team: Path) -> None:
+    status, said, record = run(team, "--vectors", "vectors.npy", "--inject", "rom:tables/add.hex[2]^3")
+    assert status == 1, said
+    first = record["first_divergence"]
+    assert (first["tap"], first["element"], first["token"]) == ("sum", 2, 0)
+    assert abs(first["expected"] - first["got"]) in (8, 248)
+    for site, problem in (
+        ("rom:no.hex[0]^0", "known are tables/add.hex, tables/fault.hex"),
+        ("rom:tables/add.hex[4]^0", "outside [4]"),
+        ("rom:tables/add.hex[0,0]^0", "outside [4]"),
+        ("rom:tables/add.hex[0]^8", "bit 8 of 8"),
+    ):
+        status, said, _ = run(team, "--vectors", "vectors.npy", "--inject", site)
+        assert status == 2 and problem in said, said
+
+
+@pytest.mark.parametrize(
+    ("array", "problem"),
+    [
+        (np.zeros((3, 5), np.uint8), "expected (vectors, 4)"),
+        (np.zeros((0, 4), np.uint8), "expected (vectors, 4)"),
+        (np.full((2, 4), 256), "holds 256, expected 0 .. 255"),
+        (np.zeros((2, 4)), "no array of integers"),
+    ],
+)
+def test_bad_vectors(team: Path, array: Any, problem: str) -> None:
+    np.save(team / "bad.npy", array)
+    status, said, _ = run(team, "--vectors", "bad.npy")
+    assert status == 2 and problem in said, said
