@@ -23,7 +23,9 @@ BASES: Final[dict[str, tuple[str, ...]]] = {
     "cosim": ("MODEL",),
     "quality": ("MODEL",),
     "render": ("MODEL", "--out", "OUT"),
+    "init": ("OUT",),
     "check": (),
+    "build": ("MODEL",),
     "recipes": (),
     "shapes": (),
     "regress": ("nightly", "--model", "MODEL"),
@@ -33,9 +35,24 @@ BASES: Final[dict[str, tuple[str, ...]]] = {
 }
 """What each command takes at least."""
 
-PATHS: Final = frozenset(("model", "out", "adapter", "dump_taps", "project", "directed", "vectors", "folder"))
+PATHS: Final = frozenset(
+    ("model", "out", "adapter", "dump_taps", "project", "directed", "vectors", "folder", "rtl")
+)
 NAMES: Final = frozenset(
-    ("listed", "name", "recipe", "shape", "only", "stage", "build", "today", "inject", "prompt_ids")
+    (
+        "listed",
+        "name",
+        "recipe",
+        "shape",
+        "only",
+        "stage",
+        "build",
+        "today",
+        "inject",
+        "prompt_ids",
+        "top",
+        "kind",
+    )
 )
 NUMBERS: Final = frozenset(
     ("layers", "vocab", "random_weights", "tokens", "seed", "timeout", "context", "length", "sequences")

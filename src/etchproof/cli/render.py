@@ -6,7 +6,7 @@ from pathlib import Path
 
 from etchproof.checkpoint.shape import cut_shape, load_shape
 from etchproof.cli.console import make_console
-from etchproof.cli.source import check_source, choose_project
+from etchproof.cli.source import check_source, check_takes_shapes, choose_project
 from etchproof.run import flow
 from etchproof.run.folder import check_out
 
@@ -26,10 +26,11 @@ def run_render(
     check_source(model, shape, {"--layers": layers, "--vocab": vocab})
     found = choose_project(project, model, out)
     check_out(out)
-    named = flow.read_recipe(found, recipe)
+    check_takes_shapes(found, shape)
     if model is not None:
-        plan = flow.plan_design(found, model, named, context).plan
+        plan = flow.make_design(found, model, recipe, context).plan
     else:
+        named = flow.read_recipe(found, recipe)
         config = cut_shape(load_shape(str(shape), found.shapes_dir), layers=layers, vocab=vocab)
         _, plan = flow.plan_chip(found, config, named, context)
     out.mkdir(parents=True, exist_ok=True)

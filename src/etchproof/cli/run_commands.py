@@ -1,0 +1,380 @@
+"""The commands that run a chip and judge it: cosim, quality, regress, test, signoff, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from etchproof.cli import options
+from etchproof.cli.command import APP, Action
+
+
+@APP.command()
+def cosim(
+    model: options.ModelOrShape = None,
+    shape: options.Shape = None,
+    layers: options.Layers = None,
+    random_weights: options.RandomWeights = None,
+    vocab: options.Vocab = None,
+    recipe: options.Recipe = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt", metavar="TEXT", help="What the chip continues. Default: the BOS token alone."
+        ),
+    ] = None,
+    prompt_ids: Annotated[
+        str | None,
+        typer.Option("--prompt-ids", metavar="1,2,3", help="The prompt as token ids; no BOS is added."),
+    ] = None,
+    tokens: options.Tokens = 32,
+    vectors: Annotated[
+        Path | None,
+        typer.Option(
+            "--vectors",
+            metavar="FILE.npy",
+            help="What a chip is fed that takes vectors, (vectors, elements).",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="Run folder, new or empty. Default: runs/TIME-MODEL-RECIPE."
+        ),
+    ] = None,
+    adapter: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--adapter",
+            metavar="DIR",
+            help="LoRA adapter in PEFT form: the base runs, then it, then swaps between them. Repeatable.",
+        ),
+    ] = None,
+    inject: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--inject",
+            metavar="SITE",
+            help="Invert a bit that only the simulator sees, as rom:model.layers.2.mlp.down_proj[17,5]^1, or in an "
+            "adapter's SRAM as lora:0:model.layers.1.self_attn.v_proj.lora_B[3,2]^4. Repeatable.",
+        ),
+    ] = None,
+    dump_taps: Annotated[
+        Path | None,
+        typer.Option("--dump-taps", metavar="FILE.npz", help="Write every tap as chip and golden have it."),
+    ] = None,
+    seed: options.Seed = 1,
+    build: Annotated[
+        Literal["fast", "plain", "strict"],
+        typer.Option(
+            "--build",
+            help="fast: Etchproof rewrites Verilator's C++ for speed; plain: it does not. "
+            "strict: untouched, assertions on, registers and unknowns start at random; slower.",
+        ),
+    ] = "fast",
+    timeout: options.Timeout = 600.0,
+    context: options.Context = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show and record where time and memory went.")
+    ] = False,
+    project: options.Project = None,
+    debug: options.Debug = False,
+) -> Action:
+    """Simulate the chip and compare every operation result of every token with the golden model.
+
+    Exit status: 0 all equal, 1 verdict FAIL, 2 bad input or a missing tool.
+    """
+
+    def run() -> int:
+        from etchproof.cli.cosim import run_cosim
+
+        return run_cosim(
+            project=project,
+            model=model,
+            shape=shape,
+            layers=layers,
+            random_weights=random_weights,
+            vocab=vocab,
+            recipe=recipe,
+            prompt=prompt,
+            prompt_ids=prompt_ids,
+            tokens=tokens,
+            vectors=vectors,
+            out=out,
+            adapters=tuple(adapter or ()),
+            inject=tuple(inject or ()),
+            dump_taps=dump_taps,
+            seed=seed,
+            kind=build,
+            timeout_s=timeout,
+            context=context,
+            profile=profile,
+        )
+
+    return Action(run, debug)
+
+
+@APP.command()
+def quality(
+    model: options.Model,
+    recipe: options.Recipe = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.json", help="Also write the report as JSON.")
+    ] = None,
+    sequences: Annotated[
+        int, typer.Option("--sequences", metavar="N", min=1, max=100_000, help="Texts to sample.")
+    ] = 16,
+    length: Annotated[
+        int | None,
+        typer.Option(
+            "--length",
+            metavar="N",
+            min=2,
+            help="Tokens of each, BOS included. Default: 200, or the chip's context.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=options.MAX_SEED, help="Of the sampled text.")
+    ] = 2,
+    adapter: Annotated[
+        list[Path] | None,
+        typer.Option("--adapter", metavar="DIR", help="Also measure it with this LoRA adapter. Repeatable."),
+    ] = None,
+    context: options.Context = None,
+    project: options.Project = None,
+    debug: options.Debug = False,
+) -> Action:
+    """Measure the golden model against the float model, on text that the float model writes."""
+
+    def run() -> int:
+        from etchproof.cli.quality import run_quality
+
+        return run_quality(
+            project=project,
+            model=model,
+            recipe=recipe,
+            out=out,
+            sequences=sequences,
+            length=length,
+            seed=seed,
+            context=context,
+            adapters=tuple(adapter or ()),
+        )
+
+    return Action(run, debug)
+
+
+@APP.command()
+def regress(
+    listed: Annotated[
+        str,
+        typer.Argument(
+            metavar="LIST", help="A list: a .yaml file, or a name below ci/ (smoke).", show_default=False
+        ),
+    ],
+    model: Annotated[
+        Path | None, typer.Option("--model", metavar="DIR", help="What @model in the list stands for.")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME|FILE",
+            callback=options.name_or_file,
+            help="What @recipe in the list stands for.",
+        ),
+    ] = None,
+    adapter: Annotated[
+        list[Path] | None,
+        typer.Option("--adapter", metavar="DIR", help="What @adapters in the list stands for. Repeatable."),
+    ] = None,
+    jobs: options.Jobs = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Its folder; one that holds an interrupted run is resumed. Default: runs/regress-LIST.",
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="ITEM", help="Run this item alone. Repeatable.")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, max=options.MAX_SEED, help="Base seed, in place of the list's."),
+    ] = None,
+    project: options.Project = None,
+    debug: options.Debug = False,
+) -> Action:
+    """Run a list of tests side by side.
+
+    Exit status: 0 all passed, 1 something failed or nothing ran, 2 bad input.
+    """
+
+    def run() -> int:
+        from etchproof.cli.regress import run_regress
+
+        return run_regress(
+            project=project,
+            listed=listed,
+            model=model,
+            recipe=recipe,
+            adapters=tuple(adapter or ()),
+            jobs=jobs,
+            out=out,
+            only=tuple(only or ()),
+            seed=seed,
+        )
+
+    return Action(run, debug)
+
+
+@APP.command()
+def test(
+    name: Annotated[str, typer.Argument(metavar="TEST", help="A test of the testbench.", show_default=False)],
+    model: options.ModelOrShape = None,
+    shape: options.Shape = None,
+    layers: options.Layers = None,
+    random_weights: options.RandomWeights = None,
+    vocab: options.Vocab = None,
+    recipe: options.Recipe = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option("--adapter", metavar="DIR|@KIND", help="Folder, or a kind to draw. Repeatable."),
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", metavar="TEXT", help="Of a test that generates.")
+    ] = None,
+    prompt_ids: Annotated[
+        str | None, typer.Option("--prompt-ids", metavar="1,2,3", help="Likewise, as token ids.")
+    ] = None,
+    tokens: options.Tokens = 32,
+    directed: Annotated[
+        Path | None,
+        typer.Option("--directed", metavar="FILE.json", help="Of a test of given tokens: the sequences."),
+    ] = None,
+    vectors: Annotated[
+        Path | None, typer.Option("--vectors", metavar="FILE.npy", help="Of a test of given vectors.")
+    ] = None,
+    corners: Annotated[
+        int | None,
+        typer.Option(
+            "--corners",
+            metavar="SEED",
+            min=0,
+            max=options.MAX_SEED,
+            help="Drawn weights in place of the checkpoint's.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Its folder, new or empty.")
+    ] = None,
+    seed: options.Seed = 1,
+    build: Annotated[
+        Literal["fast", "plain", "strict", "coverage"], typer.Option("--build", help="Of the simulator.")
+    ] = "fast",
+    timeout: options.Timeout = 600.0,
+    context: options.Context = None,
+    project: options.Project = None,
+    debug: options.Debug = False,
+) -> Action:
+    """Run one test of the testbench: what repeats an item of a regression.
+
+    Exit status: 0 passed, 1 failed, 2 bad input.
+    """
+
+    def run() -> int:
+        from etchproof.cli.regress import run_one_test
+
+        return run_one_test(
+            project=project,
+            test=name,
+            model=model,
+            shape=shape,
+            layers=layers,
+            random_weights=random_weights,
+            vocab=vocab,
+            recipe=recipe,
+            adapters=tuple(adapter or ()),
+            prompt=prompt,
+            prompt_ids=prompt_ids,
+            tokens=tokens,
+            directed=directed,
+            vectors=vectors,
+            corners=corners,
+            out=out,
+            seed=seed,
+            kind=build,
+            timeout_s=timeout,
+            context=context,
+        )
+
+    return Action(run, debug)
+
+
+@APP.command()
+def signoff(
+    model: options.Model,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="DIR", help="Its folder; an interrupted sign-off is resumed.", show_default=False
+        ),
+    ],
+    adapter: Annotated[
+        list[Path] | None, typer.Option("--adapter", metavar="DIR", help="A PEFT adapter. Repeatable.")
+    ] = None,
+    recipe: options.Recipe = None,
+    stage: Annotated[Literal["V1", "V2", "V3"], typer.Option("--stage", help="Of the testplan.")] = "V1",
+    jobs: options.Jobs = None,
+    today: Annotated[
+        str | None,
+        typer.Option("--today", metavar="YYYY-MM-DD", help="The day that waivers are held against."),
+    ] = None,
+    project: options.Project = None,
+    debug: options.Debug = False,
+) -> Action:
+    """Run what a stage asks for, measure every coverage, apply gates and waivers, write the report.
+
+    Exit status: 0 every gate holds, 1 one does not, 2 bad input.
+    """
+
+    def run() -> int:
+        from etchproof.cli.signoff import run_signoff
+
+        return run_signoff(
+            project=project,
+            model=model,
+            out=out,
+            adapters=tuple(adapter or ()),
+            recipe=recipe,
+            stage=stage,
+            jobs=jobs,
+            today=today,
+        )
+
+    return Action(run, debug)
+
+
+@APP.command()
+def report(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The --out of a sign-off.", show_default=False)
+    ],
+    project: options.Project = None,
+    debug: options.Debug = False,
+) -> Action:
+    """Write the reports of a stored signoff.json once more, after holding it against all that it follows from.
+
+    Exit status: 0 the verdict is PASS, 1 it is FAIL, 2 it does not follow from evidence, runs, chip and project.
+    """
+
+    def run() -> int:
+        from etchproof.cli.signoff import run_report
+
+        return run_report(folder=folder, project=project)
+
+    return Action(run, debug)

@@ -1,0 +1,142 @@
+"""``etchproof init``: the reference chip as a project of one's own, and stubs around RTL of any team."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from etchproof.cli import run
+from etchproof.project.declaration import load_project
+from tests.conftest import ROOT
+
+SERIAL = ROOT / "examples" / "serial"
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    status = run(words)
+    found = capsys.readouterr()
+    return status, found.out + found.err
+
+
+def test_a_copy_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "mine"
+    status, out = said(capsys, "init", str(folder))
+    assert status == 0 and "cosim models/tiny" in out
+    for name in (
+        "etchproof.toml",
+        "models/golden.py",
+        "hw/ep_pkg.sv",
+        "hw/lint/verilator.vlt",
+        "verif/tests.py",
+    ):
+        assert (folder / name).read_bytes() == (ROOT / name).read_bytes()
+    assert not list(folder.rglob("__pycache__")) and not list(tmp_path.glob(".etchproof-*"))
+    assert load_project(folder).name == "reference"
+    status, out = said(capsys, "init", str(folder))
+    assert status == 2 and "is not a new or empty folder" in out
+
+
+@pytest.mark.sim
+def test_a_copy_runs_at_once(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "etchproof"]
+    assert subprocess.run([*line, "init", "mine"], cwd=tmp_path, check=False).returncode == 0
+    words = ("cosim", "models/tiny", "--prompt", "Once", "--tokens", "2", "--out", "run")
+    done = subprocess.run(
+        [*line, *words], cwd=tmp_path / "mine", capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "project reference" in done.stdout
+
+
+def test_stubs_around_rtl(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "mine"
+    status, out = said(capsys, "init", str(folder), "--from", str(SERIAL / "rtl"), "--top", "serial")
+    assert status == 0, out
+    project, real = load_project(folder), load_project(SERIAL)
+    assert project.host is not None and real.host is not None
+    assert project.host.model_copy(update={"answer": "token"}) == real.host
+    assert project.rtl.files == ("rtl/*.v", "taps.sv")
+    assert (folder / "rtl" / "serial.v").read_bytes() == (SERIAL / "rtl" / "serial.v").read_bytes()
+    assert "serial.u_datapath.rounded[15:0]" in (folder / "taps.sv").read_text()
+    assert "datapath: in clk" in (folder / "test_units.py").read_text()
+    status, out = said(capsys, "check", "--project", str(folder))
+    assert status == 0, out
+    status, out = said(capsys, "init", str(folder), "--from", str(folder / "rtl"), "--top", "serial")
+    assert status == 2 and "no file is overwritten" in out
+
+
+def test_pins_that_are_no_axi(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rtl = tmp_path / "src"
+    rtl.mkdir()
+    shutil.copy(ROOT / "tests" / "chip" / "stream" / "echo.v", rtl)
+    status, out = said(capsys, "init", str(tmp_path), "--from", str(rtl), "--top", "echo")
+    assert status == 2 and "has no input stream" in out  # its data is x, whose valid is x_valid
+    text = (rtl / "echo.v").read_text()
+    for old, new in (("x_valid", "in_valid"), ("x_ready", "in_ready"), ("x_last", "in_last")):
+        text = text.replace(old, new)
+    text = text.replace("[7:0] x,", "[7:0] in_data,").replace("words[at] <= x;", "words[at] <= in_data;")
+    text = text.replace("x_first", "in_first")
+    (rtl / "echo.v").write_text(text)
+    status, out = said(capsys, "init", str(tmp_path), "--from", str(rtl), "--top", "echo")
+    assert status == 2 and "has no output stream" in out
+    text = text.replace("[7:0] y,", "[7:0] y_data,").replace("assign y  ", "assign y_data")
+    (rtl / "echo.v").write_text(text)
+    status, out = said(capsys, "init", str(tmp_path), "--from", str(rtl), "--top", "echo")
+    assert status == 0, out
+    host = load_project(tmp_path).host
+    assert host is not None
+    assert (host.clock, host.reset, host.first) == ("clk", "rst", "in_first")
+    assert (host.input.data, host.output.data, host.output.status) == (
+        "in_data[7:0]",
+        "y_data[7:0]",
+        "y_status[1:0]",
+    )
+    assert (host.constants, host.unused) == ({"mode": 0}, ("busy",))
+    assert load_project(tmp_path).rtl.files == ("src/*.v", "taps.sv")
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("--from", "src"), "--top"),
+        (("--top", "echo"), "--from"),
+        (("--from", "nowhere", "--top", "echo"), "is no folder"),
+        (("--from", "empty", "--top", "echo"), "holds no .v and no .sv"),
+        (("--from", "src", "--top", "ohce"), "cannot be elaborated"),
+        (("--from", "broken", "--top", "echo"), "broken"),
+    ],
+)
+def test_what_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    problem: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("src", "empty", "broken"):
+        (tmp_path / name).mkdir()
+    shutil.copy(ROOT / "tests" / "chip" / "stream" / "echo.v", tmp_path / "src")
+    (tmp_path / "broken" / "echo.v").write_text("module echo (input clk;\n")
+    status, out = said(capsys, "init", "mine", *words)
+    assert status == 2 and problem in out and "Traceback" not in out, out
+    assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.sim
+def test_build_fills_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ETCHPROOF_CACHE", str(tmp_path / "cache"))
+    words = ("build", str(SERIAL / "model"), "--project", str(SERIAL), "--build", "plain")
+    status, out = said(capsys, *words)
+    assert status == 0 and "compiled, plain" in out, out
+    built = list((tmp_path / "cache" / "builds").glob("*/build.json"))
+    assert len(built) == 1 and json.loads(built[0].read_text())["inputs"]["fabric"]
+    status, out = said(capsys, *words)
+    assert status == 0 and "cached, plain" in out
