@@ -112,3 +112,19 @@ def test_bad_vectors(team: Path, array: Any, problem: str) -> None:
     np.save(team / "bad.npy", array)
     status, said, _ = run(team, "--vectors", "bad.npy")
     assert status == 2 and problem in said, said
+
+
+def test_pulses_without_ready(tmp_path: Path) -> None:
+    """No port holds anything back; `done` stays high; the chip is reset before each sequence."""
+    root = tmp_path / "team"
+    shutil.copytree(HERE.parent / "pulses", root, ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "model.npy").write_text("3")
+    status, said, record = run(root, "--prompt-ids", "7", "--tokens", "4")
+    assert status == 0, said
+    assert record["generated_tokens"] == [10, 13, 16, 19]
+    for build in ("plain", "strict"):
+        status, said, record = run(root, "RandomInputs", "--build", build, command="test")
+        assert status == 0, said
+        assert record["sequences"][-1]["tokens"] and len(record["sequences"][-1]["tokens"]) == 9
+    status, said, record = run(root, "--prompt-ids", "7", "--tokens", "4", "--inject", "rom:step.hex[0]^2")
+    assert status == 1 and record["first_divergence"]["tap"] == "next", said

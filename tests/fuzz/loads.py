@@ -119,7 +119,7 @@ def stored_coverage(folder: Path) -> object:
 def vectors(folder: Path) -> object:
     from etchproof.host.stimulus import StreamFacts, read_vectors
 
-    facts = StreamFacts(None, 4, None, 0, 255, 8, 8, None, 1000)
+    facts = StreamFacts(None, 4, None, 0, 255, 8, 8, None, True, 1000)
     return read_vectors(folder / "vectors.npy", facts).tolist()
 
 

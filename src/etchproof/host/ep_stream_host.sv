@@ -9,6 +9,8 @@
 // Latency: ep_stream_end gets the cycles from the edge that takes an item's first word to the edge that takes the last
 // word of its answer. It is called one edge later: whatever a tap writes at the answer's own edge is of that item.
 // Reset: reset_o is high for ResetCycles edges.
+// OutHeld says that the chip holds an answer until out_ready_o. Without it, out_ready_o has no meaning: each edge with
+// out_valid_i high is a word, or with OutEdge each rise of out_valid_i, so that a `done` may stay high.
 // Errors of the run: an answer where none is due, a chip that takes back out_valid_i or changes its word before
 // out_ready_o, and one that does not answer within the limit.
 
@@ -16,7 +18,9 @@ module ep_stream_host #(
   parameter int unsigned InBits  = 8,
   parameter int unsigned OutBits = 8,
   parameter int unsigned StatusBits = 1,
-  parameter bit          ByReset = 1'b0
+  parameter bit          ByReset = 1'b0,
+  parameter bit          OutHeld = 1'b1,
+  parameter bit          OutEdge = 1'b0
 ) (
   input  logic                  clk_i,
   input  logic                  play_i,
@@ -85,11 +89,16 @@ module ep_stream_host #(
     in_data_o = '0;
     in_first_o = 1'b0;
     in_last_o = 1'b0;
+    valid_q = 1'b0;
     held_q = 1'b0;
     ended_q = 1'b0;
   end
 
-  assign out_ready_o = state_q == Run && !ended_q && out_stall_q == 0;
+  logic valid_q;  // out_valid_i at the last edge
+  logic answers;  // a word of an answer is offered
+
+  assign answers = out_valid_i && !(OutEdge && valid_q);
+  assign out_ready_o = state_q == Run && !ended_q && (out_stall_q == 0 || !OutHeld);
 
   task automatic offer(input logic first);
     longint unsigned data;
@@ -144,8 +153,8 @@ module ep_stream_host #(
       in_stall_q <= in_stall_q - 1;
       in_valid_o <= in_stall_q == 1;
     end
-    if (out_valid_i && out_stall_q != 0) out_stall_q <= out_stall_q - 1;
-    if (out_valid_i && out_ready_o) begin
+    if (answers && out_stall_q != 0) out_stall_q <= out_stall_q - 1;
+    if (answers && out_ready_o) begin
       ep_stream_answered(64'(out_data_i), 32'(out_status_i));
       out_stall_q <= ep_stream_stall();
       ended_q <= out_last_i;
@@ -166,10 +175,11 @@ module ep_stream_host #(
   endtask
 
   always @(posedge clk_i) begin
-    held_q <= out_valid_i && !out_ready_o && !reset_o;
+    valid_q <= out_valid_i;
+    held_q <= OutHeld && out_valid_i && !out_ready_o && !reset_o;
     word_q <= out_data_i;
     if (held_q && !reset_o && (!out_valid_i || out_data_i != word_q)) ep_stream_fail(NotHeld);
-    if (out_valid_i && !reset_o && (state_q != Run || ended_q)) ep_stream_fail(Stray);
+    if (answers && !reset_o && (state_q != Run || ended_q)) ep_stream_fail(Stray);
     unique case (state_q)
       Idle:
       if (play_i != seen_q) begin

@@ -42,6 +42,7 @@ class StreamFacts:
         least: an element may be; likewise ``most``.
         in_bits: of a word that goes in; ``out_bits`` of one that comes out.
         answer: the tap that an answer has to equal; None where there is none.
+        holds: whether the chip holds an answer until it is taken.
         timeout_cycles: that an item and its answer may take.
     """
 
@@ -53,6 +54,7 @@ class StreamFacts:
     in_bits: int
     out_bits: int
     answer: str | None
+    holds: bool
     timeout_cycles: int
 
     def to_json(self) -> dict[str, Any]:
@@ -125,11 +127,10 @@ def sequences(
 def items(test: str, facts: StreamFacts, seed: int, config: Mapping[str, Any]) -> Iterator[tuple[Item, ...]]:
     """The items of each sequence of a test that feeds given ones, stalls drawn where it stalls."""
     stalls = np.random.default_rng([seed, 1])
+    most = (_STALL, _STALL if facts.holds else 1)
     for values in sequences(test, facts, seed, config) or ():
         drawn = (
-            stalls.integers(0, _STALL, (len(values), 2)).tolist()
-            if test == RANDOM
-            else [[0, 0]] * len(values)
+            stalls.integers(0, most, (len(values), 2)).tolist() if test == RANDOM else [[0, 0]] * len(values)
         )
         yield tuple(
             Item(facts.words(value), index == 0, *stall)

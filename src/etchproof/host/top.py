@@ -58,7 +58,8 @@ module {TOP};
 
   initial forever #1 clk = ~clk;
 
-  logic reset, in_valid, in_ready, in_first, in_last, out_valid, out_ready;
+  logic reset, in_valid, in_first, in_last, out_valid, out_ready;
+  logic in_ready{"" if source.ready is not None else " = 1'b1"};
   logic out_last{"" if sink.last is not None else " = 1'b1"};
   logic [{word_bits(source.data) - 1}:0] in_data;
   logic [{word_bits(sink.data) - 1}:0] out_data;
@@ -68,7 +69,9 @@ module {TOP};
     .InBits({word_bits(source.data)}),
     .OutBits({word_bits(sink.data)}),
     .StatusBits({status_bits}),
-    .ByReset(1'b{int(host.first is None)})
+    .ByReset(1'b{int(host.first is None)}),
+    .OutHeld(1'b{int(sink.ready is not None)}),
+    .OutEdge(1'b{int(sink.ready is None and sink.last is None)})
   ) u_host (
     .clk_i(clk),
     .play_i(play),
@@ -95,8 +98,9 @@ endmodule
 
 
 def _wires(pins: StreamPins, side: str) -> dict[str, str]:
-    wires = {pins.valid: f"{side}_valid", pins.ready: f"{side}_ready", _bare(pins.data): f"{side}_data"}
-    return wires if pins.last is None else {**wires, pins.last: f"{side}_last"}
+    wires = {pins.valid: f"{side}_valid", _bare(pins.data): f"{side}_data"}
+    wires |= {} if pins.ready is None else {pins.ready: f"{side}_ready"}
+    return wires | ({} if pins.last is None else {pins.last: f"{side}_last"})
 
 
 def _bare(word: str) -> str:

@@ -185,12 +185,14 @@ class StreamPins(Section):
     """Ports with a handshake: a word is taken at each rising edge of the clock with ``valid`` and ``ready`` high.
 
     Attributes:
+        ready: None where each word is taken at once. An output without ``ready`` and ``last`` gives a word where
+            ``valid`` rises.
         last: high with the last word of a vector; None where each vector is one word.
         status: of an answer: another value than 0 is a failure.
     """
 
     valid: Pin
-    ready: Pin
+    ready: Pin | None = None
     data: Word
     last: Pin | None = None
     status: Word | None = None

@@ -61,5 +61,6 @@ def stream_facts(design: Design) -> StreamFacts | None:
         in_bits=in_bits,
         out_bits=word_bits(host.output.data),
         answer=answer,
+        holds=host.output.ready is not None,
         timeout_cycles=host.timeout_cycles,
     )
