@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -12,14 +13,15 @@ TOP: Final = "ep_stream_top"
 _HOST: Final = "ep_stream_host.sv"
 
 
-def write_top(host: HostSection, chip: str, out: Path) -> list[str]:
+def write_top(host: HostSection, chip: str, parameters: Mapping[str, str], out: Path) -> list[str]:
     """Write the top and what it needs into ``out``; returns the files' names, in the order of compilation.
 
     Args:
         chip: the chip's module.
+        parameters: of it.
     """
     (out / _HOST).write_bytes(files(__package__).joinpath(_HOST).read_bytes())
-    (out / f"{TOP}.sv").write_text(_top(host, chip), encoding="ascii")
+    (out / f"{TOP}.sv").write_text(_top(host, chip, parameters), encoding="ascii")
     (out / f"{TOP}.vlt").write_text(_VISIBLE, encoding="ascii")
     return [f"{TOP}.vlt", _HOST, f"{TOP}.sv"]
 
@@ -30,7 +32,7 @@ public_flat_rd -module "{TOP}" -var "done"
 """
 
 
-def _top(host: HostSection, chip: str) -> str:
+def _top(host: HostSection, chip: str, parameters: Mapping[str, str]) -> str:
     source, sink = host.input, host.output
     status = sink.status
     reset = host.reset.removeprefix("!")
@@ -45,6 +47,8 @@ def _top(host: HostSection, chip: str) -> str:
         **dict.fromkeys(host.unused, ""),
     }
     ports = ",\n".join(f"    .{name}({signal})" for name, signal in wired.items())
+    given = ",\n".join(f"    .{name}({value})" for name, value in parameters.items())
+    chosen = f"{chip} #(\n{given}\n  )" if parameters else chip
     status_bits = word_bits(status) if status is not None else 1
     return f"""// The simulation's top: clock, the streams' host, the chip. Written by Etchproof from [host].
 
@@ -89,7 +93,7 @@ module {TOP};
     .out_status_i(out_status)
   );
 
-  {chip} u_chip (
+  {chosen} u_chip (
 {ports}
   );
 

@@ -76,6 +76,7 @@ class RtlSection(Section):
         files: patterns of files of any suffix, copied byte for byte, in the order of compilation.
         include: folders of included files.
         defines: macros; an empty value defines the name alone.
+        parameters: of the top module, in Verilog's own words.
         data: files that the RTL reads while it runs, by where it looks from its working folder.
         waive: warnings of Verilator that do not fail the build, each with its reason.
         renderings: ``renderings(plan)`` says what to render of the folder ``templates``.
@@ -87,6 +88,7 @@ class RtlSection(Section):
     files: Texts = ()
     include: Texts = ()
     defines: dict[str, str] = {}
+    parameters: dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], Text] = {}
     data: Annotated[dict[str, Text], BeforeValidator(_places)] = {}
     waive: dict[str, Text] = {}
     renderings: ObjectName | None = None

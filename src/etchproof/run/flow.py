@@ -270,8 +270,9 @@ def render_plan(project: Project, plan: Any, out: Path) -> Fabric:
     )
     setup = replace(setup, defines=rtl.defines, waive=tuple(rtl.waive))
     if project.host is None:
+        setup = replace(setup, parameters=rtl.parameters)
         return make_fabric(out, [*names, *own], rtl.top, setup)
-    top = write_top(project.host, rtl.top, out)
+    top = write_top(project.host, rtl.top, rtl.parameters, out)
     return make_fabric(out, [*names, *own, *top], TOP, setup)
 
 
