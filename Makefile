@@ -42,6 +42,11 @@ static: setup ## format, lint and types of the Python (what CI runs beside the t
 check: static ## format, lint, types and unit tests, without a simulator
 	$(BIN)/python -m pytest -n $(JOBS) -m "not sim and not slow" -q $(ARGS)
 
+.PHONY: docs
+docs: setup ## build the site of docs/ in docs/_site; a warning fails it
+	@$(BIN)/python -m pip install -q -c ci/constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_site
+
 .PHONY: lint
 lint: static lint-rtl ## format, lint and types of the Python, lint of the RTL
 
