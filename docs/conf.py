@@ -2,12 +2,12 @@
 
 project = "Etchproof"
 author = "The Etchproof authors"
-copyright = "The Etchproof authors"  # noqa: A001  # Sphinx's own name
+copyright = "The Etchproof authors"  # Sphinx's own name
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown"}
 root_doc = "index"
 exclude_patterns = ["_site"]
-html_theme = "furo"
+html_theme = "alabaster"
 html_title = "Etchproof"
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
