@@ -122,6 +122,12 @@ def test_pulses_without_ready(tmp_path: Path) -> None:
     status, said, record = run(root, "--prompt-ids", "7", "--tokens", "4")
     assert status == 0, said
     assert record["generated_tokens"] == [10, 13, 16, 19]
+    assert [
+        token["cycles_model"]
+        for token in json.loads((root / "out" / "comparison.json").read_text())["tokens"]
+    ] == [4] * 4
+    status, said, record = run(root, "--prompt-ids", "7,1,2,3,4,5,6,7,8", "--tokens", "1")
+    assert status == 1 and "token 8 took 4 cycles, the cycle model says 5" in said, said
     for build in ("plain", "strict"):
         status, said, record = run(root, "RandomInputs", "--build", build, command="test")
         assert status == 0, said

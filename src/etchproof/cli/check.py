@@ -21,6 +21,7 @@ from etchproof.run import flow
 
 CAPABILITIES: Final = {
     "rom": "no mask ROM: no --inject, no ROM image is part of a result",
+    "cycles": "no cycle model of a chip with a [host]",
     "lora": "no adapters: no --adapter",
     "lora.drawn": "no drawn adapters in lists",
     "host": "no tests of the engine's: the project brings its own testbench",

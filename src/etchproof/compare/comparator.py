@@ -61,6 +61,11 @@ class TokenRecord(_Record):
     request_stall: int = 0  # cycles for which the host held the request back
     response_stall: int = 0  # cycles for which it held the response off
 
+    @property
+    def untimed(self) -> bool:
+        """Whether the host's stalls are the reason why no cycle model speaks of it."""
+        return self.cycles_model is None and bool(self.request_stall or self.response_stall)
+
 
 class RequestRecord(_Record):
     """One request on the host port, as it was seen on the pins, and its answer; codes are the chip's own."""
@@ -149,7 +154,8 @@ class Comparison(_Record):
     @property
     def timed(self) -> tuple[TokenRecord | LoadRecord, ...]:
         """Answers that the cycle model speaks of."""
-        return (*self.tokens, *(load for load in self.loads if not load.stalled))
+        tokens = (token for token in self.tokens if not token.untimed)
+        return (*tokens, *(load for load in self.loads if not load.stalled))
 
     @property
     def elements(self) -> int:

@@ -44,6 +44,7 @@ class StreamFacts:
         answer: the tap that an answer has to equal; None where there is none.
         holds: whether the chip holds an answer until it is taken.
         timeout_cycles: that an item and its answer may take.
+        cycles: that they do take where nothing stalls, by position; None without a cycle model.
     """
 
     vocab_size: int | None
@@ -56,6 +57,7 @@ class StreamFacts:
     answer: str | None
     holds: bool
     timeout_cycles: int
+    cycles: tuple[int, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """For a test's configuration."""
@@ -122,6 +124,13 @@ def sequences(
         [tuple(row) for row in draw.integers(low, high, (length, facts.elements), endpoint=True).tolist()]
         for length in lengths
     ]
+
+
+def longest(facts: StreamFacts, config: Mapping[str, Any]) -> int:
+    """The items of the longest sequence that any test may feed under a configuration."""
+    texts: list[int] = [len(text["prompt"]) + text["new_tokens"] for text in config.get("sequences", ())]
+    given: list[int] = [len(tokens) for tokens in (*config.get("directed", ()), config.get("vectors", ()))]
+    return max(facts.context or _VECTORS, *texts, *given)
 
 
 def items(test: str, facts: StreamFacts, seed: int, config: Mapping[str, Any]) -> Iterator[tuple[Item, ...]]:

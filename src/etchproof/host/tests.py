@@ -143,7 +143,9 @@ class StreamReference(uvm_component):  # type: ignore[misc]
         opens = Opened(None, self.taps.due()) if request.op else None
         position = self._held = 0 if request.op else self._held
         self._held += 1
-        return Expected(0, position, None, computes=True, opens=opens)
+        cycles, stalled = self._facts.cycles, request.request_stall or request.response_stall
+        due = None if cycles is None or stalled else cycles[position]
+        return Expected(0, position, due, computes=True, opens=opens)
 
     def start_load(self, load: LoadStart) -> None:
         raise AssertionError("the chip has no load port")

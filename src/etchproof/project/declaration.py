@@ -24,6 +24,7 @@ from etchproof.files.documents import read_document
 from etchproof.project.sections import (
     ChipSection,
     CoverageSection,
+    CyclesSection,
     GoldenSection,
     HostSection,
     LoraSection,
@@ -61,6 +62,7 @@ class _File(Section):
     rom: RomSection | None = None
     taps: TapsSection
     host: HostSection | None = None
+    cycles: CyclesSection | None = None
     lora: LoraSection | None = None
     recipes: RecipesSection | None = None
     shapes: ShapesSection = ShapesSection()
@@ -78,6 +80,10 @@ class _File(Section):
         for key, section in {"recipes": self.recipes, "lora": self.lora}.items():
             if self.model is not None and section is not None:
                 raise ValueError(f"[{key}] stands beside [model], which loads models that have no recipe")
+        if self.host is None and self.cycles is not None:
+            raise ValueError(
+                "[cycles] stands without [host]: a testbench of the project's own has its own cycle model"
+            )
         if self.host is None and not self.verif.tests:
             raise ValueError("[verif] tests is missing: without [host] the project brings its own tests")
         return self

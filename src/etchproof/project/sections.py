@@ -239,6 +239,16 @@ class HostSection(Section):
     timeout_cycles: Annotated[int, Field(ge=1, lt=2**32)] = 20_000_000
 
 
+class CyclesSection(Section):
+    """``[cycles]``: how long a chip with a ``[host]`` takes.
+
+    ``model(plan, position)`` gives the cycles from the edge that takes the first word of the item at that position to
+    the edge that takes the last word of its answer, where the host stalls neither.
+    """
+
+    model: ObjectName
+
+
 class VerifSection(Section):
     """``[verif]``: the modules whose tests cocotb runs, the test that generates text, and what a run has to do.
 

@@ -135,6 +135,11 @@ def flipped(project: Project) -> Callable[[Any, str, tuple[int, ...], int], Any]
     return None if named is None else hook(project, "rom.flipped", named)
 
 
+def cycles(project: Project) -> Callable[[Any, int], int] | None:
+    """``[cycles] model``: what the item at a position takes; None for a project without."""
+    return None if project.cycles is None else hook(project, "cycles.model", project.cycles.model)
+
+
 def frame(project: Project) -> Callable[[Any, QuantizedAdapter, int], Words]:
     """``[lora] frame``: the words that the host writes for an adapter in a slot."""
     assert project.lora is not None

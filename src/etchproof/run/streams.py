@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from etchproof.errors import InputError
 from etchproof.host import stimulus
 from etchproof.host.stimulus import StreamFacts
 from etchproof.project.declaration import Project
 from etchproof.project.sections import word_bits
+from etchproof.run import hooks
 from etchproof.run.design import Design
 
 
@@ -23,6 +28,26 @@ def generation_test(project: Project) -> str:
 def directed_test(project: Project) -> str:
     """The test of given tokens."""
     return project.signoff.directed if project.host is None else stimulus.DIRECTED
+
+
+def run_facts(design: Design, config: Mapping[str, Any]) -> StreamFacts | None:
+    """As ``stream_facts``, with the cycles of every position that a run of that configuration reaches.
+
+    Raises:
+        InputError: as ``stream_facts``, or the cycle model gives no number of cycles.
+    """
+    facts, cycles = stream_facts(design), hooks.cycles(design.project)
+    if facts is None or cycles is None:
+        return facts
+    found = tuple(cycles(design.plan, position) for position in range(stimulus.longest(facts, config)))
+    for position, count in enumerate(found):
+        if type(count) is not int or count < 0:
+            raise InputError(
+                f"says {count!r} of position {position}, expected a number of cycles",
+                source=design.project.file,
+                key="cycles.model",
+            )
+    return replace(facts, cycles=found)
 
 
 def stream_facts(design: Design) -> StreamFacts | None:

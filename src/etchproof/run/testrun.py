@@ -26,7 +26,7 @@ from etchproof.run.design import Design
 from etchproof.run.flow import Injection
 from etchproof.run.model_files import MODEL_FOLDER, keep_model
 from etchproof.run.slots import ADAPTERS_FOLDER, LoadedAdapter, expect_texts, write_frames
-from etchproof.run.streams import directed_test, generation_test, stream_facts, test_modules
+from etchproof.run.streams import directed_test, generation_test, run_facts, stream_facts, test_modules
 from etchproof.run.watcher import Silent, Watcher
 from etchproof.sim.build import Build, Kind, build
 from etchproof.sim.golden import GoldenSource
@@ -236,7 +236,7 @@ def run_test(
         "adapters": write_frames(folder / ADAPTERS_FOLDER, adapters) if adapters else [],
         **(config or {}),
     }
-    if (facts := stream_facts(design)) is not None:
+    if (facts := run_facts(design, config or {})) is not None:
         told[CONFIG] = facts.to_json()
     expected_of_it, reasons = state(chip, varied.stands_for or test, told, adapters, seed)
     quantized = [adapter.quantized for adapter in adapters]

@@ -61,7 +61,7 @@ def capabilities(project: Project) -> tuple[str, ...]:
         READBACK: project.signoff.readback is not None,
         COVERAGE: coverage,
         INJECTION: coverage or (memories and project.host is not None),
-        CYCLES: project.host is None,
+        CYCLES: project.host is None or project.cycles is not None,
         LINT: project.rtl.hw is not None,
     }
     return tuple(name for name, there in has.items() if there)

@@ -42,7 +42,7 @@ def _cycles(comparison: Comparison) -> str | None:
     """Whether each answer took as long as the cycle model says, where there is one: of all of a port, or of none."""
     loads = tuple(load for load in comparison.loads if not load.stalled)
     ports: tuple[tuple[str, tuple[TokenRecord | LoadRecord, ...]], ...] = (
-        ("token", comparison.tokens),
+        ("token", tuple(token for token in comparison.tokens if not token.untimed)),
         ("load", loads),
     )
     for what, answers in ports:

@@ -138,7 +138,7 @@ def test_frozen(root: Path) -> None:
         ("[golden]", "[golden]\nsession = 'a:b'", "golden: needs either factory or session"),
         ("[verif]", f"{HOST}output = 'm[64:0]'\n[verif]", "'m_tdata[64:0]' has more than 64 bits"),
         ("[verif]", f"{HOST}output = 'm[7:1]'\n[verif]", "host.output.data is 'm_tdata[7:1]'"),
-        ("[verif]", f"{HOST}output = {{valid = 'v'}}\n[verif]", "key 'host.output.ready' is missing"),
+        ("[verif]", f"{HOST}output = {{valid = 'v'}}\n[verif]", "key 'host.output.data' is missing"),
         ('"mine_golden:Golden"', '"mine_golden"', "golden.factory is 'mine_golden': "),
         ('"mine_golden:Golden"', "3", "golden.factory is 3: "),
         ('"my_top"', '"my top"', "rtl.top is 'my top': "),
