@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 # Workers side by side take a core each. PyTorch would take all of them in each worker, and on two cores the tests of
-# the quantizer then took nine times as long. It looks at this variable when it is first imported.
+# the quantizer then took ten times as long. It looks at this variable when it is first imported.
+assert "torch" not in sys.modules, (
+    "a plugin of pytest's has imported PyTorch: it is too late to give it one core"
+)
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -70,7 +70,7 @@ def _rules(result: SignoffResult, out: Path, project: Project) -> Iterator[Probl
     there = {judge: path for judge, path in judges.items() if path is not None}
     for judge, sha256 in result.judged_by.items():
         if judge in there and file_sha256(there[judge]) != sha256:
-            yield "judged_by", f"{there[judge].name} has changed since"
+            yield "judged_by", f"{getattr(files, judge)} has changed since"
     if set(result.judged_by) != set(there):
         yield "judged_by", "are not the files that judge this project"
     gates, testplan, waivers = there["gates"], there["testplan"], judges["waivers"]

@@ -12,8 +12,23 @@ The fixture ``unit`` comes with the package::
         )
 """
 
-from etchproof.unit.record import UnitResult
-from etchproof.unit.run import Unit, UnitFailedError
-from etchproof.unit.spec import PinTap, PortTap, Stream
+from typing import TYPE_CHECKING
+
+from etchproof.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from etchproof.unit.record import UnitResult
+    from etchproof.unit.run import Unit, UnitFailedError
+    from etchproof.unit.spec import PinTap, PortTap, Stream
+
+# pytest loads the plugin of this package in every session, before any conftest.py: nothing else may come with it.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "UnitResult": "record",
+        **dict.fromkeys(("Unit", "UnitFailedError"), "run"),
+        **dict.fromkeys(("PinTap", "PortTap", "Stream"), "spec"),
+    },
+)
 
 __all__ = ["PinTap", "PortTap", "Stream", "Unit", "UnitFailedError", "UnitResult"]

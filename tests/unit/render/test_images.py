@@ -10,8 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from etchproof.contract.memory import Memory
 from etchproof.errors import InputError
-from etchproof.render.images import MANIFEST, Image, load_image, read_images, write_images
+from etchproof.render.images import (
+    MANIFEST,
+    Image,
+    flip_bits,
+    load_image,
+    memory_image,
+    read_images,
+    write_images,
+)
 
 
 @pytest.fixture
@@ -48,12 +57,12 @@ def test_what_was_written(rom: Path) -> None:
         ("file", "../secret.bin", "images.file: is '../secret.bin'"),
         ("file", "/etc/passwd", "images.file: is '/etc/passwd'"),
         ("file", {"a": 1}, "images.file: is {'a': 1}, expected a string"),
-        ("dtype", "O", "images.dtype: is 'O', expected 'u1', 'u2', 'i2' or 'i4'"),
+        ("dtype", "O", "images.dtype: is 'O', expected 'u1', 'u2', 'u4', 'u8', 'i2' or 'i4'"),
         ("dtype", "f8", "images.dtype: is 'f8'"),
         ("shape", [-1], "images.shape: is -1"),
         ("shape", [2**40, 2**40], "is larger than any ROM"),
         ("shape", 5, "images.shape: is 5, expected a list"),
-        ("bits", 33, "images.bits: is 33"),
+        ("bits", 65, "images.bits: is 65"),
         ("bits", 9, "has more bits than its dtype"),
         ("more", 1, "images.more: is 1, but there is no such key"),
         ("name", "params", "is not in order"),
@@ -91,3 +100,43 @@ def test_an_image_of_other_bytes(rom: Path) -> None:
     images.path(images.images[1]).write_bytes(bytes(12))
     with pytest.raises(InputError, match="does not have the hash of its name"):
         load_image(images, images.images[1])
+
+
+class TestMemories:
+    """Memories that the RTL fills itself."""
+
+    def test_round_trip(self, tmp_path: Path) -> None:
+        words = np.array([[-1, 5], [0, -32]], np.int64)
+        images = write_images(tmp_path / "rom", [memory_image(Memory("w/a.hex", words, 6))])
+        assert read_images(tmp_path / "rom") == images
+        assert images.index() == []
+        images.place_memories(tmp_path / "run")
+        assert (tmp_path / "run" / "w" / "a.hex").read_text() == "3f\n05\n00\n20\n"
+        other = flip_bits(images, images.images[0], [((1, 0), 4)], tmp_path)
+        images.place_memories(tmp_path / "run", [other])
+        assert (tmp_path / "run" / "w" / "a.hex").read_text() == "3f\n05\n10\n20\n"
+        wide = memory_image(Memory("a.hex", np.array([2**64 - 1], np.uint64), 64))
+        assert wide.data.dtype == np.uint64 and int(wide.data[0]) == 2**64 - 1
+
+    @pytest.mark.parametrize(
+        ("memory", "problem"),
+        [
+            (Memory("/a.hex", np.zeros(1, int), 8), "no path of a file below"),
+            (Memory("../a.hex", np.zeros(1, int), 8), "no path of a file below"),
+            (Memory("a b.hex", np.zeros(1, int), 8), "no path of a file below"),
+            (Memory("a.hex", np.zeros(1), 8), "expected integers"),
+            (Memory("a.hex", np.zeros(0, int), 8), "holds 0 words"),
+            (Memory("a.hex", np.zeros(1, int), 65), "expected 1 .. 64"),
+            (Memory("a.hex", np.array([256]), 8), "holds 256, which 8 bits do not hold"),
+            (Memory("a.hex", np.array([-129]), 8), "holds -129, which 8 bits do not hold"),
+        ],
+    )
+    def test_refused(self, memory: Memory, problem: str) -> None:
+        with pytest.raises(ValueError, match=problem):
+            memory_image(memory)
+
+    def test_a_file_in_the_way(self, tmp_path: Path) -> None:
+        images = write_images(tmp_path / "rom", [memory_image(Memory("w/a.hex", np.zeros(1, int), 8))])
+        (tmp_path / "w").write_text("")
+        with pytest.raises(InputError, match="cannot be put there"):
+            images.place_memories(tmp_path)
