@@ -110,7 +110,7 @@ def test_it_runs_as_it_is(team: Path, tmp_path: Path) -> None:
         ({"data": {"words.hex": "no.hex"}}, "names no file"),
         ({"defines": {"A B": "1"}}, "cannot be said"),
         ({"waive": {"no-such": "?"}}, "is no warning"),
-        ({"data": {"../words.hex": "etchproof.toml"}}, "is not below"),
+        ({"data": {"../words.hex": "etchproof.toml"}}, "below the folder of a run"),
     ],
 )
 def test_bad_files_are_refused(

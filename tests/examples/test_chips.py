@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from etchproof.project.declaration import load_project
+from etchproof.render.places import OWN
 from tests.conftest import ROOT
 
 EXAMPLES: Final = ROOT / "examples"
@@ -83,6 +84,8 @@ def test_through_everything(chip: Path) -> None:
     good = record(chip / "good" / "run.json")
     assert good["mismatches"] == 0 < good["elements_compared"]
     assert (good["recipe"], good["health"], good["adapters"]) == (None, None, [])
+    placed = {"weights", "tables"}  # where the chip looks; everything else is the run's own
+    assert {path.name for path in (chip / "good").iterdir()} <= OWN | placed
     site, (layer, tap) = FAULT[chip.name]
     status, said = run(chip, "cosim", "model", *STIMULUS[chip.name], "--inject", site, "--out", "bad")
     assert status == 1, said

@@ -1,4 +1,4 @@
-"""pytest loads the plugin of the package in every session of every team: it must cost nothing, and bring nothing along."""
+"""pytest loads the plugin in every session of every team: it must cost nothing, and bring nothing along."""
 
 from __future__ import annotations
 

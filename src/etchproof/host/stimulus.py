@@ -28,6 +28,7 @@ RANDOM: Final = "RandomInputs"
 CONFIG: Final = "stream"
 """Key of a test's configuration: ``StreamFacts``."""
 
+_MOST_ELEMENTS: Final = 2_000_000
 _SEQUENCES: Final = 4
 _VECTORS: Final = 16  # of a random sequence, at most
 _STALL: Final = 16
@@ -95,6 +96,9 @@ def read_vectors(file: Path, facts: StreamFacts) -> NDArray[np.int64]:
     if found.ndim != 2 or found.shape[1] != facts.elements or not len(found):
         shape = f"{found.shape}, expected (vectors, {facts.elements})"
         raise InputError(f"holds an array of shape {shape}", source=file, key="--vectors")
+    if found.size > _MOST_ELEMENTS:
+        problem = f"holds {found.size:,} elements, a run takes at most {_MOST_ELEMENTS:,}"
+        raise InputError(problem, source=file, key="--vectors", hint="feed them in several runs")
     least, most = int(found.min()), int(found.max())
     if least < facts.least or most > facts.most:
         value = least if least < facts.least else most

@@ -47,6 +47,8 @@ from etchproof.uvm import (
 )
 
 BURST: Final = 16
+IDLE_NS: Final = 256
+"""After the last answer; the clock's period is 2."""
 
 
 class StreamBurst(uvm_sequence_item):  # type: ignore[misc]  # pyuvm is untyped
@@ -253,6 +255,10 @@ class StreamTest(uvm_test):  # type: ignore[misc]
         try:
             scoreboard.reset()
             await self.stimulus()
+            await Timer(IDLE_NS, "ns")  # whatever still comes is of no item
+            for record in self.env.taps.sink.take().records():
+                place = f"layer {record.layer} {record.name} of position {record.pos}"
+                scoreboard.fail("stray_tap", f"{place} after the last answer")
         finally:
             comparison = scoreboard.finish(time.perf_counter() - started)
             (run_dir() / COMPARISON_FILE).write_text(comparison.model_dump_json(indent=1), encoding="utf-8")

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from etchproof.errors import InputError
 from etchproof.files.json_record import read_json_record
 from etchproof.files.regular import read_bytes
+from etchproof.render.places import place_problem
 
 FABRIC_FILE: Final = "fabric.json"
 """Beside the folder of a fabric: what ``write_fabric`` leaves."""
@@ -205,6 +206,9 @@ def _check(setup: Setup, names: tuple[str, ...], folder: Path) -> None:
     for name in setup.waive:
         if _WARNING.fullmatch(name) is None:
             raise InputError(f"{name!r} is no warning of Verilator", source=folder, key="waive")
+    for place in setup.data:
+        if (problem := place_problem(place)) is not None:
+            raise InputError(problem, source=folder, key="data")
     for name in (*setup.include, *setup.data):
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or not name.isprintable():

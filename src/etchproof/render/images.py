@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
@@ -22,11 +22,11 @@ from etchproof.errors import InputError
 from etchproof.files.json_record import read_json_record
 from etchproof.files.regular import open_regular
 from etchproof.render.images_index import IndexedImage
+from etchproof.render.places import place_problem
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 1
 _LARGEST_BYTES: Final = 1 << 40
-_PLACE: Final = re.compile(r"[A-Za-z0-9_./-]{1,200}")
 _SITE: Final = re.compile(r"(?P<name>[^\[\]]+)\[(?P<index>\d{1,18}(?:,\d{1,18})*)\]\^(?P<bit>\d{1,4})")
 
 
@@ -153,9 +153,9 @@ def memory_image(memory: Memory) -> Image:
     Raises:
         ValueError: its place is no file below a folder, a word does not fit its bits, or it has no words.
     """
-    words, bits, path = np.asarray(memory.words), memory.bits, PurePosixPath(memory.place)
-    if _PLACE.fullmatch(memory.place) is None or path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"{memory.place!r} is no path of a file below the folder of a run")
+    words, bits = np.asarray(memory.words), memory.bits
+    if (problem := place_problem(memory.place)) is not None:
+        raise ValueError(problem)
     if words.dtype.kind not in "iu" or not words.size:
         raise ValueError(f"{memory.place!r} holds {words.size} words of {words.dtype}, expected integers")
     if not 1 <= bits <= 64:

@@ -123,6 +123,9 @@ class TestMemories:
         [
             (Memory("/a.hex", np.zeros(1, int), 8), "no path of a file below"),
             (Memory("../a.hex", np.zeros(1, int), 8), "no path of a file below"),
+            (Memory("comparison.json", np.zeros(1, int), 8), "is a name of the run's own files"),
+            (Memory("rom/a.hex", np.zeros(1, int), 8), "is a name of the run's own files"),
+            (Memory("./a.hex", np.zeros(1, int), 8), "no path of a file below"),
             (Memory("a b.hex", np.zeros(1, int), 8), "no path of a file below"),
             (Memory("a.hex", np.zeros(1), 8), "expected integers"),
             (Memory("a.hex", np.zeros(0, int), 8), "holds 0 words"),
