@@ -44,7 +44,7 @@ check: static ## format, lint, types and unit tests, without a simulator
 
 .PHONY: docs
 docs: setup ## build the site of docs/ in docs/_site; a warning fails it
-	@$(BIN)/python -m pip install -q -c ci/constraints.txt -e '.[docs]'
+	@$(BIN)/python -m pip install -q -c ci/constraints.txt -c ci/constraints-docs.txt -e '.[docs]'
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_site
 
 .PHONY: lint

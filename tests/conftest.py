@@ -10,15 +10,17 @@ import pytest
 
 # Workers side by side take a core each. PyTorch would take all of them in each worker, and on two cores the tests of
 # the quantizer then took ten times as long. It looks at this variable when it is first imported.
-assert "torch" not in sys.modules, (
-    "a plugin of pytest's has imported PyTorch: it is too late to give it one core"
-)
+_TOO_LATE = "torch" in sys.modules
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ("tests.renew_snapshots", "tests.strict_skips")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    assert not _TOO_LATE, "a plugin of pytest's has imported PyTorch: it is too late to give it one core"
 
 
 @pytest.fixture(scope="session")

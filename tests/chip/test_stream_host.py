@@ -126,11 +126,50 @@ def test_pulses_without_ready(tmp_path: Path) -> None:
         token["cycles_model"]
         for token in json.loads((root / "out" / "comparison.json").read_text())["tokens"]
     ] == [4] * 4
-    status, said, record = run(root, "--prompt-ids", "7,1,2,3,4,5,6,7,8", "--tokens", "1")
-    assert status == 1 and "token 8 took 4 cycles, the cycle model says 5" in said, said
     for build in ("plain", "strict"):
         status, said, record = run(root, "RandomInputs", "--build", build, command="test")
         assert status == 0, said
         assert record["sequences"][-1]["tokens"] and len(record["sequences"][-1]["tokens"]) == 9
     status, said, record = run(root, "--prompt-ids", "7", "--tokens", "4", "--inject", "rom:step.hex[0]^2")
     assert status == 1 and record["first_divergence"]["tap"] == "next", said
+    file = root / "counter_model.py"
+    file.write_text(file.read_text().replace("return 4", "return 4 if position < 8 else 5"))
+    status, said, record = run(root, "RandomInputs", command="test")
+    assert status == 1 and "token at position 8 took 4 cycles, the cycle model says 5" in said, said
+
+
+def test_a_memory_that_is_not_given(team: Path) -> None:
+    """Verilator only warns of a file that `$readmemh` does not find."""
+    file = team / "echo_model.py"
+    file.write_text(file.read_text().replace(', Memory("tables/fault.hex", np.array([model.fault]), 3)', ""))
+    status, said, _ = run(team, "--vectors", "vectors.npy")
+    assert status == 1 and "memory_missing: tables/fault.hex" in said, said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("vocab_size: int | None = None", "vocab_size: int | None = 0", "whose vocab_size is 0"),
+        ("elements: int = 4", "elements: int | None = None", "whose elements is None"),
+        ("elements: int = 4", "elements: int = 4\n    stop_tokens: None = None", "whose stop_tokens is None"),
+        ("elements: int = 4", "elements: int = 4\n    element_range: int = 5", "whose element_range is 5"),
+        ("Model((path,),", "Model(path,", "whose files are"),
+        ("context: int | None = None", "context: int | None = 3", "the chip's context holds 3"),
+        ("    add = np.load(path)", "    raise SystemExit(0)", "'echo_model:load' failed: SystemExit"),
+        ('"tables/fault.hex"', '"tables/add.hex"', "'tables/add.hex' stands twice"),
+    ],
+)
+def test_models_that_are_none(team: Path, old: str, new: str, problem: str) -> None:
+    file = team / "echo_model.py"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    status, said, _ = run(team, "--vectors", "vectors.npy")
+    assert status == 2 and problem in said and "Traceback" not in said, said
+
+
+def test_gates_that_were_meant_are_missing(team: Path) -> None:
+    file = team / "etchproof.toml"
+    file.write_text(file.read_text() + '\n[signoff]\ngates = "tapeout.yaml"\n')
+    line = [sys.executable, "-m", "etchproof", "signoff", "model.npy", "--out", "signed"]
+    done = subprocess.run(line, cwd=team, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2 and "tapeout.yaml: signoff.gates: no such file" in done.stderr, done.stderr

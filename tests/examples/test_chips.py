@@ -103,6 +103,10 @@ def test_through_everything(chip: Path) -> None:
     assert {one["what"] for one in signed["not_measured"]} >= {"covergroup", "rom_readback", "quality_kl"}
     status, said = run(chip, "report", "signed")
     assert status == 0, said
+    (chip / "signed" / "injected" / "0000").mkdir()  # the run of a bit that was missed
+    status, said = run(chip, "report", "signed")
+    assert status == 2 and "0 were not caught, injected/ holds the runs of 1" in said, said
+    (chip / "signed" / "injected" / "0000").rmdir()
     # What was signed is that model: another one is noticed.
     signed["evidence"]["capabilities"].remove("rom_files")
     (chip / "signed" / "signoff.json").write_text(json.dumps(signed))

@@ -23,6 +23,13 @@ def pins(repo_root: Path) -> dict[str, str]:
 def test_every_dependency_is_pinned_within_its_bounds(repo_root: Path, pins: dict[str, str]) -> None:
     project = tomllib.loads((repo_root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"].values()
+    docs = (repo_root / "ci" / "constraints-docs.txt").read_text(encoding="utf-8").splitlines()
+    pins = pins | {
+        canonicalize_name(name): version
+        for line in docs
+        if "==" in line
+        for name, version in [line.split("==")]
+    }
     for line in [*project["dependencies"], *(line for extra in extras for line in extra)]:
         requirement = Requirement(line)
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), line

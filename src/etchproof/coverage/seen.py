@@ -111,6 +111,8 @@ def _first(
     """The first difference of two predictions: earliest item, then dataflow order."""
     found: list[tuple[int, int, TapKey]] = []
     for order, (key, tap) in enumerate(plan.by_key.items()):
+        if key not in one or key not in other:
+            continue  # a failure of every run
         differs = _differing(
             *([bits_of(tap.dtype, np.asarray(row)) for row in arrays[key]] for arrays in (one, other))
         )

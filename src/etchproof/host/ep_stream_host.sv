@@ -75,7 +75,7 @@ module ep_stream_host #(
   logic begun_q;  // its first word was taken
   logic ended_q;  // the last word of its answer was taken at the last edge
   logic held_q;  // a word of the answer was valid and not taken at the last edge
-  logic [OutBits-1:0] word_q;  // that word
+  logic [OutBits+StatusBits:0] word_q;  // that word, with last and status
   int unsigned reset_q;  // edges of reset that are left
   int unsigned in_stall_q, out_stall_q;  // cycles until a word is offered, until one is taken
   int unsigned cycles_q, limit_q;
@@ -177,8 +177,9 @@ module ep_stream_host #(
   always @(posedge clk_i) begin
     valid_q <= out_valid_i;
     held_q <= OutHeld && out_valid_i && !out_ready_o && !reset_o;
-    word_q <= out_data_i;
-    if (held_q && !reset_o && (!out_valid_i || out_data_i != word_q)) ep_stream_fail(NotHeld);
+    word_q <= {out_data_i, out_last_i, out_status_i};
+    if (held_q && !reset_o && (!out_valid_i || {out_data_i, out_last_i, out_status_i} != word_q))
+      ep_stream_fail(NotHeld);
     if (answers && !reset_o && (state_q != Run || ended_q)) ep_stream_fail(Stray);
     unique case (state_q)
       Idle:

@@ -29,7 +29,8 @@ CONFIG: Final = "stream"
 """Key of a test's configuration: ``StreamFacts``."""
 
 _MOST_ELEMENTS: Final = 2_000_000
-_SEQUENCES: Final = 4
+_MOST_VECTORS: Final = 50_000
+_SEQUENCES: Final = 5
 _VECTORS: Final = 16  # of a random sequence, at most
 _STALL: Final = 16
 
@@ -93,6 +94,12 @@ def read_vectors(file: Path, facts: StreamFacts) -> NDArray[np.int64]:
             raise InputError(problem, source=file, key="--vectors") from None
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "iu":
         raise InputError("holds no array of integers", source=file, key="--vectors")
+    if found.ndim == 2 and len(found) > _MOST_VECTORS:
+        problem = f"holds {len(found):,} vectors, a run takes at most {_MOST_VECTORS:,}"
+        raise InputError(problem, source=file, key="--vectors", hint="feed them in several runs")
+    if found.ndim == 2 and facts.context is not None and len(found) > facts.context:
+        problem = f"holds {len(found):,} vectors, the chip's context holds {facts.context}"
+        raise InputError(problem, source=file, key="--vectors", hint="feed fewer")
     if found.ndim != 2 or found.shape[1] != facts.elements or not len(found):
         shape = f"{found.shape}, expected (vectors, {facts.elements})"
         raise InputError(f"holds an array of shape {shape}", source=file, key="--vectors")
@@ -120,9 +127,8 @@ def sequences(
         return None
     draw = np.random.default_rng(seed)
     longest = min(_VECTORS, facts.context or _VECTORS)
-    lengths = [1, *draw.integers(1, longest + 1, _SEQUENCES - 1).tolist()]
-    if facts.context is not None:
-        lengths[-1] = facts.context  # to its last position
+    whole = facts.context if facts.context is not None else longest  # to its last position
+    lengths = [1, *draw.integers(1, longest + 1, _SEQUENCES - 3).tolist(), whole, whole]
     low, high = (0, facts.vocab_size - 1) if facts.vocab_size is not None else (facts.least, facts.most)
     return [
         [tuple(row) for row in draw.integers(low, high, (length, facts.elements), endpoint=True).tolist()]
@@ -141,10 +147,11 @@ def items(test: str, facts: StreamFacts, seed: int, config: Mapping[str, Any]) -
     """The items of each sequence of a test that feeds given ones, stalls drawn where it stalls."""
     stalls = np.random.default_rng([seed, 1])
     most = (_STALL, _STALL if facts.holds else 1)
-    for values in sequences(test, facts, seed, config) or ():
-        drawn = (
-            stalls.integers(0, most, (len(values), 2)).tolist() if test == RANDOM else [[0, 0]] * len(values)
-        )
+    fed = sequences(test, facts, seed, config) or []
+    for number, values in enumerate(fed):
+        drawn = stalls.integers(0, most, (len(values), 2)).tolist()
+        if test != RANDOM or number == len(fed) - 1:  # the last one shows the chip's own cycles
+            drawn = [[0, 0]] * len(values)
         yield tuple(
             Item(facts.words(value), index == 0, *stall)
             for index, (value, stall) in enumerate(zip(values, drawn, strict=True))
@@ -177,4 +184,4 @@ def expectation(test: str, facts: StreamFacts, seed: int, config: Mapping[str, A
                 )
             )
             number += 1
-    return Expectation(steps=tuple(steps))
+    return Expectation(steps=tuple(steps), stalled_untimed=True)

@@ -11,6 +11,8 @@ from etchproof.project.sections import HostSection, StreamPins, word_bits
 
 TOP: Final = "ep_stream_top"
 _HOST: Final = "ep_stream_host.sv"
+FILES: Final = (f"{TOP}.vlt", _HOST, f"{TOP}.sv")
+"""What the engine adds to a chip with a ``[host]``, in the order of compilation."""
 
 
 def write_top(host: HostSection, chip: str, parameters: Mapping[str, str], out: Path) -> list[str]:
@@ -23,7 +25,7 @@ def write_top(host: HostSection, chip: str, parameters: Mapping[str, str], out: 
     (out / _HOST).write_bytes(files(__package__).joinpath(_HOST).read_bytes())
     (out / f"{TOP}.sv").write_text(_top(host, chip, parameters), encoding="ascii")
     (out / f"{TOP}.vlt").write_text(_VISIBLE, encoding="ascii")
-    return [f"{TOP}.vlt", _HOST, f"{TOP}.sv"]
+    return list(FILES)
 
 
 _VISIBLE: Final = f"""`verilator_config

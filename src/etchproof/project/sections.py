@@ -232,8 +232,8 @@ class HostSection(Section):
     reset: Annotated[str, Field(pattern=r"^!?[A-Za-z_]\w*$")]
     input: Annotated[StreamPins, BeforeValidator(_stream)]
     output: Annotated[StreamPins, BeforeValidator(_stream)]
+    answer: Text
     first: Pin | None = None
-    answer: Text | None = None
     constants: dict[Pin, Annotated[int, Field(ge=0, lt=2**32)]] = {}
     unused: Annotated[tuple[Pin, ...], BeforeValidator(_tuple)] = ()
     timeout_cycles: Annotated[int, Field(ge=1, lt=2**32)] = 20_000_000

@@ -164,6 +164,8 @@ def stored_item(spec: ItemSpec, project: Project, out: Path, folder: Path, key: 
     if isinstance(found, str) or found.verdict != "PASS":
         return found
     chip = etched_of(spec, project, out)
+    if found.checkpoint_sha256 != chip.design.source.sha256:
+        return "its model was another one"
     if found.fabric_sha256 != chip.fabric.sha256:
         return "it ran another fabric"
     if found.rom_sha256 != chip.images.sha256:

@@ -153,7 +153,7 @@ def memory_image(memory: Memory) -> Image:
     Raises:
         ValueError: its place is no file below a folder, a word does not fit its bits, or it has no words.
     """
-    words, bits = np.asarray(memory.words), memory.bits
+    words, bits = np.asarray(memory.words), int(memory.bits)
     if (problem := place_problem(memory.place)) is not None:
         raise ValueError(problem)
     if words.dtype.kind not in "iu" or not words.size:

@@ -194,17 +194,26 @@ def load_own(project: Project, path: Path) -> Loaded:
         )
 
     files = getattr(model, "files", None)
-    if not files:
+    if not isinstance(files, list | tuple) or not files or not all(isinstance(path, Path) for path in files):
         raise InputError(
-            "gives a model without files, which say what it was read from", source=project.file, key=key
+            f"gives a model whose files are {files!r:.80}, expected the paths that it was read from",
+            source=project.file,
+            key=key,
         )
     vocab_size = number("vocab_size", least=1, optional=True)
     elements = number("elements", least=1, optional=vocab_size is not None) or 1
     context = number("context", least=1, optional=vocab_size is None)
-    limits = getattr(model, "element_range", None)
-    stops = tuple(int(token) for token in getattr(model, "stop_tokens", ()))
+    limits, stops = getattr(model, "element_range", None), getattr(model, "stop_tokens", ())
+    for name, value, counts in (("element_range", limits, (2,)), ("stop_tokens", stops, range(1 << 32))):
+        is_list = isinstance(value, list | tuple) and all(type(one) is int for one in value)
+        if (name, value) != ("element_range", None) and not (is_list and len(value or ()) in counts):
+            raise InputError(
+                f"gives a model whose {name} is {value!r:.80}, expected integers",
+                source=project.file,
+                key=key,
+            )
     inputs = Inputs(
-        vocab_size, context, elements, None if limits is None else (int(limits[0]), int(limits[1])), stops
+        vocab_size, context, elements, None if limits is None else (limits[0], limits[1]), tuple(stops)
     )
     return Loaded(path, model, _files_sha256(files, path), inputs)
 

@@ -95,15 +95,20 @@ def images(project: Project) -> Callable[[Any, Any], Iterable[Image]]:
         return hook(project, "rom.images", rom.images)
     of_model = memories(project)
 
-    def found(model: Any, plan: Any) -> Iterable[Image]:
+    def images_of(model: Any, plan: Any) -> Iterable[Image]:
         try:
-            return [memory_image(memory) for memory in of_model(model)]
+            found = [memory_image(memory) for memory in of_model(model)]
+            if twice := {
+                image.name for image in found if sum(other.name == image.name for other in found) > 1
+            }:
+                raise ValueError(f"{sorted(twice)[0]!r} stands twice")
+            return found
         except (AttributeError, TypeError, ValueError) as error:
             raise InputError(
                 f"gives what is no memory: {error}", source=project.file, key="rom.memories"
             ) from error
 
-    return found
+    return images_of
 
 
 def site(project: Project) -> Callable[[str, Any], Site] | None:
@@ -206,7 +211,7 @@ def hook(project: Project, key: str, name: str) -> Callable[..., Any]:
             return found(*arguments)
         except (EtchproofError, OSError, MemoryError):
             raise
-        except Exception as error:  # a project's code may fail in any way
+        except (Exception, SystemExit) as error:  # a project's code may fail in any way
             place = traceback.extract_tb(error.__traceback__)[-1]
             where = f" at {Path(place.filename).name}:{place.lineno}"
             raise InputError(

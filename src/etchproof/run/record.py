@@ -10,7 +10,6 @@ from etchproof.checkpoint import Tokenizer
 from etchproof.checkpoint.linears import module_name
 from etchproof.compare.comparator import Comparison
 from etchproof.errors import InputError
-from etchproof.project.sources import file_sha256
 from etchproof.quantize.health import ModelHealth
 from etchproof.run.design import Design, Loaded
 from etchproof.run.request import Job
@@ -106,10 +105,10 @@ def _vectors(job: Job, comparison: Comparison | None) -> VectorsRecord | None:
     """What a chip that takes vectors was fed and answered."""
     if job.vectors is None:
         return None
-    assert job.request.vectors is not None
+    assert job.request.vectors is not None and job.vectors_sha256 is not None
     return VectorsRecord(
         path=str(job.request.vectors.absolute()),
-        sha256=file_sha256(job.request.vectors),
+        sha256=job.vectors_sha256,
         vectors=len(job.vectors),
         answers=tuple(token.token_out for token in comparison.tokens) if comparison else (),
     )

@@ -16,6 +16,7 @@ from etchproof.errors import InputError
 from etchproof.files.regular import check_writable, exists
 from etchproof.host.stimulus import read_vectors
 from etchproof.project.declaration import Project
+from etchproof.project.sources import file_sha256
 from etchproof.quantize.recipe import Recipe
 from etchproof.run import flow, slots
 from etchproof.run.design import Design
@@ -92,7 +93,7 @@ class Job:
         notes: where the checkpoint and its tokenizer disagree, a line each.
         adapters: imported.
         planned: the sequences and loads of the run; no sequence where vectors are fed.
-        vectors: what is fed, (vectors, elements); None where tokens are.
+        vectors: what is fed, (vectors, elements); None where tokens are. ``vectors_sha256``: hash of their file.
         rom_sites: the faults in ROM, as they are named.
         sram_faults: where the faults in adapters are.
         tools: version of each tool.
@@ -109,6 +110,7 @@ class Job:
     tools: dict[str, str]
     notes: tuple[str, ...] = ()
     vectors: NDArray[np.int64] | None = None
+    vectors_sha256: str | None = None
 
 
 def draw_model(request: CosimRequest, model: RandomModel, cache: Path) -> tuple[Path, str]:
@@ -161,6 +163,7 @@ def _check_own(request: CosimRequest, model: Path) -> Job:
     if request.adapters:
         slots.check_slots(project, None)
     design = flow.make_design(project, model, request.recipe, request.context)
+    sha256: str | None = None
     facts, vocab_size = stream_facts(design), design.inputs.vocab_size
     if facts is not None and (vocab_size is None) != (request.vectors is not None):
         takes = "tokens" if vocab_size is not None else "vectors"
@@ -170,7 +173,10 @@ def _check_own(request: CosimRequest, model: Path) -> Job:
             hint="give --prompt-ids" if vocab_size is not None else "give --vectors FILE.npy",
         )
     if request.vectors is not None and facts is not None:
+        sha256 = file_sha256(request.vectors)
         planned, vectors = Plan(()), read_vectors(request.vectors, facts)
+        if file_sha256(request.vectors) != sha256:
+            raise InputError("changed while it was read", source=request.vectors, key="--vectors")
     else:
         if request.prompt_ids is None:
             raise InputError(
@@ -181,7 +187,19 @@ def _check_own(request: CosimRequest, model: Path) -> Job:
             _check_length(len(prompt), request, design.context)
         planned, vectors = Plan((Generation(prompt, request.tokens, design.inputs.stop_tokens),)), None
     flow.check_sites(project, design.plan, request.inject)
-    return Job(request, design, None, None, (), planned, request.inject, (), tool_versions(), vectors=vectors)
+    return Job(
+        request,
+        design,
+        None,
+        None,
+        (),
+        planned,
+        request.inject,
+        (),
+        tool_versions(),
+        vectors=vectors,
+        vectors_sha256=sha256,
+    )
 
 
 def _rom_sites(request: CosimRequest) -> tuple[str, ...]:

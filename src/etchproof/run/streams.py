@@ -61,7 +61,7 @@ def stream_facts(design: Design) -> StreamFacts | None:
         return None
     host, inputs = project.host, design.inputs
     in_bits = word_bits(host.input.data)
-    least, most = inputs.element_range or (0, (1 << in_bits) - 1)
+    least, most = inputs.element_range or (0, (1 << min(in_bits, 63)) - 1)
     if inputs.vocab_size is not None:
         least, most = 0, inputs.vocab_size - 1
     if not -(1 << in_bits - 1) <= least <= most < 1 << (in_bits - (least < 0)):
@@ -75,7 +75,7 @@ def stream_facts(design: Design) -> StreamFacts | None:
             key="host.input",
         )
     answer = host.answer
-    if answer is not None and (-1, answer) not in design.taps.by_key:
+    if (-1, answer) not in design.taps.by_key:
         raise InputError(f"{answer!r} is no tap outside the layers", source=project.file, key="host.answer")
     return StreamFacts(
         vocab_size=inputs.vocab_size,

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from etchproof.compare.comparator import COMPARISON_FILE, Comparison
 from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.coverage import hooks
@@ -14,12 +16,14 @@ from etchproof.coverage.functional import Covergroup, FunctionalCoverage, RunSam
 from etchproof.coverage.verilator import KINDS, holes, lcov, merge_all, read
 from etchproof.files.atomic import write_atomically
 from etchproof.files.json_record import read_json_record
+from etchproof.host.top import FILES
 from etchproof.project.declaration import Project
 from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.regress.execute import ITEMS_FOLDER
 from etchproof.regress.item import CODE_COVERAGE_FILE, ItemResult
 from etchproof.regress.run import RegressionOutcome
 from etchproof.regress.spec import ItemSpec
+from etchproof.render.templates import LIBRARY
 from etchproof.run import flow, slots
 from etchproof.run.design import Design
 from etchproof.run.testrun import Chip
@@ -143,6 +147,9 @@ def code(
         source or project.file,
         source_lines(chip.fabric.folder),
     )
+    if project.host is not None:  # the engine's own files are no code of the chip
+        engines = {path.name for path in LIBRARY.iterdir()} | set(FILES)
+        excluded |= np.array([point.file in engines for point in modules.points], dtype=bool)
     found = []
     for kind in KINDS:
         mask = modules.of(kind)

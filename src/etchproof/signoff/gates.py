@@ -189,7 +189,10 @@ def accumulators(evidence: SignoffEvidence, required: float) -> GateResult:
 def injected_faults_drawn(evidence: SignoffEvidence, required: float) -> GateResult:
     """Proven bits that were inverted in simulation."""
     drawn = len({bit.site for bit in evidence.injection.bits}) if evidence.injection else 0
-    return _least("injected_faults_drawn", drawn or None, required, f"{drawn} bits inverted")
+    message = f"{drawn} bits inverted"
+    if evidence.injection and evidence.injection.unseen:
+        message += f"; {evidence.injection.unseen} drawn beside them change no tap under this stimulus"
+    return _least("injected_faults_drawn", drawn or None, required, message)
 
 
 def injected_faults_caught(evidence: SignoffEvidence, required: float) -> GateResult:

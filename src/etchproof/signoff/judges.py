@@ -30,9 +30,10 @@ def judge_file(project: Project, judge: Judge) -> Path | None:
     name: str = getattr(project.signoff, judge)
     if (project.root / name).is_file():
         return project.root / name
-    if judge not in _OWN_FILES:
+    written = judge in project.signoff.model_fields_set  # a name that was written is meant
+    if judge not in _OWN_FILES and not written:
         return None
-    if project.host is None or is_own(project):
+    if written or project.host is None or is_own(project):
         raise InputError("no such file", source=project.root / name, key=f"signoff.{judge}")
     return OWN / _OWN_FILES[judge]
 

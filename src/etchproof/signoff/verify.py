@@ -24,12 +24,13 @@ from etchproof.regress.item import ITEM_FILE, ItemResult, read_item
 from etchproof.regress.plan import RegressionPlan
 from etchproof.regress.spec import ItemSpec, expand, load_list
 from etchproof.render.fabric import FABRIC_FILE, read_fabric
-from etchproof.render.images import read_images
+from etchproof.render.images import memory_site, read_images
 from etchproof.run import flow
 from etchproof.signoff import derive
 from etchproof.signoff.capabilities import capabilities
 from etchproof.signoff.capabilities import links as due_links
 from etchproof.signoff.covered import FUNCTIONAL_FILE, LCOV_FILE
+from etchproof.signoff.evidence import InjectionEvidence
 from etchproof.signoff.gates import read_gates
 from etchproof.signoff.judges import JUDGES, fitted, judge_file, stage_list
 from etchproof.signoff.result import SIGNOFF_FILE, SignoffResult
@@ -39,6 +40,7 @@ from etchproof.verdict.judge import read_comparison
 
 RUNS: Final = "regression"
 CHIP: Final = "chip"
+INJECTED: Final = "injected"
 READBACK: Final = f"readback/{READBACK_FILE}"
 
 Problem = tuple[str, str]  # key of signoff.json, what is wrong
@@ -275,6 +277,8 @@ def _figures(result: SignoffResult, out: Path, project: Project) -> Iterator[Pro
     compared = _compared(result, out)
     if evidence.health and taps != [key for key in compared if is_quantity(key[1])]:
         yield "evidence.health.taps", "are not those that a run of the base alone compared"
+    if evidence.injection:
+        yield from _injected(evidence.injection, out, set(_compared(result, out)))
     bits = [bit.site for bit in evidence.injection.bits] if evidence.injection else []
     if len(set(bits)) != len(bits):
         yield "evidence.injection.bits", "has a bit twice"
@@ -282,6 +286,26 @@ def _figures(result: SignoffResult, out: Path, project: Project) -> Iterator[Pro
     for site in bits:
         if site.partition(":")[2].partition("[")[0] not in (sites if evidence.rom else images):
             yield "evidence.injection.bits", f"{site} is no bit of the mask"
+
+
+def _injected(injection: InjectionEvidence, out: Path, compared: set[TapKey]) -> Iterator[Problem]:
+    """Each bit is one of the chip, seen in a tap that it has; runs of those that were missed are in ``injected/``."""
+    key, images = "evidence.injection.bits", read_images(out / CHIP / "rom")
+    missed = sum(not bit.caught for bit in injection.bits)
+    left = len(list((out / INJECTED).iterdir())) if (out / INJECTED).is_dir() else 0
+    if left != missed:
+        yield key, f"say that {missed} were not caught, {INJECTED}/ holds the runs of {left}"
+    for bit in injection.bits:
+        if bit.expected[:2] not in compared or bit.expected[2] < 0 or not bit.prompt:
+            yield key, f"{bit.site} is expected in a tap that no run compared, or was fed nothing"
+        if any(image.is_memory for image in images.images):
+            try:
+                place = memory_site(bit.site.removeprefix("rom:"), images)
+            except InputError as error:
+                yield key, f"{bit.site}: {error.problem}"
+                continue
+            if f"rom:{place[1]}[{','.join(map(str, place[2]))}]^{place[3]}" != bit.site:
+                yield key, f"{bit.site} is not written as sign-off writes it"
 
 
 def _compared(result: SignoffResult, out: Path) -> list[TapKey]:

@@ -80,6 +80,7 @@ extern "C" unsigned ep_stream_next() {
     stream.out_random = item.response_stall * 2654435761u;
     stream.fed.clear();
     stream.answer.clear();
+    stream.status = 0;
     return 1u | (item.first ? 2u : 0u);
 }
 
@@ -103,7 +104,7 @@ extern "C" void ep_stream_fed(unsigned long long data, unsigned first) {
 
 extern "C" void ep_stream_answered(unsigned long long data, unsigned status) {
     stream.answer.push_back(data);
-    stream.status = status;
+    if (status) stream.status = status;  // any word of an answer may refuse
 }
 
 extern "C" void ep_stream_end(unsigned cycles) {

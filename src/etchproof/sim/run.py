@@ -234,6 +234,9 @@ def _outcome(
         failures = (Failure("simulator_exit", "", message), *failures)
     elif status == "crashed":
         failures = (*failures, Failure("simulator_exit", "", f"the simulator ended early: {_complaint(log)}"))
+    if missing := _unread_memory(log):
+        status = "failed" if status == "passed" else status
+        failures = (*failures, Failure("memory_missing", "", missing))
     if not failures:
         status = "passed"
     return SimOutcome(
@@ -323,6 +326,15 @@ def _joined(first: Sequence[Path], variable: str) -> str:
     """Folders before those that an environment variable has."""
     inherited = [part for part in os.environ.get(variable, "").split(os.pathsep) if part]
     return os.pathsep.join(dict.fromkeys([*map(str, first), *inherited]))
+
+
+def _unread_memory(log: Path) -> str | None:
+    """A file that `$readmemh` or `$readmemb` did not find: Verilator only warns, and the memory holds nothing."""
+    with log.open("rb") as lines:
+        for line in lines:
+            if b"$readmem file not found" in line:
+                return line.decode("utf-8", errors="replace").strip().removeprefix("%Warning: ")
+    return None
 
 
 def _signal_name(number: int) -> str:

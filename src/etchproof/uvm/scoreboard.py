@@ -27,6 +27,7 @@ from etchproof.compare.comparator import (
     TokenRecord,
     frame_sha256,
 )
+from etchproof.contract.element import stored
 from etchproof.contract.taps import Array, TapKey, TapPlan, TokenArrays
 from etchproof.sim.host_port import TokenResult
 from etchproof.uvm.items import LoadResult, LoadStart, ResetSeen, TokenTaps
@@ -384,17 +385,30 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
                 self.dump.append((self._sequence, key, chip, golden))
 
     def _check_responses(self, results: Sequence[TokenResult], got: Sequence[Mapping[TapKey, Array]]) -> None:
-        answer, mask = self.reference.answer, (1 << self.reference.answer_bits) - 1
+        answer = self.reference.answer
         if answer is None:
             return
+        kind = self.reference.taps.by_key[answer].dtype
         for result, taps in zip(results, got, strict=True):
             tap, said = taps.get(answer), list(result.answer or (result.token_out,))
-            computed = [] if tap is None else [int(element) & mask for element in tap]
-            if tap is not None and computed != said:
+            if tap is None or tap.itemsize != stored(kind).itemsize:
+                continue  # a failure of the comparison
+            computed = [int(element) for element in tap.view(stored(kind))]
+            if len(computed) != len(said) or not all(
+                _says(word, value, self.reference.answer_bits, 8 * tap.itemsize)
+                for word, value in zip(said, computed, strict=True)
+            ):
                 self.comparator.fail(
                     "response_token",
                     f"host port says {_listed(said)}, tap says {_listed(computed)} at {result.position}",
                 )
+
+
+def _says(word: int, value: int, bits: int, tap_bits: int) -> bool:
+    """Whether a port of so many bits has a tap's whole value; where it is wider, extended with or without sign."""
+    if -(1 << bits - 1) <= value < 1 << bits and word == value % (1 << bits):
+        return True
+    return tap_bits <= bits and word == value % (1 << tap_bits)
 
 
 def _listed(words: Sequence[int]) -> str:

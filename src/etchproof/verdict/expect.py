@@ -177,6 +177,7 @@ class Expectation:
         roms: on the ROM test port, in order.
         read_back: the ROMs that ``readback.json`` has to hold, each whole; empty where the run reads none back.
         adapted: of each of the run's adapters, the linears that it adapts, by (layer, linear).
+        stalled_untimed: whether the cycle model says nothing of what the host stalled.
     """
 
     texts: tuple[Generation, ...] = ()
@@ -185,6 +186,7 @@ class Expectation:
     roms: tuple[RomRead, ...] = ()
     read_back: tuple[RomUnit, ...] = ()
     adapted: tuple[AbstractSet[TapKey], ...] = ()
+    stalled_untimed: bool = False
 
     @property
     def is_empty(self) -> bool:

@@ -28,7 +28,7 @@ def check_fed(comparison: Comparison, expectation: Expectation, context: int | N
         "tokens": tokens,
         "loads": loads,
         "rom_reads": _roms(comparison, expectation),
-        "cycles": _cycles(comparison),
+        "cycles": _cycles(comparison, untimed=expectation.stalled_untimed),
     }
     return [Reason(name=name, message=message) for name, message in found.items() if message is not None]
 
@@ -38,11 +38,15 @@ def tokens_of(comparison: Comparison, sequence: int) -> tuple[TokenRecord, ...]:
     return tuple(token for token in comparison.tokens if token.sequence == sequence)
 
 
-def _cycles(comparison: Comparison) -> str | None:
-    """Whether each answer took as long as the cycle model says, where there is one: of all of a port, or of none."""
+def _cycles(comparison: Comparison, *, untimed: bool) -> str | None:
+    """Whether each answer took as long as the cycle model says, where there is one: of all of a port, or of none.
+
+    Args:
+        untimed: whether it says nothing of items that the host stalled.
+    """
     loads = tuple(load for load in comparison.loads if not load.stalled)
     ports: tuple[tuple[str, tuple[TokenRecord | LoadRecord, ...]], ...] = (
-        ("token", tuple(token for token in comparison.tokens if not token.untimed)),
+        ("token", tuple(token for token in comparison.tokens if not (untimed and token.untimed))),
         ("load", loads),
     )
     for what, answers in ports:
