@@ -74,6 +74,8 @@ def test_pass(team: Path) -> None:
         (5, "status"),
         (6, "response_token"),
         (7, "timeout"),
+        (8, "status"),
+        (9, "answer_not_held"),
     ],
 )
 def test_planted(team: Path, fault: int, reason: str) -> None:
@@ -141,7 +143,7 @@ def test_pulses_without_ready(tmp_path: Path) -> None:
 def test_a_memory_that_is_not_given(team: Path) -> None:
     """Verilator only warns of a file that `$readmemh` does not find."""
     file = team / "echo_model.py"
-    file.write_text(file.read_text().replace(', Memory("tables/fault.hex", np.array([model.fault]), 3)', ""))
+    file.write_text(file.read_text().replace(', Memory("tables/fault.hex", np.array([model.fault]), 4)', ""))
     status, said, _ = run(team, "--vectors", "vectors.npy")
     assert status == 1 and "memory_missing: tables/fault.hex" in said, said
 

@@ -18,17 +18,20 @@ module echo #(
   output     [1:0] y_status,
   output           busy
 );
-  localparam STRAY        = 3'd1;  // answers once more
-  localparam TAKES_BACK   = 3'd2;  // takes an answer back that was not taken
-  localparam CHANGES      = 3'd3;  // changes it
-  localparam EARLY        = 3'd4;  // answers before the packet's end
-  localparam STATUS       = 3'd5;  // answers with a status
-  localparam WRONG_ANSWER = 3'd6;  // answers otherwise than the tap says
-  localparam SILENT       = 3'd7;  // does not answer
+  localparam STRAY        = 4'd1;  // answers once more
+  localparam TAKES_BACK   = 4'd2;  // takes an answer back that was not taken
+  localparam CHANGES      = 4'd3;  // changes it
+  localparam EARLY        = 4'd4;  // answers before the packet's end
+  localparam STATUS       = 4'd5;  // answers with a status
+  localparam WRONG_ANSWER = 4'd6;  // answers otherwise than the tap says
+  localparam SILENT       = 4'd7;  // does not answer
+
+  localparam FIRST_STATUS = 4'd8;  // a status with the first word of an answer only
+  localparam LAST_CHANGES = 4'd9;  // last rises while an answer waits
 
   reg [7:0] words [0:3];
   reg [7:0] add [0:3];
-  reg [2:0] fault [0:0];
+  reg [3:0] fault [0:0];
   reg [1:0] at;
   reg       answering;
   reg       stray;
@@ -47,8 +50,8 @@ module echo #(
   assign busy     = answering;
   assign y_valid  = (answering && fault[0] != SILENT && !(turns && fault[0] == TAKES_BACK)) || stray;
   assign y        = sum + {7'd0, turns || fault[0] == WRONG_ANSWER};
-  assign y_last   = at == 2'd3;
-  assign y_status = fault[0] == STATUS ? 2'd2 : {1'b0, mode};
+  assign y_last   = at == 2'd3 || (fault[0] == LAST_CHANGES && turned && !y_ready);
+  assign y_status = fault[0] == STATUS || (fault[0] == FIRST_STATUS && at == 2'd0) ? 2'd2 : {1'b0, mode};
 
   always @(posedge clk)
     if (rst) begin

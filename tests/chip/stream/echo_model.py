@@ -28,7 +28,7 @@ def load(path: Path) -> Model:
 
 
 def memories(model: Model) -> list[Memory]:
-    return [Memory("tables/add.hex", model.add, 8), Memory("tables/fault.hex", np.array([model.fault]), 3)]
+    return [Memory("tables/add.hex", model.add, 8), Memory("tables/fault.hex", np.array([model.fault]), 4)]
 
 
 def flipped(model: Model, place: str, index: tuple[int, ...], bit: int) -> Model:
