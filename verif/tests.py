@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import gc
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyuvm
-from pyuvm import ConfigDB, uvm_test
+from pyuvm import ConfigDB
 
-from etchproof.compare.comparator import COMPARISON_FILE
 from etchproof.compare.readback import READBACK_FILE
 from etchproof.render.images import read_images
-from etchproof.sim.child import run_config, run_dir
-from etchproof.sim.golden import GoldenClient
-from etchproof.sim.progress import ProgressWriter
-from etchproof.uvm import TokenResult
+from etchproof.sim.child import run_dir
+from etchproof.uvm import ComparedTest, TokenResult
 from etchproof.verdict.expect import PlannedRun
 from verif.adapter_agent import FaultSequence, LoadSequence
 from verif.env import ChipEnv
@@ -31,14 +26,11 @@ from verif.stimulus import TESTS, acts
 TOKEN_TIMEOUT_CYCLES = 20_000_000
 
 
-class ChipTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
-    """Base: golden and environment, a reset, runs ``stimulus``, writes the comparison, fails unless all is clean."""
+class ChipTest(ComparedTest):
+    """Base: the environment, a reset, and the images that the chip has loaded before ``stimulus``."""
 
     def build_phase(self) -> None:
-        self.config: dict[str, Any] = run_config()
-        self.progress = ProgressWriter(run_dir())
-        self.golden = GoldenClient()
-        ConfigDB().set(None, "*", "GOLDEN", self.golden)
+        super().build_phase()
         self.adapters: list[dict[str, Any]] = self.config.get("adapters", [])
         self.frames = [np.fromfile(adapter["frame"], "<u4") for adapter in self.adapters]
         ConfigDB().set(None, "*", "ADAPTER_FRAMES", self.frames)
@@ -48,33 +40,9 @@ class ChipTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
         )
         self.env = ChipEnv.create("env", self)
 
-    async def stimulus(self) -> None:
-        """What the test does; overridden."""
-        raise NotImplementedError
-
-    async def run_phase(self) -> None:
-        self.raise_objection()
-        scoreboard = self.env.scoreboard
-        if self.config.get("dump_taps"):
-            scoreboard.dump = []
-        gc.collect()
-        gc.freeze()  # what is there stays to the end: not to be looked at again and again between tokens
-        if self.config.get("wait_golden"):  # for benchmarks
-            scoreboard.wait()
-            scoreboard.wait_s = 0.0
-        started = time.perf_counter()
-        try:
-            await self.env.reset()
-            self.check_images()
-            await self.stimulus()
-        finally:
-            comparison = scoreboard.finish(time.perf_counter() - started)
-            (run_dir() / COMPARISON_FILE).write_text(comparison.model_dump_json(indent=1), encoding="utf-8")
-            if scoreboard.dump is not None:
-                scoreboard.save_dump(self.config["dump_taps"])
-            self.progress.close()
-        assert comparison.problem is None, comparison.problem
-        self.drop_objection()
+    async def begin(self) -> None:
+        await self.env.reset()
+        self.check_images()
 
     def check_images(self) -> None:
         """The chip loaded exactly the images of the run."""
@@ -111,18 +79,12 @@ class GreedyGeneration(ChipTest):
             open_slot = slot
 
             def report(tokens: Sequence[tuple[TokenResult, bool]], index: int = index) -> None:
-                self.progress.write(
-                    *(
-                        {
-                            "event": "token",
-                            "sequence": index,
-                            "position": result.position,
-                            "token_in": result.token_in,
-                            "token_out": result.token_out,
-                            "generated": generated,
-                        }
+                self.tell(
+                    index,
+                    (
+                        (result.position, result.token_in, result.token_out, generated)
                         for result, generated in tokens
-                    )
+                    ),
                 )
 
             sequence = GreedySequence(

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from etchproof import __version__
 from etchproof.errors import InputError
@@ -261,3 +261,21 @@ def own_command() -> list[str]:
     """The words with which a record repeats a command of this installation, from any folder."""
     script = Path(sys.executable).with_name("etchproof")
     return [str(script)] if script.is_file() else [sys.executable, "-P", "-m", "etchproof"]
+
+
+def slang_driver() -> Any:
+    """slang's front end, which prints nothing of itself; untyped.
+
+    Raises:
+        InputError: it is not installed: it comes with the extra ``lint``.
+    """
+    try:
+        from pyslang.driver import Driver
+    except ImportError as error:
+        raise InputError(
+            "not installed", key="pyslang", hint="run `make setup` or `pip install 'etchproof[lint]'`"
+        ) from error
+    driver = Driver()
+    driver.addStandardArgs()
+    driver.diagEngine.clearClients()  # they print
+    return driver

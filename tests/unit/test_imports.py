@@ -89,7 +89,7 @@ ONLY_IN = (
     ("jinja2", ("etchproof.render.templates", "etchproof.signoff.report")),
     ("hjson", ("etchproof.signoff.testplan",)),
     ("pytest", ("etchproof.regress.plugin", "etchproof.unit.plugin")),
-    ("pyslang", ("etchproof.project.scaffold", "etchproof.render.lint")),
+    ("pyslang", ("etchproof.render.lint", "etchproof.tools")),
 )
 
 

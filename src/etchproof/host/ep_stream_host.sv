@@ -11,8 +11,8 @@
 // Reset: reset_o is high for ResetCycles edges.
 // OutHeld says that the chip holds an answer until out_ready_o. Without it, out_ready_o has no meaning: each edge with
 // out_valid_i high is a word, or with OutEdge each rise of out_valid_i, so that a `done` may stay high.
-// Errors of the run: an answer where none is due, a chip that takes back out_valid_i or changes its word before
-// out_ready_o, and one that does not answer within the limit.
+// Errors of the run: an answer where none is due, a chip that takes back out_valid_i or changes its word, last
+// or status before out_ready_o, and one that does not answer within the limit.
 
 module ep_stream_host #(
   parameter int unsigned InBits  = 8,

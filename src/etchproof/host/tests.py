@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import os
-import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import cocotb
 import numpy as np
@@ -24,18 +22,15 @@ from pyuvm import (
     uvm_sequence_item,
     uvm_sequencer,
     uvm_subscriber,
-    uvm_test,
 )
 
-from etchproof.compare.comparator import COMPARISON_FILE
 from etchproof.contract.taps import TapKey, TapPlan, TokenArrays
 from etchproof.host import stimulus
 from etchproof.host.port import Answer, Item, StreamPort
 from etchproof.host.stimulus import StreamFacts
-from etchproof.sim.child import run_config, run_dir
 from etchproof.sim.golden import GoldenClient
-from etchproof.sim.progress import ProgressWriter
 from etchproof.uvm import (
+    ComparedTest,
     Expected,
     ExpectedLoad,
     LoadResult,
@@ -226,47 +221,28 @@ class ItemSequence(uvm_sequence):  # type: ignore[misc]
         await self.start(ConfigDB().get(None, "", "STREAM_SEQUENCER"))
 
 
-class StreamTest(uvm_test):  # type: ignore[misc]
-    """Base: runs ``stimulus``, writes the comparison, fails unless all is clean."""
+class StreamTest(ComparedTest):
+    """Base: feeds the sequences of ``etchproof.host.stimulus`` for the test's name."""
 
     def build_phase(self) -> None:
-        self.config: dict[str, Any] = run_config()
+        super().build_phase()
         self.facts = StreamFacts(**self.config[stimulus.CONFIG])
-        self.progress = ProgressWriter(run_dir())
-        self.golden = GoldenClient()
-        ConfigDB().set(None, "*", "GOLDEN", self.golden)
         ConfigDB().set(None, "*", "FACTS", self.facts)
         self.env = StreamEnv.create("env", self)
 
+    async def begin(self) -> None:
+        self.env.scoreboard.reset()
+
     async def stimulus(self) -> None:
-        """Feeds the sequences of ``etchproof.host.stimulus`` for the test's name."""
         seed = int(os.environ["COCOTB_RANDOM_SEED"])
         for items in stimulus.items(type(self).__name__, self.facts, seed, self.config):
             await ItemSequence(items).run()
 
-    async def run_phase(self) -> None:
-        self.raise_objection()
-        scoreboard = self.env.scoreboard
-        if self.config.get("dump_taps"):
-            scoreboard.dump = []
-        gc.collect()
-        gc.freeze()  # what is there stays to the end: not to be looked at again and again
-        started = time.perf_counter()
-        try:
-            scoreboard.reset()
-            await self.stimulus()
-            await Timer(IDLE_NS, "ns")  # whatever still comes is of no item
-            for record in self.env.taps.sink.take().records():
-                place = f"layer {record.layer} {record.name} of position {record.pos}"
-                scoreboard.fail("stray_tap", f"{place} after the last answer")
-        finally:
-            comparison = scoreboard.finish(time.perf_counter() - started)
-            (run_dir() / COMPARISON_FILE).write_text(comparison.model_dump_json(indent=1), encoding="utf-8")
-            if scoreboard.dump is not None:
-                scoreboard.save_dump(self.config["dump_taps"])
-            self.progress.close()
-        assert comparison.problem is None, comparison.problem
-        self.drop_objection()
+    async def end(self) -> None:
+        await Timer(IDLE_NS, "ns")  # whatever still comes is of no item
+        for record in self.env.taps.sink.take().records():
+            place = f"layer {record.layer} {record.name} of position {record.pos}"
+            self.env.scoreboard.fail("stray_tap", f"{place} after the last answer")
 
 
 @pyuvm.test()
@@ -281,18 +257,12 @@ class GreedyGeneration(StreamTest):
                 [*items, *[Item(None, False)] * (new - 1)], planned.get("stop_tokens", ())
             )
             await sequence.run()
-            self.progress.write(
-                *(
-                    {
-                        "event": "token",
-                        "sequence": number,
-                        "position": position,
-                        "token_in": answer.fed[0],
-                        "token_out": answer.words[0],
-                        "generated": position >= len(prompt) - 1,
-                    }
+            self.tell(
+                number,
+                (
+                    (position, answer.fed[0], answer.words[0], position >= len(prompt) - 1)
                     for position, answer in enumerate(sequence.answers)
-                )
+                ),
             )
 
 
@@ -308,4 +278,4 @@ class GivenVectors(StreamTest):
 
 @pyuvm.test()
 class RandomInputs(StreamTest):
-    """Random sequences, the last one as long as the context, with random stalls on both streams."""
+    """Random sequences with random stalls, one as long as the context; then one more of that length without stalls."""

@@ -15,12 +15,16 @@ from typing import Final, Literal
 
 from etchproof.errors import InputError
 from etchproof.project.declaration import PROJECT_FILE, reference_root
+from etchproof.tools import slang_driver
 
 _COPIED: Final = (PROJECT_FILE, "ci", "hw", "models", "templates", "verif")
 _RTL: Final = (".v", ".sv", ".vh", ".svh")
 _CLOCK: Final = re.compile(r"(.*_)?a?(clk|clock)(_i)?", re.IGNORECASE)
 _RESET: Final = re.compile(r"(.*_)?a?(rst|reset)(?P<low>_?n)?(_?i)?", re.IGNORECASE)
-_VALID: Final = re.compile(r"(?P<stem>.*?)(valid|vld)(?P<end>(_[io])?)", re.IGNORECASE)
+_VALID: Final = re.compile(r"(?P<stem>.*?)(valid|vld)(_[io])?", re.IGNORECASE)
+
+_BESIDE_DATA: Final = ("last", "status", "user", "keep", "strb", "first", "pos")
+"""Ends of the names of a stream's ports that carry no data."""
 
 
 @dataclass(frozen=True)
@@ -114,17 +118,9 @@ def elaborate(rtl: Path, sources: Sequence[Path], top: str) -> tuple[tuple[Port,
     Raises:
         InputError: slang is not installed, or the sources cannot be elaborated.
     """
-    try:
-        from pyslang.driver import Driver
-    except ImportError as error:
-        raise InputError(
-            "not installed", key="pyslang", hint="run `pip install 'etchproof[lint]'`, or leave out --from"
-        ) from error
     if not sources:
         raise InputError("holds no .v and no .sv", source=rtl, key="--from")
-    driver = Driver()
-    driver.addStandardArgs()
-    driver.diagEngine.clearClients()  # they print
+    driver = slang_driver()
     folders = sorted({str((rtl / path).parent) for path in sources} | {str(rtl)})
     words = ["slang", "--top", top, *(word for folder in folders for word in ("-I", folder))]
     command = shlex.join([*words, *(str(rtl / path) for path in sources)])
@@ -201,11 +197,8 @@ def guess_host(ports: Sequence[Port], rtl: Path, top: str) -> Host:
             )
     assert clock and reset and source and sink
     named = {clock.name, reset[0].name} | source.named | sink.named
-    stem = source.stem
-    first = next(
-        (port for port in ones if port.name not in named and port.name in (f"{stem}user", f"{stem}first")),
-        None,
-    )
+    firsts = (f"{source.stem}user", f"{source.stem}first")
+    first = next((port for port in ones if port.name not in named and port.name in firsts), None)
     left = [port for port in ports if port.name not in named and port != first]
     return Host(
         *(clock, reset[0], reset[1]["low"] is not None, source, sink, first),
@@ -231,10 +224,7 @@ def _stream(ports: Sequence[Port], direction: Literal["in", "out"]) -> _Stream |
             ),
             None,
         )
-        data = [
-            port for port in mine if port.direction == direction and not _is(port, "last", "status", "user")
-        ]
-        data = [port for port in data if not _is(port, "keep", "strb", "first", "pos")]
+        data = [port for port in mine if port.direction == direction and not _is(port, *_BESIDE_DATA)]
         if ready is not None and data:
             widest = max(data, key=lambda port: port.bits)
             kinds = {

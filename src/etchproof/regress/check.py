@@ -10,7 +10,6 @@ from typing import Any
 from etchproof.checkpoint import ModelConfig, Tokenizer, load_checkpoint
 from etchproof.checkpoint.prompt import notes, open_tokenizer
 from etchproof.checkpoint.tokenizer import TOKENIZER_FILE
-from etchproof.contract.model import Inputs
 from etchproof.errors import InputError
 from etchproof.host.stimulus import VECTORS, read_vectors
 from etchproof.project.declaration import Project
@@ -18,7 +17,7 @@ from etchproof.quantize.recipe import Recipe
 from etchproof.regress.prompt import generates, generation_of
 from etchproof.regress.spec import ItemSpec, ShapeEntry
 from etchproof.run import flow, slots
-from etchproof.run.design import Design
+from etchproof.run.design import Design, llama_inputs
 from etchproof.run.slots import DRAWN
 from etchproof.run.streams import stream_facts
 
@@ -85,8 +84,7 @@ def check_items(items: Sequence[ItemSpec], project: Project) -> tuple[str, ...]:
         tokenizer = None if spec.model is None else model_of(spec.model)[1]
         if spec.model is not None and spec.prompt and tokenizer is None:
             raise InputError("file not found", source=Path(spec.model) / TOKENIZER_FILE)
-        inputs = Inputs(config.vocab_size, recipe.chip_context(config), stop_tokens=config.eos_token_ids)
-        generation_of(spec, inputs, config, tokenizer)
+        generation_of(spec, llama_inputs(config, recipe), config, tokenizer)
 
     for spec in items:
         chip = (spec.model, spec.shape, spec.recipe, spec.context)

@@ -24,7 +24,7 @@ from etchproof.files.regular import read_text
 from etchproof.project.declaration import Project
 from etchproof.render.fabric import Fabric
 from etchproof.render.templates import library_files
-from etchproof.tools import find_formatter, find_verilator, simulation_env
+from etchproof.tools import find_formatter, find_verilator, simulation_env, slang_driver
 
 Tool = Literal["verilator", "verible", "slang", "synthesizable"]
 View = Literal["simulation", "synthesis"]
@@ -263,15 +263,7 @@ def _slang(
     folder: Path, names: Sequence[str], view: View, rules: Path, options: Sequence[str]
 ) -> list[Finding]:
     """Full elaboration and slang's own analysis; in the synthesis view the check of constructs too."""
-    try:
-        from pyslang.driver import Driver
-    except ImportError as error:
-        raise InputError(
-            "not installed", key="pyslang", hint="run `make setup` or `pip install 'etchproof[lint]'`"
-        ) from error
-    driver = Driver()
-    driver.addStandardArgs()
-    driver.diagEngine.clearClients()  # they print
+    driver = slang_driver()
     wanted = [part for line in _text(rules).splitlines() for part in line.split("//")[0].split()]
     paths = [str(folder / name) for name in names]
     command = shlex.join(["slang", *wanted, "--timescale", _TIMESCALE, *options, *paths])

@@ -25,7 +25,6 @@ from etchproof.run.testrun import Chip, TestRun, prepare, run_test
 from etchproof.run.watcher import StageClock, Watcher, tell
 from etchproof.verdict.result import Reason, RunResult
 
-UNMEASURED_HEALTH: Final = ("the golden model only predicts taps", "the model was not quantized here")
 _DUMP: Final = "taps.npz"
 
 
@@ -121,7 +120,10 @@ def _run(
             say(f"{_listed(loaded)}; {design.recipe.lora.slots} slots, frames of {words:,} words")
     with watcher.stage("health") as say:
         health = flow.model_health(design, chip.model, cache)
-        say(f"not measured: {UNMEASURED_HEALTH[job.asked is None]}" if health is None else str(health))
+        why = (
+            "the model was not quantized here" if job.asked is None else "the golden model only predicts taps"
+        )
+        say(f"not measured: {why}" if health is None else str(health))
     with watcher.stage("simulate") as say:
         with ChildPeak(chip.build.executable) if request.profile else contextlib.nullcontext() as peak:
             run = _simulate(job, folder, chip, loaded, watcher)

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from etchproof.checkpoint import Checkpoint
+from etchproof.checkpoint import Checkpoint, ModelConfig
 from etchproof.contract.model import Inputs, Model
 from etchproof.contract.taps import TapPlan
 from etchproof.errors import InputError
@@ -59,8 +59,7 @@ class Quantized:
 
     @property
     def inputs(self) -> Inputs:
-        config = self.checkpoint.config
-        return Inputs(config.vocab_size, self.context, stop_tokens=config.eos_token_ids)
+        return llama_inputs(self.checkpoint.config, self.recipe)
 
 
 @dataclass(frozen=True)
@@ -172,6 +171,11 @@ class Design:
     def slots(self) -> int:
         """Places for adapters on the chip."""
         return self.source.recipe.lora.slots if isinstance(self.source, Quantized) else 0
+
+
+def llama_inputs(config: ModelConfig, recipe: Recipe) -> Inputs:
+    """What goes into the chip of a Llama under a recipe."""
+    return Inputs(config.vocab_size, recipe.chip_context(config), stop_tokens=config.eos_token_ids)
 
 
 def load_own(project: Project, path: Path) -> Loaded:

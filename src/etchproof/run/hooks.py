@@ -6,6 +6,7 @@ Those of ``[coverage]`` are in ``etchproof.coverage.hooks``, which knows their r
 from __future__ import annotations
 
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, wraps
 from pathlib import Path
@@ -98,10 +99,9 @@ def images(project: Project) -> Callable[[Any, Any], Iterable[Image]]:
     def images_of(model: Any, plan: Any) -> Iterable[Image]:
         try:
             found = [memory_image(memory) for memory in of_model(model)]
-            if twice := {
-                image.name for image in found if sum(other.name == image.name for other in found) > 1
-            }:
-                raise ValueError(f"{sorted(twice)[0]!r} stands twice")
+            counts = Counter(image.name for image in found)
+            if twice := [name for name, count in counts.items() if count > 1]:
+                raise ValueError(f"{twice[0]!r} stands twice")
             return found
         except (AttributeError, TypeError, ValueError) as error:
             raise InputError(

@@ -32,14 +32,16 @@ ABSENT: Final = {
 
 NEEDS: Final = {
     **dict.fromkeys(("rom_observability", "rom_words", "accumulators", "covergroup"), COVERAGE),
-    **dict.fromkeys(("injected_faults_drawn", "injected_faults_caught"), INJECTION),
-    **dict.fromkeys(("quality_kl", "quality_top1", "saturation", "dead", "fabric_invariance"), RECIPE),
+    **dict.fromkeys(("injected_faults", "injected_faults_drawn", "injected_faults_caught"), INJECTION),
+    **dict.fromkeys(
+        ("quality", "quality_kl", "quality_top1", "saturation", "dead", "fabric_invariance"), RECIPE
+    ),
     **dict.fromkeys(("rom_readback", "rom_signature"), READBACK),
     "rom_files": ROM_FILES,
     "cycle_model": CYCLES,
     "lint": LINT,
 }
-"""The capability that a gate takes; the other gates take none."""
+"""The capability that a gate or a check takes; what does not stand here takes none."""
 
 _LINK_NEEDS: Final = {
     "quantized": RECIPE,
@@ -68,8 +70,8 @@ def capabilities(project: Project) -> tuple[str, ...]:
 
 
 def without(what: str, held: Collection[str]) -> str | None:
-    """Why a gate is not measured; None where the project has what it takes."""
-    need = NEEDS.get(what)
+    """Why a gate, or a check of ``CHECKS``, is not measured; None where the project has what it takes."""
+    need = NEEDS.get(what.removeprefix("signoff."))
     return None if need is None or need in held else ABSENT[need]
 
 
@@ -78,25 +80,7 @@ def links(held: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in LINKS if _LINK_NEEDS.get(name) is None or _LINK_NEEDS[name] in held)
 
 
-_CHECK_NEEDS: Final = {
-    "signoff.lint": LINT,
-    "signoff.fabric_invariance": RECIPE,
-    "signoff.rom_files": ROM_FILES,
-    "signoff.rom_readback": READBACK,
-    "signoff.rom_signature": READBACK,
-    "signoff.rom_observability": COVERAGE,
-    "signoff.injected_faults": INJECTION,
-    "signoff.quality": RECIPE,
-}
-
-
-def check_without(test: str, held: Collection[str]) -> str | None:
-    """Why a check is not made; None where the project has what it takes, or the test is no check."""
-    need = _CHECK_NEEDS.get(test)
-    return None if need is None or need in held else ABSENT[need]
-
-
 def due_claims(project: Project, held: Collection[str]) -> tuple[str, ...]:
     """The tests that a testpoint has to claim: every one of the project's own, and the checks that it has."""
     own = all_tests(project, of_engine=False)
-    return (*own, *(check for check in CHECKS if _CHECK_NEEDS[check] in held))
+    return (*own, *(check for check in CHECKS if without(check, held) is None))

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from etchproof.errors import InputError
 from etchproof.project.declaration import Project
 from etchproof.project.sources import ENGINE, file_sha256
-from etchproof.signoff.capabilities import capabilities, check_without, without
+from etchproof.signoff.capabilities import capabilities, without
 from etchproof.signoff.gates import StageGates
 from etchproof.signoff.testplan import Testplan
 
@@ -54,9 +54,7 @@ def fitted(project: Project, testplan: Testplan, gates: StageGates) -> tuple[Tes
         return testplan, gates
     held = capabilities(project)
     points = tuple(
-        point
-        for point in testplan.testpoints
-        if all(check_without(test, held) is None for test in point.tests)
+        point for point in testplan.testpoints if all(without(test, held) is None for test in point.tests)
     )
     kept = {name: limit for name, limit in gates.gates.items() if without(name, held) is None}
     return testplan.model_copy(update={"testpoints": points}), gates.model_copy(update={"gates": kept})

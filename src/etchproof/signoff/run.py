@@ -361,7 +361,7 @@ def _closure(plan: _Plan, model: Any, roms: Sequence[Rom], predict: Predict) -> 
     """Sequences that show every bit of the mask and hit every bin, as far as some do."""
     design = plan.design
     config = design.checkpoint.config
-    limits = {"vocabulary": config.vocab_size, "context": design.recipe.chip_context(config)}
+    limits = {"vocabulary": config.vocab_size, "context": design.quantized.context}
     sample = hooks.sampler(design.project)(model, design.plan)
     directed = close(roms, [], predict, **limits, seed=_CLOSURE_SEED)
     return [*directed, *reach(plan.groups, sample, directed, predict, **limits, seed=_CLOSURE_SEED)]

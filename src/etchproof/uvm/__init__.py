@@ -4,8 +4,10 @@ from etchproof.sim.host_port import TokenResult
 from etchproof.uvm.items import LoadResult, LoadStart, ResetSeen, TokenTaps
 from etchproof.uvm.scoreboard import Expected, ExpectedLoad, Opened, Reference, TapScoreboard
 from etchproof.uvm.tap_monitor import TapMonitor
+from etchproof.uvm.test import ComparedTest
 
 __all__ = [
+    "ComparedTest",
     "Expected",
     "ExpectedLoad",
     "LoadResult",
