@@ -17,7 +17,7 @@ from etchproof.run import flow
 from etchproof.run.testrun import Chip, prepare, run_test
 from models.golden import Golden
 from tests.conftest import ROOT
-from verif.coverage import rom as roms_of
+from verif.coverage.rom import rom as roms_of
 
 pytestmark = pytest.mark.sim
 

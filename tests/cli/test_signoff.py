@@ -80,7 +80,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, repo_root: Path) -> Path:
             shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, root / name)
-    (root / "verif" / "signoff.yaml").write_text(GATES)
+    (root / "verif" / "signoff" / "gates.yaml").write_text(GATES)
     (root / "ci" / "signoff-v1.yaml").write_text(LIST)
     return root
 
@@ -326,7 +326,7 @@ OF_RESULT: dict[str, Callable[[Record], object]] = {
     "another list": lambda r: r["rules"].update(regression="smoke"),
     "a reason reworded": lambda r: r["rules"]["not_measured"].update(lint="whatever anybody may say of it"),
     "other judges": lambda r: r.update(judged_by={}),
-    "another gates file": lambda r: r["judged_by"].update({"verif/signoff.yaml": "0" * 64}),
+    "another gates file": lambda r: r["judged_by"].update({"verif/signoff/gates.yaml": "0" * 64}),
     "a waiver": lambda r: r["waivers"].append(
         {
             "waiver": {
@@ -410,7 +410,12 @@ def test_a_file_of_the_folder_that_was_edited(
 
 @pytest.mark.parametrize(
     "name",
-    ["verif/signoff.yaml", "verif/waivers.yaml", "verif/testplan.hjson", "verif/coverage-exclusions.yaml"],
+    [
+        "verif/signoff/gates.yaml",
+        "verif/signoff/waivers.yaml",
+        "verif/signoff/testplan.hjson",
+        "verif/signoff/exclusions.yaml",
+    ],
 )
 def test_a_judging_file_that_changed_since(
     passed: Passed, project: Path, doctored: Path, changed: Change, name: str
@@ -513,8 +518,8 @@ def test_an_expired_waiver(signoff: Signoff, out: Path, changed: Change, passed:
     until: 2026-11-30
     fabric: {fabric}
 """
-    changed("verif/waivers.yaml", "waivers: []", waiver)
-    changed("verif/signoff.yaml", "tables: 30", "tables: 100")
+    changed("verif/signoff/waivers.yaml", "waivers: []", waiver)
+    changed("verif/signoff/gates.yaml", "tables: 30", "tables: 100")
     assert signoff("--today", "2026-11-30").returncode == 0
     assert [found.state for found in read(out).waivers] == ["used"]
     assert signoff("--today", "2026-12-01").returncode == 1
@@ -526,19 +531,19 @@ def test_an_expired_waiver(signoff: Signoff, out: Path, changed: Change, passed:
     ("name", "old", "new", "said"),
     [
         (
-            "verif/testplan.hjson",
+            "verif/signoff/testplan.hjson",
             'tests: ["GreedyGeneration"]',
             "tests: []",
             "'token_generation' has no tests",
         ),
-        ("verif/signoff.yaml", "kv_cache: 40, ", "", "covergroup 'kv_cache' has no gate"),
+        ("verif/signoff/gates.yaml", "kv_cache: 40, ", "", "covergroup 'kv_cache' has no gate"),
         (
-            "verif/covergroups.py",
+            "verif/coverage/covergroups.py",
             'Covergroup("softmax", SOFTMAX),',
             "",
             "covergroup 'softmax' is not in the coverage",
         ),
-        ("verif/waivers.yaml", "waivers: []", "waivers: {}", "waivers"),
+        ("verif/signoff/waivers.yaml", "waivers: []", "waivers: {}", "waivers"),
         ("ci/signoff-v1.yaml", "VocabularySweep", "Sweep", "'Sweep' is no test of the testbench"),
     ],
 )
@@ -557,7 +562,7 @@ def failed_gates(out: Path) -> set[str]:
 def test_a_rom_file_corrupted_on_disk(signoff: Signoff, out: Path, changed: Change) -> None:
     """One bit of one file, inverted after the last simulation: no run sees it, the files' own check does."""
     changed(
-        "verif/rom_files.py",
+        "verif/rom_port/files.py",
         "    reader = _Reader(",
         """    path = images.path(next(image for image in images.images if image.name == "q_proj.codes"))
     path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
@@ -596,7 +601,7 @@ def test_another_cycle(signoff: Signoff, out: Path, changed: Change) -> None:
 @pytest.mark.slow
 def test_another_signature(signoff: Signoff, out: Path, changed: Change) -> None:
     """Words that agree and signatures that do not: a chip or a testbench with another polynomial."""
-    changed("verif/rom_test.py", "POLYNOMIAL: Final = 0x04C11DB7", "POLYNOMIAL: Final = 0x04C11DB5")
+    changed("verif/rom_port/units.py", "POLYNOMIAL: Final = 0x04C11DB7", "POLYNOMIAL: Final = 0x04C11DB5")
     done = signoff()
     assert done.returncode == 1
     gates = {gate.name: gate for gate in read(out).gates}

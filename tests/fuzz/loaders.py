@@ -122,7 +122,7 @@ LOADERS: Final = (
     ),
     Loader(
         "gates",
-        seeds.copied("verif/signoff.yaml"),
+        seeds.copied("verif/signoff/gates.yaml"),
         {"signoff.yaml": "yaml"},
         loads.gates,
         ("etchproof.signoff.gates:read_gates",),
@@ -136,14 +136,14 @@ LOADERS: Final = (
     ),
     Loader(
         "exclusions",
-        seeds.copied("verif/coverage-exclusions.yaml"),
+        seeds.copied("verif/signoff/exclusions.yaml"),
         {"coverage-exclusions.yaml": "yaml"},
         loads.exclusions,
         ("etchproof.coverage.exclusions:load_exclusions",),
     ),
     Loader(
         "testplan",
-        seeds.copied("verif/testplan.hjson", "verif/testplan-adapters.hjson"),
+        seeds.copied("verif/signoff/testplan.hjson", "verif/signoff/testplan-adapters.hjson"),
         {"testplan.hjson": "hjson", "testplan-adapters.hjson": "hjson"},
         loads.testplan,
         ("etchproof.signoff.testplan:_read", "etchproof.files.documents:read_document"),

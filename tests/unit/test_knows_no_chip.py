@@ -6,6 +6,7 @@ What still does is listed as a debt, and the list may only shrink.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,19 @@ def test_no_operation_of_a_llama_is_named() -> None:
 
 
 def test_the_engines_systemverilog_and_cpp_name_none() -> None:
-    for path in (*ENGINE.rglob("*.sv"), *ENGINE.rglob("*.cpp")):
+    for path in (*ENGINE.rglob("*.sv"), *ENGINE.rglob("*.cpp"), *ENGINE.rglob("*.h")):
         words = set(path.read_text(encoding="utf-8").replace('"', " ").split())
         assert not words & (set(TAP_NAMES) - GENERAL), path
+
+
+def test_no_port_of_the_reference_chip_is_named() -> None:
+    """What Python and the C++ of a port call each other by, and the transactors' names, are the project's alone."""
+    beside = [path for kind in ("*.cpp", "*.sv") for path in (ROOT / "verif").rglob(kind)]
+    called = re.compile(r'extern "C".*?\b(ep_\w+)\(')
+    names = {path.stem for path in beside}.union(
+        *(called.findall(path.read_text("utf-8")) for path in beside)
+    )
+    assert {"ep_host_next", "ep_load_word", "ep_rom_test_end", "ep_sram_open", "ep_rom_bfm"} <= names
+    for kind in ("*.py", "*.sv", "*.cpp", "*.h", "*.j2"):
+        for path in ENGINE.rglob(kind):
+            assert not names & set(re.findall(r"\w+", path.read_text(encoding="utf-8"))), path

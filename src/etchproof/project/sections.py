@@ -74,6 +74,8 @@ class RtlSection(Section):
     Attributes:
         top: the top module.
         files: patterns of files of any suffix, copied byte for byte, in the order of compilation.
+        testbench: patterns of files that are simulated beside the chip and are no part of it, such as transactors:
+            SystemVerilog, compiled after ``files``, and C++, linked into the simulator.
         include: folders of included files.
         defines: macros; an empty value defines the name alone.
         parameters: of the top module, in Verilog's own words.
@@ -86,6 +88,7 @@ class RtlSection(Section):
 
     top: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
     files: Texts = ()
+    testbench: Texts = ()
     include: Texts = ()
     defines: dict[str, str] = {}
     parameters: dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], Text] = {}
@@ -286,9 +289,9 @@ class SignoffSection(Section):
     with a ``[host]`` that brings neither testplan nor gates is signed off by the engine's (``etchproof.host``).
     """
 
-    testplan: Text = "verif/testplan.hjson"
-    gates: Text = "verif/signoff.yaml"
-    waivers: Text = "verif/waivers.yaml"
-    exclusions: Text = "verif/coverage-exclusions.yaml"
+    testplan: Text = "verif/signoff/testplan.hjson"
+    gates: Text = "verif/signoff/gates.yaml"
+    waivers: Text = "verif/signoff/waivers.yaml"
+    exclusions: Text = "verif/signoff/exclusions.yaml"
     directed: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] = "DirectedTokens"
     readback: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] | None = None

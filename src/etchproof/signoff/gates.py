@@ -1,4 +1,4 @@
-"""Gates: what has to hold at a stage (``verif/signoff.yaml``). Pure functions of the evidence, one result each.
+"""Gates: what has to hold at a stage (``verif/signoff/gates.yaml``). Pure functions of the evidence, one result each.
 
 A gate fails closed: evidence that is missing, empty or of nothing is never good enough.
 """

@@ -29,8 +29,7 @@ from etchproof.compare.comparator import (
 )
 from etchproof.contract.element import stored
 from etchproof.contract.taps import Array, TapKey, TapPlan, TokenArrays
-from etchproof.sim.host_port import TokenResult
-from etchproof.uvm.items import LoadResult, LoadStart, ResetSeen, TokenTaps
+from etchproof.uvm.items import LoadResult, LoadStart, ResetSeen, TokenResult, TokenTaps
 from etchproof.uvm.worker import Worker
 
 BATCH_TOKENS: Final = 16

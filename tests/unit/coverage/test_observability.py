@@ -33,7 +33,7 @@ from models import chip
 from models.golden import Golden
 from tests.unit.coverage.conftest import saturating_model
 from tests.unit.models.conftest import drawn_model
-from verif.coverage import rom as roms_of
+from verif.coverage.rom import rom as roms_of
 
 
 def predictor(model: QuantizedModel) -> Predict:
