@@ -48,6 +48,7 @@ _COMMON: Final = (
     "--timing",
     "-CFLAGS", "-std=c++20",    # coroutines, for --timing
     "-LDFLAGS", "-rdynamic",    # Python finds the sink's functions in the executable
+    "-LDFLAGS", "-Wl,--wrap=fopen",  # the sink hears which files the RTL reads
     "-LDFLAGS", "-Wl,--enable-new-dtags",  # LD_LIBRARY_PATH, the running cocotb, goes before the one linked with
     "-fno-slice",               # arrays are copied whole, not element by element
     "--unroll-count", "1",      # loops stay loops: g++ turns them into vector instructions

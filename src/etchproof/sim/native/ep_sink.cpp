@@ -21,6 +21,7 @@
 #include <cstring>
 #include <fstream>
 #include <map>
+#include <set>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -317,6 +318,19 @@ extern "C" void ep_rom_load(int layer, const char* name, const svOpenArrayHandle
     }
     // What lies outside the layers (tables) may be held by several of them.
     if (++image.loads > 1 && layer >= 0) ep_fail("image_repeated", key + " is loaded by two ROMs");
+}
+
+// Every fopen of the simulator comes here (linked with --wrap=fopen), that of $readmemh among them. What is opened for
+// reading is listed in the file that ETCHPROOF_OPENED names, a line each.
+extern "C" std::FILE* __real_fopen(const char* name, const char* mode);
+extern "C" std::FILE* __wrap_fopen(const char* name, const char* mode) {
+    std::FILE* const file = __real_fopen(name, mode);
+    static const char* const list = std::getenv("ETCHPROOF_OPENED");
+    static std::set<std::string> listed;
+    if (file && list && *mode == 'r' && listed.insert(name).second) {
+        std::ofstream{list, std::ios::app} << name << '\n';
+    }
+    return file;
 }
 
 // The standard wants one type of argument for each C name (IEEE 1800-2017, 35.5.4), so every element width, and for
