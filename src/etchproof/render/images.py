@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -304,7 +305,7 @@ def flip_bits(
     flat = data.reshape(-1).view(f"<u{data.dtype.itemsize}")
     for index, bit in sites:
         flat[int(np.ravel_multi_index(index, image.shape))] ^= flat.dtype.type(1 << bit)
-    path = folder / f"layer{image.layer}.{image.name.replace('/', '.')}.injected.bin"
+    path = folder / f"layer{image.layer}.{quote(image.name, safe='')}.injected.bin"
     path.write_bytes(data.tobytes())
     return IndexedImage(image.layer, image.name, image.size_bytes, path)
 
