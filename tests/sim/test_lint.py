@@ -14,7 +14,15 @@ from etchproof.tools import find_formatter, find_verilator, simulation_env
 
 pytestmark = pytest.mark.sim
 
-MODULES = ("ep_tap", "ep_tap_packed", "ep_tap_port", "ep_host_bfm", "ep_host_queue")
+MODULES = (
+    "ep_tap",
+    "ep_tap_packed",
+    "ep_tap_port",
+    "ep_host_bfm",
+    "ep_host_queue",
+    "ep_load_bfm",
+    "ep_rom_bfm",
+)
 
 
 def complaints(*command: str | Path) -> str:
@@ -30,8 +38,8 @@ def verilator(*arguments: str | Path) -> str:
 
 
 def sources(repo_root: Path, module: str) -> list[Path]:
-    """A module of hw/sim/, after the package that it needs."""
-    folders = (repo_root / "hw" / "sim", LIBRARY)
+    """A module of a port or of the engine, after the package that it needs."""
+    folders = (*sorted((repo_root / "verif").glob("*_port")), LIBRARY)
     names = ("ep_tap_pkg", "ep_tap", module) if module.startswith("ep_tap_p") else (f"{module}_pkg", module)
     return [found for name in names for folder in folders if (found := folder / f"{name}.sv").exists()]
 

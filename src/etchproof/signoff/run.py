@@ -181,17 +181,17 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         injection = None
         if plan.gates.injected_faults and INJECTION in capabilities(project):
             drawn: tuple[Drawn, ...]
-            unseen = 0
+            unseen, tables = 0, tuple[str, ...]()
             if corpus is not None:
                 drawn = draw(units, corpus, plan.gates.injected_faults, _DRAW_SEED)
             else:
-                drawn, unseen = draw_seen(chip, plan.gates.injected_faults, _DRAW_SEED)
+                drawn, unseen, tables = draw_seen(chip, plan.gates.injected_faults, _DRAW_SEED)
 
             def injected(done: int) -> None:
                 clock.busy(f"{done} of {len(drawn)}")
 
             found = inject_all(chip, drawn, out / "injected", request.jobs, injected)
-            injection = InjectionEvidence(seed=_DRAW_SEED, bits=found, unseen=unseen)
+            injection = InjectionEvidence(seed=_DRAW_SEED, bits=found, unseen=unseen, tables=tables)
             say(f"{injection.caught} of {len(found)} caught, {injection.located} where they have to be seen")
     with clock.stage("examine") as say:
         test = project.signoff.readback
