@@ -74,6 +74,8 @@ class RtlSection(Section):
     Attributes:
         top: the top module.
         files: patterns of files of any suffix, copied byte for byte, in the order of compilation.
+        filelist: lists of files, ahead of ``files``: command files (.f), or EDA metadata as FuseSoC writes it (.yml).
+            Paths in a command file start from the root, after "-F " from the list's own folder.
         testbench: patterns of files that are simulated beside the chip and are no part of it, such as transactors:
             SystemVerilog, compiled after ``files``, and C++, linked into the simulator.
         include: folders of included files.
@@ -88,6 +90,7 @@ class RtlSection(Section):
 
     top: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
     files: Texts = ()
+    filelist: Texts = ()
     testbench: Texts = ()
     include: Texts = ()
     defines: dict[str, str] = {}
@@ -100,8 +103,8 @@ class RtlSection(Section):
 
     @model_validator(mode="after")
     def _names_something(self) -> RtlSection:
-        if not (self.files or self.hw or self.renderings):
-            raise ValueError("names nothing: give files, or renderings with templates and hw")
+        if not (self.files or self.filelist or self.hw or self.renderings):
+            raise ValueError("names nothing: give files or a filelist, or renderings with templates and hw")
         return self
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from etchproof.errors import InputError
 from etchproof.project.declaration import Project
+from etchproof.project.filelist import with_lists
 from etchproof.project.sources import named
 from etchproof.render.fabric import NATIVE, Setup
 
@@ -62,7 +63,7 @@ def testbench_names(project: Project) -> frozenset[str]:
     Raises:
         InputError: a pattern matches no file.
     """
-    found = matched(project.root, project.rtl.testbench, source=project.file, key="rtl.testbench")
+    found = matched(project.root, with_lists(project).testbench, source=project.file, key="rtl.testbench")
     return frozenset(copied_name(path, project.root) for path in found)
 
 

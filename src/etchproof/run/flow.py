@@ -23,6 +23,7 @@ from etchproof.files.atomic import write_atomically
 from etchproof.files.json_record import read_json_record
 from etchproof.host.top import NATIVE_FILE, TOP, write_top
 from etchproof.project.declaration import Project
+from etchproof.project.filelist import with_lists
 from etchproof.project.sources import engine_sha256, project_sha256, together
 from etchproof.quantize import calibration_text, content_sha256, is_cached, quantize_cached
 from etchproof.quantize.health import ModelHealth, measure_health
@@ -261,7 +262,7 @@ def render_fabric(design: Design, out: Path) -> Fabric:
 
 def render_plan(project: Project, plan: Any, out: Path) -> Fabric:
     """As ``render_fabric``, from the plan alone."""
-    rtl = project.rtl
+    rtl = with_lists(project)
     names = render(
         hooks.renderings(project)(plan), templates=project.templates_dir, hw=project.hw_dir, out=out
     )
