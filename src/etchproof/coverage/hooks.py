@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from etchproof.contract.mask import MaskUnit
 from etchproof.coverage.functional import Covergroup, Sampler
-from etchproof.coverage.rom import Rom
 from etchproof.errors import InputError
 from etchproof.project.declaration import Project
 from etchproof.project.sections import CoverageSection
@@ -15,7 +15,7 @@ from etchproof.render.images import ImageSet
 from etchproof.run.hooks import hook
 
 
-def rom(project: Project) -> Callable[[QuantizedModel, Any], Sequence[Rom]]:
+def rom(project: Project) -> Callable[[QuantizedModel, Any], Sequence[MaskUnit]]:
     """What the mask holds."""
     return hook(project, "coverage.rom", declared(project).rom)
 

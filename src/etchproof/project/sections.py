@@ -265,7 +265,7 @@ class VerifSection(Section):
 class CoverageSection(Section):
     """``[coverage]``: the coverage model.
 
-    ``rom(model, plan)`` names what the mask holds (``etchproof.coverage.rom``), ``groups(plan)`` the covergroups,
+    ``rom(model, plan)`` gives what reads the mask (``etchproof.contract.mask``), ``groups(plan)`` the covergroups,
     ``sampler(model, plan)`` makes what fills them from a run (``etchproof.coverage.functional``),
     ``rom_files(model, plan, images)`` compares the ROM files with the checkpoint: problems, bits of padding.
     ``corners(model, plan, seed)`` draws a model for the same fabric whose weights reach what trained ones do not.

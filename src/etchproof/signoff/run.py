@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from etchproof.contract.mask import MaskUnit
 from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.coverage import hooks
 from etchproof.coverage.closure import close, reach, taps_needed
@@ -19,7 +20,6 @@ from etchproof.coverage.exclusions import load_exclusions
 from etchproof.coverage.functional import Covergroup
 from etchproof.coverage.injection import Drawn, draw, inject_all
 from etchproof.coverage.observability import Proven, observe
-from etchproof.coverage.rom import Rom
 from etchproof.coverage.seen import draw_seen
 from etchproof.coverage.words import words_read
 from etchproof.errors import InputError, shown_name
@@ -135,7 +135,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
     def predict(tokens: Sequence[int]) -> Mapping[TapKey, TokenArrays]:
         return golden.session().predict(tokens, True)
 
-    roms: tuple[Rom, ...] = ()
+    roms: tuple[MaskUnit, ...] = ()
     directed: list[tuple[int, ...]] = []
     if project.coverage is not None:
         with clock.stage("close") as say:
@@ -161,7 +161,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
     ran = covered.passed_on(chip, outcome, counted)
     passed = [result for spec, result in ran if spec.corners is None]
     corpus, rom = None, None
-    units: list[tuple[Rom, tuple[Proven, ...]]] = []
+    units: list[tuple[MaskUnit, tuple[Proven, ...]]] = []
     if project.coverage is not None:
         with clock.stage("observe") as say:
             # An adapter adds to what a ROM linear computes, so only sequences without one prove bits.
@@ -357,7 +357,7 @@ def _directed_items(
             yield item(f"{test}-corners-s{seed}", sequences, seed, kind)
 
 
-def _closure(plan: _Plan, model: Any, roms: Sequence[Rom], predict: Predict) -> list[tuple[int, ...]]:
+def _closure(plan: _Plan, model: Any, roms: Sequence[MaskUnit], predict: Predict) -> list[tuple[int, ...]]:
     """Sequences that show every bit of the mask and hit every bin, as far as some do."""
     design = plan.design
     config = design.checkpoint.config
@@ -376,15 +376,15 @@ def _chip(design: Design, out: Path) -> Chip:
 
 
 def _observed(
-    roms: Sequence[Rom], segments: Sequence[Segment], predict: Predict
-) -> tuple[Corpus | None, list[tuple[Rom, tuple[Proven, ...]]]]:
+    roms: Sequence[MaskUnit], segments: Sequence[Segment], predict: Predict
+) -> tuple[Corpus | None, list[tuple[MaskUnit, tuple[Proven, ...]]]]:
     if not any(segment.sequences for segment in segments):
         return None, []
     corpus = gather(segments, predict, taps_needed(roms))
     return corpus, [(rom, observe(rom, corpus)) for rom in roms]
 
 
-def _rom_evidence(units: Sequence[tuple[Rom, Sequence[Proven]]], corpus: Corpus | None) -> RomEvidence:
+def _rom_evidence(units: Sequence[tuple[MaskUnit, Sequence[Proven]]], corpus: Corpus | None) -> RomEvidence:
     parts, by_run = [], np.zeros(len(corpus.names) if corpus else 0, dtype=np.int64)
     for unit, found in units:
         for proven in found:
