@@ -19,8 +19,6 @@ OF_LLAMA = ("checkpoint", "adapter", "quantize", "float_model")
 DEBTS = {
     "run/record.py": "an adapter's ranks stand in run.json by Hugging Face's names",
     "run/slots.py": "lora:SLOT:MODULE names a fault in an adapter's SRAM",
-    "signoff/maps.py": "rows of the maps of ROM bits and accumulators",
-    "signoff/verify.py": "how many accumulators a whole chip has",
 }
 GENERAL = {"token", "embedding"}  # words that mean something without a Llama, too
 

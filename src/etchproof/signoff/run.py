@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from etchproof.contract.mask import MaskUnit
+from etchproof.contract.mask import MaskSite, MaskUnit
 from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.coverage import hooks
-from etchproof.coverage.closure import close, reach, taps_needed
-from etchproof.coverage.corpus import Corpus, Predict, Segment, gather
+from etchproof.coverage.closure import close, reach
+from etchproof.coverage.corpus import Predict, Segment
 from etchproof.coverage.exclusions import load_exclusions
 from etchproof.coverage.functional import Covergroup
 from etchproof.coverage.injection import Drawn, draw, inject_all
-from etchproof.coverage.observability import Proven, observe
+from etchproof.coverage.observability import Proven
 from etchproof.coverage.seen import draw_seen
-from etchproof.coverage.words import words_read
 from etchproof.errors import InputError, shown_name
 from etchproof.files.atomic import write_atomically
 from etchproof.files.json_file import read_json_object
@@ -38,19 +37,18 @@ from etchproof.run.record import recipe_record
 from etchproof.run.testrun import Chip, prepare
 from etchproof.run.watcher import StageClock, tell
 from etchproof.signoff import checks, counting, covered, derive, readback
-from etchproof.signoff.capabilities import ABSENT, COVERAGE, INJECTION, capabilities, due_claims
+from etchproof.signoff.capabilities import ABSENT, INJECTION, OBSERVABILITY, capabilities, due_claims
 from etchproof.signoff.evidence import (
-    LISTED,
     AdapterEvidence,
     CheckEvidence,
     InjectionEvidence,
     QualityEvidence,
     RomEvidence,
-    RomPartEvidence,
     SignoffEvidence,
 )
 from etchproof.signoff.gates import StageGates, load_gates
 from etchproof.signoff.judges import fitted, judge_file, judged_by, stage_list
+from etchproof.signoff.observed import check_sites, observe_all, rom_evidence
 from etchproof.signoff.provenance import chain
 from etchproof.signoff.result import REPORTS, SIGNOFF_FILE, SignoffResult, evidence_sha256
 from etchproof.signoff.testplan import CHECKS, LORA, Stage, Testplan, all_tests, load_testplan
@@ -73,7 +71,6 @@ _KEPT: Final = (
 """What a sign-off leaves beside its verdict, named in it by hash."""
 _CLOSURE_SEED: Final = 1
 _DRAW_SEED: Final = 1
-_NO_WORDS: Final = np.zeros(0, dtype=bool)
 _CORNER_SEEDS: Final = (1, 2)
 _CORNER_SEQUENCES: Final = 16
 _CORNER_LENGTH: Final = 24
@@ -162,17 +159,20 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
     passed = [result for spec, result in ran if spec.corners is None]
     corpus, rom = None, None
     units: list[tuple[MaskUnit, tuple[Proven, ...]]] = []
-    if project.coverage is not None:
+    sites: tuple[MaskSite, ...] = ()
+    if OBSERVABILITY in capabilities(project):
         with clock.stage("observe") as say:
+            sites = hooks.sites(project, [(image.layer, image.name) for image in chip.images.images])
+            check_sites(project, roms, sites)
             # An adapter adds to what a ROM linear computes, so only sequences without one prove bits.
             segments = [Segment(result.name, result.base_sequences) for result in passed]
-            corpus, units = _observed(roms, segments, predict)
-            rom = _rom_evidence(units, corpus)
+            corpus, units = observe_all(roms, segments, predict)
+            rom = rom_evidence(units, corpus)
             say(
                 f"{rom.proven:,} of {rom.total:,} bits proven, {rom.redundant:,} redundant, {rom.open:,} open"
             )
     with clock.stage("cover") as say:
-        functional, accumulators = covered.functional(design, model, plan.groups, ran, runs)
+        functional, accumulators = covered.functional(design, model, plan.groups, sites, ran, runs)
         write_atomically(out / covered.FUNCTIONAL_FILE, functional.to_json())
         code = covered.code(project, outcome, runs, chip, out)
         bins = ", ".join(f"{name} {hit}/{total}" for name, (hit, total) in functional.summary().items())
@@ -182,8 +182,8 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         if plan.gates.injected_faults and INJECTION in capabilities(project):
             drawn: tuple[Drawn, ...]
             unseen = 0
-            if corpus is not None:
-                drawn = draw(units, corpus, plan.gates.injected_faults, _DRAW_SEED)
+            if OBSERVABILITY in capabilities(project):
+                drawn = () if corpus is None else draw(units, corpus, plan.gates.injected_faults, _DRAW_SEED)
             else:
                 drawn, unseen = draw_seen(chip, plan.gates.injected_faults, _DRAW_SEED)
 
@@ -375,50 +375,6 @@ def _chip(design: Design, out: Path) -> Chip:
     return prepare(design, out / "chip", "fast", flow.cache_folder())
 
 
-def _observed(
-    roms: Sequence[MaskUnit], segments: Sequence[Segment], predict: Predict
-) -> tuple[Corpus | None, list[tuple[MaskUnit, tuple[Proven, ...]]]]:
-    if not any(segment.sequences for segment in segments):
-        return None, []
-    corpus = gather(segments, predict, taps_needed(roms))
-    return corpus, [(rom, observe(rom, corpus)) for rom in roms]
-
-
-def _rom_evidence(units: Sequence[tuple[MaskUnit, Sequence[Proven]]], corpus: Corpus | None) -> RomEvidence:
-    parts, by_run = [], np.zeros(len(corpus.names) if corpus else 0, dtype=np.int64)
-    for unit, found in units:
-        for proven in found:
-            read, visible = (
-                words_read(proven, unit.words[proven.kind]) if unit.words else (_NO_WORDS, _NO_WORDS)
-            )
-            unread = np.argwhere(visible & ~read)
-            left = np.argwhere(proven.open)
-            parts.append(
-                RomPartEvidence(
-                    site=proven.site,
-                    kind=proven.kind,
-                    total=proven.total,
-                    proven=proven.count,
-                    reasons={reason: int(bits.sum()) for reason, bits in proven.reasons},
-                    open=tuple(proven.name(index.tolist()) for index in left[:LISTED]),
-                    open_count=len(left),
-                    words=int(visible.sum()),
-                    words_read=int(read.sum()),
-                    unread=tuple(
-                        f"{proven.site} {proven.kind} {tuple(at)}" for at in unread[:LISTED].tolist()
-                    ),
-                )
-            )
-            by_run += np.array(proven.by_segment, dtype=np.int64)
-    names = corpus.names if corpus else ()
-    return RomEvidence(
-        parts=tuple(parts),
-        padding_bits=0,
-        tokens=len(corpus.tokens) if corpus else 0,
-        by_run={name: int(count) for name, count in zip(names, by_run, strict=True) if count},
-    )
-
-
 def _examined(
     plan: _Plan,
     stage: Stage,
@@ -461,7 +417,7 @@ def _examined(
 
     def observed() -> checks.Found:
         if rom is None:
-            return False, ABSENT[COVERAGE]
+            return False, ABSENT[OBSERVABILITY]
         return derive.observed(rom), f"{rom.proven:,} of {rom.total:,} bits proven"
 
     def injected() -> checks.Found:
