@@ -136,12 +136,14 @@ class LoraSection(Section):
 
     ``frame(plan, adapter, slot)`` gives the words that the host writes, uint32, and ``load_cycles(plan, frame)`` the
     cycles that the chip takes for them. ``drawn(kind, model, plan, seed)`` draws adapters that show what trained ones
-    do not; a list or ``--adapter`` names a kind as ``@kind``.
+    do not; a list or ``--adapter`` names a kind as ``@kind``. ``site(text, adapters, plan)`` says where the bit of an
+    adapter is that ``--inject lora:...`` names, as the testbench is told of it; ``adapters`` has one for each slot.
     """
 
     frame: ObjectName
     load_cycles: ObjectName
     drawn: ObjectName | None = None
+    site: ObjectName | None = None
 
 
 class RecipesSection(Section):
