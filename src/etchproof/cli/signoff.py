@@ -43,8 +43,9 @@ def run_signoff(
     with progress.stage("start") as say:
         from etchproof.run.watcher import StageClock
         from etchproof.signoff.derive import mask_sites
+        from etchproof.signoff.plan import SignoffRequest
         from etchproof.signoff.report import write_reports
-        from etchproof.signoff.run import SignoffRequest, signoff
+        from etchproof.signoff.run import signoff
 
         say(f"project {found.name}, stage {stage}")
     if out.exists() and not out.is_dir():
