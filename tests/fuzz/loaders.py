@@ -125,7 +125,7 @@ LOADERS: Final = (
         seeds.copied("verif/signoff.yaml"),
         {"signoff.yaml": "yaml"},
         loads.gates,
-        ("etchproof.signoff.gates:read_gates",),
+        ("etchproof.signoff.gates_file:read_gates",),
     ),
     Loader(
         "waivers",

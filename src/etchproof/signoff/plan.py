@@ -17,7 +17,8 @@ from etchproof.run import flow, slots
 from etchproof.run.design import Design, Quantized
 from etchproof.run.watcher import tell
 from etchproof.signoff.capabilities import capabilities, due_claims
-from etchproof.signoff.gates import StageGates, load_gates
+from etchproof.signoff.gates import StageGates
+from etchproof.signoff.gates_file import load_gates
 from etchproof.signoff.judges import fitted, judge_file, stage_list
 from etchproof.signoff.testplan import LORA, Stage, Testplan, all_tests, load_testplan
 from etchproof.signoff.waivers import Waiver, load_waivers

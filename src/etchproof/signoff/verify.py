@@ -30,7 +30,7 @@ from etchproof.signoff.capabilities import capabilities
 from etchproof.signoff.capabilities import links as due_links
 from etchproof.signoff.covered import FUNCTIONAL_FILE, LCOV_FILE
 from etchproof.signoff.evidence import InjectionEvidence
-from etchproof.signoff.gates import read_gates
+from etchproof.signoff.gates_file import read_gates
 from etchproof.signoff.judges import JUDGES, fitted, judge_file, stage_list
 from etchproof.signoff.result import SIGNOFF_FILE, SignoffResult
 from etchproof.signoff.testplan import LORA, read_testplan

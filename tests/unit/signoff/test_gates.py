@@ -31,7 +31,8 @@ from etchproof.signoff.evidence import (
     SignoffEvidence,
     TestpointEvidence,
 )
-from etchproof.signoff.gates import GATES, GateResult, StageGates, apply_gates, load_gates
+from etchproof.signoff.gates import GATES, GateResult, StageGates, apply_gates
+from etchproof.signoff.gates_file import load_gates
 from etchproof.signoff.testplan import CHECKS, all_tests, load_testplan
 from etchproof.signoff.verdict import NO_REASON, draw, standing
 from etchproof.signoff.waivers import Waiver, apply_waivers, load_waivers, open_gates
