@@ -11,10 +11,14 @@ import numpy as np
 from etchproof.contract.mask import MaskSite, MaskUnit
 from etchproof.coverage.closure import taps_needed
 from etchproof.coverage.corpus import Corpus, Predict, Segment, gather
+from etchproof.coverage.injection import Drawn, draw
 from etchproof.coverage.observability import Proven, observe
+from etchproof.coverage.seen import draw_seen
 from etchproof.coverage.words import words_read
 from etchproof.errors import InputError
 from etchproof.project.declaration import Project
+from etchproof.run.testrun import Chip
+from etchproof.signoff.capabilities import OBSERVABILITY, capabilities
 from etchproof.signoff.evidence import LISTED, RomEvidence, RomPartEvidence
 
 Observed = tuple[MaskUnit, tuple[Proven, ...]]
@@ -53,6 +57,18 @@ def check_sites(project: Project, units: Sequence[MaskUnit], sites: Sequence[Mas
                 else "declares once what rom gives twice,"
             )
         raise InputError(f"{said} {site!r}", source=project.file, key="coverage.sites")
+
+
+def draw_faults(
+    chip: Chip, units: Sequence[Observed], corpus: Corpus | None, count: int, seed: int
+) -> tuple[tuple[Drawn, ...], int]:
+    """Bits to be inverted in simulation, and how many were drawn beside them that nothing shows.
+
+    They are proven ones where the project is observed, none where no run fed anything; otherwise words of memories.
+    """
+    if OBSERVABILITY not in capabilities(chip.design.project):
+        return draw_seen(chip, count, seed)
+    return ((), 0) if corpus is None else (draw(units, corpus, count, seed), 0)
 
 
 def rom_evidence(units: Sequence[Observed], corpus: Corpus | None) -> RomEvidence:

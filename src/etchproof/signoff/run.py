@@ -11,9 +11,8 @@ from etchproof.contract.mask import MaskSite, MaskUnit
 from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.coverage import hooks
 from etchproof.coverage.corpus import Segment
-from etchproof.coverage.injection import Drawn, draw, inject_all
+from etchproof.coverage.injection import inject_all
 from etchproof.coverage.observability import Proven
-from etchproof.coverage.seen import draw_seen
 from etchproof.errors import InputError, shown_name
 from etchproof.files.atomic import write_atomically
 from etchproof.files.json_file import read_json_object
@@ -36,7 +35,7 @@ from etchproof.signoff.evidence import (
 )
 from etchproof.signoff.examine import examine_all
 from etchproof.signoff.judges import judged_by
-from etchproof.signoff.observed import check_sites, observe_all, rom_evidence
+from etchproof.signoff.observed import check_sites, draw_faults, observe_all, rom_evidence
 from etchproof.signoff.plan import SignoffRequest, make_plan
 from etchproof.signoff.provenance import chain
 from etchproof.signoff.result import REPORTS, SIGNOFF_FILE, SignoffResult, evidence_sha256
@@ -124,12 +123,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
     with clock.stage("inject") as say:
         injection = None
         if plan.gates.injected_faults and INJECTION in capabilities(project):
-            drawn: tuple[Drawn, ...]
-            unseen = 0
-            if OBSERVABILITY in capabilities(project):
-                drawn = () if corpus is None else draw(units, corpus, plan.gates.injected_faults, _DRAW_SEED)
-            else:
-                drawn, unseen = draw_seen(chip, plan.gates.injected_faults, _DRAW_SEED)
+            drawn, unseen = draw_faults(chip, units, corpus, plan.gates.injected_faults, _DRAW_SEED)
 
             def injected(done: int) -> None:
                 clock.busy(f"{done} of {len(drawn)}")

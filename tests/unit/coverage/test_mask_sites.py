@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -14,7 +15,7 @@ from etchproof.errors import InputError
 from etchproof.project.declaration import Project, load_project
 from etchproof.signoff.capabilities import ABSENT, COVERAGE, OBSERVABILITY, capabilities, without
 from etchproof.signoff.covered import _accumulators
-from etchproof.signoff.observed import check_sites
+from etchproof.signoff.observed import check_sites, draw_faults
 from models import chip
 from models.rom import images
 from tests.conftest import ROOT
@@ -98,6 +99,12 @@ def test_a_project_that_is_not_observed() -> None:
         assert without(gate, held) == ABSENT[OBSERVABILITY] == "the project declares no [coverage] rom"
         assert without(gate, capabilities(PROJECT)) is None
     assert without("injected_faults", held) is not None and without("covergroup", held) is None
+
+
+def test_no_bit_is_drawn_where_no_run_fed_anything() -> None:
+    """Of a chip that is observed; it ended in a traceback, looking for memories that the RTL fills."""
+    chip_of = cast(Any, SimpleNamespace(design=SimpleNamespace(project=PROJECT)))
+    assert draw_faults(chip_of, (), None, 5, seed=1) == ((), 0)
 
 
 @pytest.mark.parametrize("missing", ["rom", "sites"])
