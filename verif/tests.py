@@ -100,7 +100,7 @@ class GreedyGeneration(ChipTest):
         """Load one of the run's adapters into its slot, with the faults there if it is the slot's first."""
         slot = self.adapters[adapter]["slot"]
         await LoadSequence(self.frames[adapter]).run()
-        faults = [fault for fault in self.config.get("lora_faults", ()) if fault["slot"] == slot]
+        faults = [fault for fault in self.config.get("adapter_faults", ()) if fault["slot"] == slot]
         if first and faults:
             await FaultSequence(faults).run()
 

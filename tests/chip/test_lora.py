@@ -156,7 +156,7 @@ def test_a_bit_in_sram_is_found_where_it_is(
 ) -> None:
     """In the largest adapter, which is loaded alone; the base before it is not touched."""
     used = [adapters[named(adapters, "largest")]]
-    config = {"sequences": sequences(None, 0), "lora_faults": [{"slot": 0, **fault}]}
+    config = {"sequences": sequences(None, 0), "adapter_faults": [{"slot": 0, **fault}]}
     done = run(short_chip, "GreedyGeneration", adapters=used, config=config)
     outcome, comparison = done.outcome, done.comparison
     assert outcome.status == "failed"
@@ -172,7 +172,7 @@ def test_a_fault_outside_what_was_loaded_is_an_error(
     short_chip: Chip, adapters: list[QuantizedAdapter]
 ) -> None:
     fault = {"slot": 0, "layer": 1, "linear": "v_proj", "matrix": "B", "row": 3, "col": 99, "bit": 4}
-    config = {"sequences": sequences(0), "lora_faults": [fault]}
+    config = {"sequences": sequences(0), "adapter_faults": [fault]}
     done = run(short_chip, "GreedyGeneration", adapters=adapters, config=config)
     outcome = done.outcome
     assert any("lora_fault" in failure.message for failure in outcome.failures), outcome.failures

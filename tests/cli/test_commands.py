@@ -69,8 +69,9 @@ def test_render(capsys: pytest.CaptureFixture[str], tiny_checkpoint: Path, tmp_p
         assert cli.run(["render", str(tiny_checkpoint), "--out", str(tmp_path / name)]) == 0
         said.append(capsys.readouterr().out.splitlines())
     assert said[0][-1] == said[1][-1]
-    names = [Path(line).name for line in said[0][:-1]]
-    assert sorted(names) == sorted(path.name for path in (tmp_path / "one").iterdir())
+    names = [str(Path(line).relative_to(tmp_path / "one")) for line in said[0][:-1]]
+    files = (path for path in (tmp_path / "one").rglob("*") if path.is_file())
+    assert sorted(names) == sorted(str(path.relative_to(tmp_path / "one")) for path in files)
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert cli.run(["render", str(tiny_checkpoint), "--out", str(tmp_path / "one")]) == 2

@@ -201,6 +201,11 @@ DOCTORED: dict[str, Callable[[Record], object]] = {
         parts=e["rom"]["parts"][:1], by_run={"x": e["rom"]["parts"][0]["proven"]}
     ),
     "one accumulator": lambda e: e.update(accumulators=e["accumulators"][:1]),
+    "an accumulator twice": lambda e: e["accumulators"].append(e["accumulators"][0]),
+    "an accumulator of another name": lambda e: e["accumulators"][0].update(site="model.norm"),
+    "an accumulator of a tensor that has none": lambda e: e["accumulators"].append(
+        {"site": "model.norm", "largest": 1, "bound": 2}
+    ),
     "one tap that is sound": lambda e: e["health"].update(taps=e["health"]["taps"][:1]),
     "a covergroup that is closed": lambda e: (
         [group.update(hit=group["bins"], holes=[]) for group in e["covergroups"]]

@@ -133,7 +133,7 @@ LOADERS: Final = (
         seeds.copied("verif/signoff/gates.yaml"),
         {"gates.yaml": "yaml"},
         loads.gates,
-        ("etchproof.signoff.gates:read_gates",),
+        ("etchproof.signoff.gates_file:read_gates",),
     ),
     Loader(
         "waivers",

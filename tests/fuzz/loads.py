@@ -69,7 +69,7 @@ def regression_list(folder: Path) -> object:
 
 
 def gates(folder: Path) -> object:
-    from etchproof.signoff.gates import load_gates, read_gates
+    from etchproof.signoff.gates_file import load_gates, read_gates
 
     found = read_gates(folder / "gates.yaml", "V1")
     groups = found.gates.get("covergroup", {})

@@ -17,12 +17,11 @@ import torch
 from etchproof.checkpoint.linears import module_name
 from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.coverage.functional import Counts, Covergroup, RunSample, counted
-from etchproof.coverage.observability import weights
-from etchproof.coverage.rom import RomGains, RomMatrix, RomRows
 from etchproof.fixed_point import bit_length
 from etchproof.quantize.quantized_model import QuantizedModel
 from models import ops, tables
 from models.chip import ChipPlan
+from models.mask import RomGains, RomMatrix, RomRows, weights
 from models.params import layer_params
 from verif.coverage import host
 from verif.coverage.lora import LoraSampler, lora_groups

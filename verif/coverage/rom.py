@@ -10,10 +10,10 @@ import torch
 
 from etchproof.checkpoint.linears import INPUTS, LINEARS, module_name
 from etchproof.contract.taps import TapKey
-from etchproof.coverage.rom import Rom, RomGains, RomMatrix, RomRows
 from etchproof.quantize.quantized_model import QuantizedGains, QuantizedMatrix, QuantizedModel
 from models import chip, ops
 from models.chip import ChipPlan
+from models.mask import Rom, RomGains, RomMatrix, RomRows
 from models.params import layer_params, top_params
 
 RESIDUAL_BITS = 32

@@ -25,9 +25,11 @@ CAPABILITIES: Final = {
     "cycles": "no cycle model of a chip with a [host]",
     "lora": "no adapters: no --adapter",
     "lora.drawn": "no drawn adapters in lists",
+    "lora.site": "no --inject of a bit of an adapter",
     "host": "no tests of the engine's: the project brings its own testbench",
     "verif.expect": "a run of a test of the project's own is no PASS",
     "coverage": "no coverage model: neither bits of the mask nor bins are measured",
+    "coverage.rom": "neither bits of the mask nor sums are observed",
     "coverage.corners": "no weights for the corners: no --corners",
 }
 """What a project may leave out, and what it then does without."""

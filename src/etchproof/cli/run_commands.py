@@ -57,8 +57,8 @@ def cosim(
         typer.Option(
             "--inject",
             metavar="SITE",
-            help="Invert a bit that only the simulator sees, as rom:model.layers.2.mlp.down_proj[17,5]^1, or in an "
-            "adapter's SRAM as lora:0:model.layers.1.self_attn.v_proj.lora_B[3,2]^4. Repeatable.",
+            help="Invert a bit that only the simulator sees: rom:TENSOR[INDEX]^BIT of the ROM, lora:SLOT:ELEMENT^BIT "
+            "of an adapter, each as the project names it. Repeatable.",
         ),
     ] = None,
     dump_taps: Annotated[

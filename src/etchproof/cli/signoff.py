@@ -42,8 +42,10 @@ def run_signoff(
     progress = Progress(console)
     with progress.stage("start") as say:
         from etchproof.run.watcher import StageClock
+        from etchproof.signoff.derive import mask_sites
+        from etchproof.signoff.plan import SignoffRequest
         from etchproof.signoff.report import write_reports
-        from etchproof.signoff.run import SignoffRequest, signoff
+        from etchproof.signoff.run import signoff
 
         say(f"project {found.name}, stage {stage}")
     if out.exists() and not out.is_dir():
@@ -60,12 +62,13 @@ def run_signoff(
     )
     with hold(request.out):
         result = signoff(request, StageClock(progress), lambda runs: ItemLines(console, runs))
-        write_reports(result, request.out)
+        write_reports(result, request.out, mask_sites(result.evidence, found))
     return _print(console, result, out)
 
 
 def run_report(*, folder: Path, project: Path | None) -> int:
     """The reports of a stored verdict once more: 0 for PASS, 1 for FAIL."""
+    from etchproof.signoff.derive import mask_sites
     from etchproof.signoff.report import write_reports
     from etchproof.signoff.result import SIGNOFF_FILE, read_result
     from etchproof.signoff.verify import verify
@@ -77,7 +80,7 @@ def run_report(*, folder: Path, project: Path | None) -> int:
     with hold(folder):
         result = read_result(folder / SIGNOFF_FILE)
         verify(result, folder.absolute(), found)
-        write_reports(result, folder)
+        write_reports(result, folder, mask_sites(result.evidence, found))
     return _print(make_console(), result, folder)
 
 

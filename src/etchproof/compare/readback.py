@@ -22,9 +22,9 @@ class UnitReadback(_Record):
     """One ROM of the chip."""
 
     unit: Annotated[int, Field(ge=0)] = Field(description="its number at the test port")
-    name: str = Field(description="where it is and what it holds: layer 0 q_proj.codes")
+    name: str = Field(description="where it is and what it holds: layer 0 up.codes")
     layer: int = Field(description="of its image; -1 outside the decoder layers, and of the tables in them")
-    image: str = Field(description="its image's name, q_proj.codes")
+    image: str = Field(description="its image's name, up.codes")
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="of the file")
     words: Count
     slices: Count = Field(description="of 32 bits, of all words")

@@ -9,11 +9,11 @@ from typing import Any, Final
 import numpy as np
 
 from etchproof.compare.comparator import TokenRecord
+from etchproof.contract.mask import Bits, MaskUnit
 from etchproof.contract.taps import TapKey
 from etchproof.coverage.corpus import Corpus, Predict, Segment, gather
 from etchproof.coverage.functional import Counts, Covergroup, FunctionalCoverage, RunSample
-from etchproof.coverage.observability import Bits, Proven, UnsoundError, observe, witnesses
-from etchproof.coverage.rom import Rom, RomRows
+from etchproof.coverage.observability import Proven, UnsoundError, observe, witnesses
 
 CANDIDATES: Final = 256  # random sequences a round
 LENGTH: Final = 16  # tokens of each
@@ -24,18 +24,17 @@ _BITS_AT_ONCE: Final = 2_000  # are looked at sequence by sequence
 class OpenBit:
     """A bit that no token proves, and that is not known to be redundant."""
 
-    rom: Rom
+    rom: MaskUnit
     kind: str
     index: tuple[int, ...]
 
 
-def taps_needed(roms: Iterable[Rom]) -> frozenset[TapKey]:
+def taps_needed(roms: Iterable[MaskUnit]) -> frozenset[TapKey]:
     """The taps that observability looks at."""
-    keys = {rom.result for rom in roms}
-    return frozenset(keys | {rom.source for rom in roms if not isinstance(rom, RomRows)})
+    return frozenset(key for rom in roms for key in (rom.result, *rom.sources))
 
 
-def open_bits(rom: Rom, found: Sequence[Proven]) -> list[OpenBit]:
+def open_bits(rom: MaskUnit, found: Sequence[Proven]) -> list[OpenBit]:
     """What ``observe`` left open of a ROM."""
     return [
         OpenBit(rom, proven.kind, tuple(int(part) for part in index))
@@ -45,7 +44,7 @@ def open_bits(rom: Rom, found: Sequence[Proven]) -> list[OpenBit]:
 
 
 def close(
-    roms: Sequence[Rom],
+    roms: Sequence[MaskUnit],
     segments: Sequence[Segment],
     predict: Predict,
     *,
@@ -144,7 +143,7 @@ def reach(
 _Key = tuple[int, str]  # number of the ROM, kind of its part
 
 
-def _shown(roms: Sequence[Rom], left: Mapping[_Key, Bits], candidates: Corpus) -> dict[_Key, Bits]:
+def _shown(roms: Sequence[MaskUnit], left: Mapping[_Key, Bits], candidates: Corpus) -> dict[_Key, Bits]:
     """Which of the bits that are left the candidates prove."""
     numbers = sorted({number for number, _ in left})
     found = {
@@ -155,7 +154,7 @@ def _shown(roms: Sequence[Rom], left: Mapping[_Key, Bits], candidates: Corpus) -
     return {key: bits & found[key] for key, bits in left.items()}
 
 
-def _pick(roms: Sequence[Rom], bits: Sequence[tuple[Any, ...]], candidates: Corpus) -> list[int]:
+def _pick(roms: Sequence[MaskUnit], bits: Sequence[tuple[Any, ...]], candidates: Corpus) -> list[int]:
     """The candidates that together prove every one of the bits, by largest gain."""
     shows = np.zeros((len(bits), int(candidates.sequences[-1]) + 1), dtype=bool)
     for row, (number, kind, *index) in enumerate(bits):

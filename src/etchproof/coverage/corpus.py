@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from etchproof.contract.mask import Fed
 from etchproof.contract.taps import Array, TapKey, TokenArrays
 from etchproof.errors import EtchproofError
 
@@ -50,6 +51,10 @@ class Corpus:
     sequences: npt.NDArray[np.int64]
     positions: npt.NDArray[np.int64]
     taps: Mapping[TapKey, Array]
+
+    def fed(self, start: int, stop: int) -> Fed:
+        """Some of the tokens."""
+        return Fed(self.tokens[start:stop], {key: tap[start:stop] for key, tap in self.taps.items()})
 
     def sequence(self, number: int) -> tuple[int, ...]:
         """The ids of a sequence."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from etchproof.contract.mask import MaskSite, MaskUnit
 from etchproof.coverage.functional import Covergroup, Sampler
-from etchproof.coverage.rom import Rom
 from etchproof.errors import InputError
 from etchproof.project.declaration import Project
 from etchproof.project.sections import CoverageSection
@@ -15,9 +16,33 @@ from etchproof.render.images import ImageSet
 from etchproof.run.hooks import hook
 
 
-def rom(project: Project) -> Callable[[QuantizedModel, Any], Sequence[Rom]]:
-    """What the mask holds."""
-    return hook(project, "coverage.rom", declared(project).rom)
+def rom(project: Project) -> Callable[[QuantizedModel, Any], Sequence[MaskUnit]]:
+    """What reads the mask; nothing of a project that does not say it."""
+    named = declared(project).rom
+    return (lambda model, plan: ()) if named is None else hook(project, "coverage.rom", named)
+
+
+def sites(project: Project, images: Iterable[tuple[int, str]]) -> tuple[MaskSite, ...]:
+    """The tensors of the mask of a chip, in dataflow order; none of a project that does not observe them.
+
+    Args:
+        images: (layer, name) of each of its ROM images.
+
+    Raises:
+        InputError: the project names a tensor twice, or what is none.
+    """
+    named = None if project.coverage is None else project.coverage.sites
+    if named is None:
+        return ()
+    key = "coverage.sites"
+    found = tuple(hook(project, key, named)(tuple(images)))
+    for one in found:
+        if not isinstance(one, MaskSite):
+            raise InputError(f"gives {one!r:.80}, expected a MaskSite", source=project.file, key=key)
+    for count in (Counter(one.site for one in found), Counter((one.layer, one.name) for one in found)):
+        for twice in (name for name, times in count.items() if times > 1):
+            raise InputError(f"names {twice!r} twice", source=project.file, key=key)
+    return found
 
 
 def groups(project: Project) -> Callable[[Any], Sequence[Covergroup]]:

@@ -17,10 +17,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
+from etchproof.contract.mask import MaskUnit
 from etchproof.contract.taps import TapKey
 from etchproof.coverage.corpus import Corpus
 from etchproof.coverage.observability import Proven, UnsoundError, witnesses
-from etchproof.coverage.rom import Rom
 from etchproof.host.stimulus import VECTORS
 from etchproof.run import flow
 from etchproof.run.streams import directed_test
@@ -71,7 +71,7 @@ class Drawn:
 
 
 def draw(
-    units: Sequence[tuple[Rom, Sequence[Proven]]], corpus: Corpus, count: int, seed: int
+    units: Sequence[tuple[MaskUnit, Sequence[Proven]]], corpus: Corpus, count: int, seed: int
 ) -> tuple[Drawn, ...]:
     """Proven bits, every one as likely as any other, without repetition.
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from etchproof.coverage.observability import Bits, Proven
+from etchproof.contract.mask import Bits
+from etchproof.coverage.observability import Proven
 
 
 def words_read(proven: Proven, word: Sequence[int]) -> tuple[Bits, Bits]:

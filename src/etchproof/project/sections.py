@@ -142,12 +142,14 @@ class LoraSection(Section):
 
     ``frame(plan, adapter, slot)`` gives the words that the host writes, uint32, and ``load_cycles(plan, frame)`` the
     cycles that the chip takes for them. ``drawn(kind, model, plan, seed)`` draws adapters that show what trained ones
-    do not; a list or ``--adapter`` names a kind as ``@kind``.
+    do not; a list or ``--adapter`` names a kind as ``@kind``. ``site(text, adapters, plan)`` says where the bit of an
+    adapter is that ``--inject lora:...`` names, as the testbench is told of it; ``adapters`` has one for each slot.
     """
 
     frame: ObjectName
     load_cycles: ObjectName
     drawn: ObjectName | None = None
+    site: ObjectName | None = None
 
 
 class RecipesSection(Section):
@@ -271,17 +273,25 @@ class VerifSection(Section):
 class CoverageSection(Section):
     """``[coverage]``: the coverage model.
 
-    ``rom(model, plan)`` names what the mask holds (``etchproof.coverage.rom``), ``groups(plan)`` the covergroups,
+    ``rom(model, plan)`` gives what reads the mask, and ``sites(images)`` the tensors that a chip with those ROM images
+    holds (``etchproof.contract.mask``); without them no bit is observed. ``groups(plan)`` gives the covergroups,
     ``sampler(model, plan)`` makes what fills them from a run (``etchproof.coverage.functional``),
     ``rom_files(model, plan, images)`` compares the ROM files with the checkpoint: problems, bits of padding.
     ``corners(model, plan, seed)`` draws a model for the same fabric whose weights reach what trained ones do not.
     """
 
-    rom: ObjectName
+    rom: ObjectName | None = None
+    sites: ObjectName | None = None
     groups: ObjectName
     sampler: ObjectName
     rom_files: ObjectName
     corners: ObjectName | None = None
+
+    @model_validator(mode="after")
+    def _both(self) -> CoverageSection:
+        if (self.rom is None) != (self.sites is None):
+            raise ValueError("needs both rom and sites, or neither")
+        return self
 
 
 class SignoffSection(Section):

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etchproof.checkpoint import ModelConfig
+from etchproof.checkpoint.linears import module_name
 from etchproof.quantize.recipe import Recipe
 
 RESIDUAL_FRAC = 16
@@ -126,3 +127,8 @@ class QuantizedAdapter:
     def ranks(self) -> dict[tuple[int, str], int]:
         """The rank of each adapted linear."""
         return {key: matrix.rank for key, matrix in self.linears.items()}
+
+    @property
+    def module_ranks(self) -> dict[str, int]:
+        """The rank of each adapted linear, by its Hugging Face name."""
+        return {module_name(*key): rank for key, rank in self.ranks.items()}

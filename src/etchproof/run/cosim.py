@@ -117,7 +117,7 @@ def _run(
             cached = flow.quantized_folder(cache)
             loaded = slots.prepare(design, chip.model, job.adapters, cached, watcher.busy)
             words = sum(len(adapter.frame) for adapter in loaded)
-            say(f"{_listed(loaded)}; {design.recipe.lora.slots} slots, frames of {words:,} words")
+            say(f"{_listed(loaded)}; {design.slots} slots, frames of {words:,} words")
     with watcher.stage("health") as say:
         health = flow.model_health(design, chip.model, cache)
         why = (
@@ -129,7 +129,7 @@ def _run(
             run = _simulate(job, folder, chip, loaded, watcher)
         reasons = [*run.reasons, *_deliver_dump(request, folder)]
         fed = len(run.comparison.tokens) if run.comparison else 0
-        faults = len(job.rom_sites) + len(job.sram_faults)
+        faults = len(job.rom_sites) + len(job.adapter_faults)
         inverted = f", {faults} bits inverted for the simulator" if faults else ""
         say(f"{fed} {'tokens' if job.vectors is None else 'vectors'}, {run.outcome.status}{inverted}")
     result = make_result(job, chip, loaded, run, health, reasons, rerun)
@@ -157,7 +157,7 @@ def _simulate(
     request = job.request
     config: dict[str, Any] = {
         "sequences": [asdict(sequence) for sequence in job.planned.sequences],
-        "lora_faults": [fault.for_testbench() for fault in job.sram_faults],
+        "adapter_faults": [dict(fault) for fault in job.adapter_faults],
         "dump_taps": str(folder.path / _DUMP) if request.dump_taps else None,
     }
     if job.vectors is not None:

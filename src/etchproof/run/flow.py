@@ -315,8 +315,7 @@ def locate(
             raise InputError(
                 f"{text!r} is no site",
                 key="--inject",
-                hint="write rom:TENSOR[INDEX]^BIT, such as rom:lm_head[3,7]^0; in an adapter, "
-                "lora:SLOT:MODULE.lora_B[ROW,COLUMN]^BIT",
+                hint="write rom:TENSOR[INDEX]^BIT; of an adapter, lora:SLOT:ELEMENT^BIT",
             )
         if site is not None:
             layer, image, index, bit = place = site(match[1], plan)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,9 @@ from etchproof.quantize.recipe import Recipe
 from etchproof.render.images import Image, memory_image
 from etchproof.render.templates import Rendering
 from etchproof.verdict.expect import Expectation, PlannedRun
+
+if TYPE_CHECKING:
+    from etchproof.adapter import Adapter
 
 Site = tuple[int, str, tuple[int, ...], int]
 """Where a bit is etched: the layer and name of its image, the element's index, the bit."""
@@ -155,6 +158,23 @@ def load_cycles(project: Project) -> Callable[[Any, Words], int]:
     """``[lora] load_cycles``: what the chip takes for them."""
     assert project.lora is not None
     return hook(project, "lora.load_cycles", project.lora.load_cycles)
+
+
+def adapter_site(
+    project: Project, text: str
+) -> Callable[[str, Sequence[Adapter], Any], Mapping[str, int | str]]:
+    """``[lora] site``: where a bit of an adapter is, of its name, the adapter that each slot holds first, and the plan.
+
+    Raises:
+        InputError: the project does not say it.
+    """
+    if project.lora is None or project.lora.site is None:
+        raise InputError(
+            f"{text!r}: the project does not say where bits of adapters are",
+            source=project.file,
+            key="lora.site",
+        )
+    return hook(project, "lora.site", project.lora.site)
 
 
 def drawn_adapters(

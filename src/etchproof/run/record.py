@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from etchproof.checkpoint import Tokenizer
-from etchproof.checkpoint.linears import module_name
 from etchproof.compare.comparator import Comparison
 from etchproof.errors import InputError
 from etchproof.quantize.health import ModelHealth
@@ -173,7 +172,7 @@ def _adapter(job: Job, index: int, loaded: LoadedAdapter, comparison: Comparison
         path=str(adapter.path.absolute()),
         sha256=adapter.sha256,
         slot=loaded.slot,
-        ranks={module_name(*key): rank for key, rank in loaded.quantized.ranks.items()},
+        ranks=loaded.quantized.module_ranks,
         loads=tuple(
             AdapterLoadRecord(
                 status=loads[number].status,

@@ -21,7 +21,7 @@ from etchproof.quantize.recipe import Recipe
 from etchproof.run import flow, slots
 from etchproof.run.design import Design
 from etchproof.run.folder import check_out
-from etchproof.run.slots import Plan, SramFault
+from etchproof.run.slots import Fault, Plan
 from etchproof.run.streams import stream_facts
 from etchproof.sim.build import Kind
 from etchproof.sim.run import MAX_TIMEOUT_S
@@ -31,7 +31,7 @@ from etchproof.verdict.expect import Generation
 if TYPE_CHECKING:
     from etchproof.adapter import Adapter
 
-_SRAM: Final = "lora:"  # a fault in an adapter's SRAM begins so
+_OF_ADAPTERS: Final = "lora:"  # a fault in an adapter begins so
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Job:
         planned: the sequences and loads of the run; no sequence where vectors are fed.
         vectors: what is fed, (vectors, elements); None where tokens are. ``vectors_sha256``: hash of their file.
         rom_sites: the faults in ROM, as they are named.
-        sram_faults: where the faults in adapters are.
+        adapter_faults: where the faults in adapters are.
         tools: version of each tool.
     """
 
@@ -106,7 +106,7 @@ class Job:
     adapters: tuple[Adapter, ...]
     planned: Plan
     rom_sites: tuple[str, ...]
-    sram_faults: tuple[SramFault, ...]
+    adapter_faults: tuple[Fault, ...]
     tools: dict[str, str]
     notes: tuple[str, ...] = ()
     vectors: NDArray[np.int64] | None = None
@@ -150,9 +150,9 @@ def check(request: CosimRequest, model_dir: Path) -> Job:
     tokenizer = _tokenizer(checkpoint, needed=bool(request.prompt))
     sequence = _check_stimulus(request, checkpoint.config, design.recipe, design.plan, tokenizer)
     adapters = slots.read_adapters(request.project, checkpoint.config, design.recipe, request.adapters)
-    planned = slots.plan_run(sequence, adapters, design.recipe.lora.slots)
-    sram = [text for text in request.inject if text.startswith(_SRAM)]
-    faults = slots.locate_faults(sram, adapters, design.recipe.lora.slots, checkpoint.config.n_layers)
+    planned = slots.plan_run(sequence, adapters, design.slots)
+    named = [text for text in request.inject if text.startswith(_OF_ADAPTERS)]
+    faults = slots.locate_faults(request.project, design.plan, named, adapters, design.slots)
     tools, said = tool_versions(), notes(checkpoint, tokenizer)
     return Job(request, design, asked, tokenizer, adapters, planned, _rom_sites(request), faults, tools, said)
 
@@ -203,7 +203,7 @@ def _check_own(request: CosimRequest, model: Path) -> Job:
 
 
 def _rom_sites(request: CosimRequest) -> tuple[str, ...]:
-    return tuple(text for text in request.inject if not text.startswith(_SRAM))
+    return tuple(text for text in request.inject if not text.startswith(_OF_ADAPTERS))
 
 
 def _check_options(request: CosimRequest) -> None:

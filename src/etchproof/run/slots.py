@@ -1,10 +1,9 @@
-"""The adapters of a run: which there are, in which slots of the chip they lie and when, and faults in their SRAM."""
+"""The adapters of a run: which there are, in which slots of the chip they lie and when, and faults there."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etchproof.checkpoint import ModelConfig
-from etchproof.checkpoint.linears import LINEARS, MODULES
 from etchproof.compare.comparator import frame_sha256
 from etchproof.errors import InputError
 from etchproof.project.declaration import Project
@@ -29,14 +27,11 @@ if TYPE_CHECKING:
 SWAP_TOKENS: Final = 8
 """Generated tokens of each sequence of the swap schedule, where the run generates as many."""
 
-SITE: Final = re.compile(
-    r"lora:(?P<slot>\d{1,4}):model\.layers\.(?P<layer>\d{1,6})\.(?P<module>\w+\.\w+)\.lora_(?P<matrix>[AB])"
-    r"\[(?P<row>\d{1,9}),(?P<col>\d{1,9})\]\^(?P<bit>\d{1,4})"
-)
-_BITS: Final = 16  # of an element in SRAM
-
 DRAWN: Final = "@"  # begins the name of a kind that the project draws
 ADAPTERS_FOLDER: Final = "adapters"  # of a run: the frames
+
+Fault = Mapping[str, int | str]
+"""A bit of an adapter in its slot that is inverted after the slot's first load, as the testbench is told of it."""
 
 
 @dataclass(frozen=True)
@@ -50,32 +45,6 @@ class Plan:
 
     sequences: tuple[Generation, ...]
     loads: tuple[tuple[int, int], ...] = ()
-
-
-@dataclass(frozen=True)
-class SramFault:
-    """One bit of an adapter's element in SRAM that is inverted after the slot's first load.
-
-    Attributes:
-        slot: of the chip.
-        layer: of the adapted linear.
-        linear: its tap.
-        matrix: "A", (rank, columns), or "B", (rows, rank).
-        row, col: the element.
-        bit: 0 is the lowest.
-    """
-
-    slot: int
-    layer: int
-    linear: str
-    matrix: str
-    row: int
-    col: int
-    bit: int
-
-    def for_testbench(self) -> dict[str, Any]:
-        """As the testbench's ``lora_faults`` have it."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -205,7 +174,7 @@ def place(design: Design, quantized: Sequence[QuantizedAdapter]) -> tuple[Loaded
                     source=adapter.name,
                     key="--adapter",
                 )
-        slot = slot_of(index, design.recipe.lora.slots)
+        slot = slot_of(index, design.slots)
         frame = frame_of(design.plan, adapter, slot)
         loaded.append(LoadedAdapter(adapter, slot, frame, int(cycles_of(design.plan, frame))))
     return tuple(loaded)
@@ -281,53 +250,34 @@ def swaps(count: int) -> list[int | None]:
 
 
 def locate_faults(
-    texts: Sequence[str], adapters: Sequence[Adapter], slots: int, n_layers: int
-) -> tuple[SramFault, ...]:
-    """Where in SRAM the bits are that ``--inject lora:...`` names.
+    project: Project, plan: Any, texts: Sequence[str], adapters: Sequence[Adapter], slots: int
+) -> tuple[Fault, ...]:
+    """Where the bits of adapters are that ``--inject`` names.
+
+    Args:
+        texts: each of one bit, as the project names it.
+        adapters: of the run, in order.
+        slots: of the chip.
 
     Raises:
         InputError: a text names no bit of what is loaded, or two name the same bit.
     """
-    found: dict[SramFault, str] = {}
-    for text in texts:
-        fault = _locate(text, adapters[:slots], n_layers)
-        if fault in found:
-            raise InputError(f"{text!r} and {found[fault]!r} are the same bit", key="--inject")
-        found[fault] = text
-    return tuple(found)
-
-
-def _locate(text: str, first: Sequence[Adapter], n_layers: int) -> SramFault:
-    """``first``: the adapter that each slot is loaded with first."""
-    match = SITE.fullmatch(text)
-    if match is None:
-        raise InputError(
-            f"{text!r} is no site",
-            key="--inject",
-            hint="write lora:SLOT:MODULE.lora_A[ROW,COLUMN]^BIT, such as "
-            "lora:0:model.layers.1.self_attn.v_proj.lora_B[3,2]^4",
-        )
-    key = f"--inject {text}"
-    slot, layer, row, col, bit = (int(match[name]) for name in ("slot", "layer", "row", "col", "bit"))
+    if not texts:
+        return ()
+    site = hooks.adapter_site(project, texts[0])
+    first = tuple(adapters[:slots])
     if not first:
-        raise InputError("no adapter is loaded", key=key, hint="name one with --adapter")
-    if slot >= len(first):
-        raise InputError(f"slot {slot} is never loaded: 0 .. {len(first) - 1} are", key=key)
-    if layer >= n_layers:
-        raise InputError(f"layer {layer} of {n_layers}", key=key, hint="layers count from 0")
-    adapter = first[slot]
-    linear = match["module"].rpartition(".")[2]
-    if linear not in LINEARS or MODULES[linear] != match["module"]:
-        raise InputError(f"{match['module']} is no linear of a layer", key=key, hint="use Hugging Face names")
-    lora = adapter.linears.get((layer, linear))
-    if lora is None:
-        raise InputError(f"{adapter.name}, in slot {slot}, does not adapt this linear", key=key)
-    shape = tuple((lora.A if match["matrix"] == "A" else lora.B).shape)
-    if row >= shape[0] or col >= shape[1]:
-        raise InputError(f"element is outside [{shape[0]},{shape[1]}]", key=key, hint="indices count from 0")
-    if bit >= _BITS:
-        raise InputError(f"bit {bit} of {_BITS}", key=key, hint="bit 0 is the lowest")
-    return SramFault(slot, layer, linear, match["matrix"], row, col, bit)
+        raise InputError("no adapter is loaded", key=f"--inject {texts[0]}", hint="name one with --adapter")
+    found: dict[frozenset[tuple[str, int | str]], str] = {}
+    faults: list[Fault] = []
+    for text in texts:
+        fault = dict(site(text, first, plan))
+        place = frozenset(fault.items())
+        if place in found:
+            raise InputError(f"{text!r} and {found[place]!r} are the same bit", key="--inject")
+        found[place] = text
+        faults.append(fault)
+    return tuple(faults)
 
 
 def _with(sequence: Generation, adapter: int | None, new_tokens: int) -> Generation:

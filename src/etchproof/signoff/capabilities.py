@@ -14,6 +14,7 @@ ROM: Final = "rom"
 ROM_FILES: Final = "rom_files"
 READBACK: Final = "readback"
 COVERAGE: Final = "coverage"
+OBSERVABILITY: Final = "observability"
 INJECTION: Final = "injection"
 CYCLES: Final = "cycles"
 LINT: Final = "lint"
@@ -24,14 +25,16 @@ ABSENT: Final = {
     ROM_FILES: "the project does not say how ROM files follow from the model",
     READBACK: "the project declares no [signoff] readback",
     COVERAGE: "the project declares no [coverage]",
-    INJECTION: "the project declares neither [coverage] nor [rom] memories with a [host]",
+    OBSERVABILITY: "the project declares no [coverage] rom",
+    INJECTION: "the project declares neither [coverage] rom nor [rom] memories with a [host]",
     CYCLES: "the project has no cycle model",
     LINT: "the project declares no [rtl] hw: linters look at the engine's own conventions",
 }
 """Each capability, and why what takes it is not measured without it."""
 
 NEEDS: Final = {
-    **dict.fromkeys(("rom_observability", "rom_words", "accumulators", "covergroup"), COVERAGE),
+    "covergroup": COVERAGE,
+    **dict.fromkeys(("rom_observability", "rom_words", "accumulators"), OBSERVABILITY),
     **dict.fromkeys(("injected_faults", "injected_faults_drawn", "injected_faults_caught"), INJECTION),
     **dict.fromkeys(
         ("quality", "quality_kl", "quality_top1", "saturation", "dead", "fabric_invariance"), RECIPE
@@ -55,6 +58,7 @@ _LINK_NEEDS: Final = {
 def capabilities(project: Project) -> tuple[str, ...]:
     """Those that a project declares."""
     rom, coverage = project.rom, project.coverage is not None
+    observed = project.coverage is not None and project.coverage.rom is not None
     memories = rom is not None and rom.memories is not None
     has = {
         RECIPE: project.model is None,
@@ -62,7 +66,8 @@ def capabilities(project: Project) -> tuple[str, ...]:
         ROM_FILES: memories or (rom is not None and coverage),
         READBACK: project.signoff.readback is not None,
         COVERAGE: coverage,
-        INJECTION: coverage or (memories and project.host is not None),
+        OBSERVABILITY: observed,
+        INJECTION: observed or (memories and project.host is not None),
         CYCLES: project.host is None or project.cycles is not None,
         LINT: project.rtl.hw is not None,
     }

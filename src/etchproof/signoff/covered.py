@@ -9,11 +9,13 @@ from typing import Final
 import numpy as np
 
 from etchproof.compare.comparator import COMPARISON_FILE, Comparison
+from etchproof.contract.mask import MaskSite
 from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.coverage import hooks
 from etchproof.coverage.exclusions import apply_exclusions, load_exclusions, source_lines
 from etchproof.coverage.functional import Covergroup, FunctionalCoverage, RunSample, Sampler
 from etchproof.coverage.verilator import KINDS, holes, lcov, merge_all, read
+from etchproof.errors import InputError
 from etchproof.files.atomic import write_atomically
 from etchproof.files.json_record import read_json_record
 from etchproof.host.top import FILES
@@ -67,9 +69,20 @@ class _Weights:
 
 
 def functional(
-    design: Design, model: QuantizedModel, groups: Sequence[Covergroup], ran: Sequence[Run], runs: Path
+    design: Design,
+    model: QuantizedModel,
+    groups: Sequence[Covergroup],
+    sites: Sequence[MaskSite],
+    ran: Sequence[Run],
+    runs: Path,
 ) -> tuple[FunctionalCoverage, tuple[AccumulatorEvidence, ...]]:
-    """What the runs hit: each sequence goes through the golden model once more, with its adapter."""
+    """What the runs hit: each sequence goes through the golden model once more, with its adapter.
+
+    Args:
+        groups: of the coverage model.
+        sites: the tensors of the mask; without them no sums are measured.
+        ran: with what they recorded in ``runs``.
+    """
     found = FunctionalCoverage(groups)
     if design.project.coverage is None:
         return found, ()
@@ -83,15 +96,33 @@ def functional(
             masks = {group.name for group in groups if group.of_mask}
             counts = {name: hits * 0 if name in masks else hits for name, hits in counts.items()}
         found.sample(result.name, counts)
-    return found, _accumulators([one.sample.accumulators() for one in weights.values()])
+    seen = [one.sample.accumulators() for one in weights.values()]
+    return found, _accumulators(seen, sites, design.project) if sites else ()
 
 
-def _accumulators(seen: Sequence[Mapping[str, tuple[int, int]]]) -> tuple[AccumulatorEvidence, ...]:
-    """The largest of each linear over all weights, whose formats are the same."""
+def _accumulators(
+    seen: Sequence[Mapping[str, tuple[int, int]]], sites: Sequence[MaskSite], project: Project
+) -> tuple[AccumulatorEvidence, ...]:
+    """The largest sum of each tensor over all weights, whose formats are the same.
+
+    A declared one that was not sampled counts as never seen, which no gate takes for good.
+
+    Raises:
+        InputError: sums were sampled of what is not declared to have any.
+    """
     largest: dict[str, tuple[int, int]] = {}
-    for sites in seen:
-        for site, pair in sites.items():
+    for sums in seen:
+        for site, pair in sums.items():
             largest[site] = max(largest.get(site, pair), pair)
+    due = [one.site for one in sites if one.sums]
+    if unknown := sorted(largest.keys() - set(due)):
+        raise InputError(
+            f"samples sums of {unknown[0]!r}, for which sites declares none",
+            source=project.file,
+            key="coverage.sampler",
+        )
+    if largest:
+        largest = {**largest, **{site: (0, 0) for site in due if site not in largest}}
     return tuple(
         AccumulatorEvidence(site=site, largest=value, bound=bound) for site, (value, bound) in largest.items()
     )

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from etchproof.contract.mask import MaskSite
+from etchproof.coverage import hooks
 from etchproof.coverage.functional import FunctionalCoverage
+from etchproof.project.declaration import Project
 from etchproof.project.sources import file_sha256
 from etchproof.regress.execute import ITEMS_FOLDER
 from etchproof.regress.item import ITEM_FILE, ItemResult
@@ -18,6 +21,7 @@ from etchproof.signoff.evidence import (
     InjectionEvidence,
     ItemEvidence,
     RomEvidence,
+    SignoffEvidence,
     TestpointEvidence,
 )
 from etchproof.signoff.testplan import Testpoint
@@ -90,6 +94,16 @@ def covergroups(found: FunctionalCoverage) -> tuple[CovergroupEvidence, ...]:
         )
         for group in found.groups
     )
+
+
+def mask_sites(evidence: SignoffEvidence, project: Project) -> tuple[MaskSite, ...]:
+    """The tensors that the project says a chip with the ROM images of the evidence has.
+
+    Raises:
+        InputError: the project cannot say it.
+    """
+    images = evidence.provenance.images if evidence.provenance else ()
+    return hooks.sites(project, [(image.layer, image.name) for image in images])
 
 
 def observed(rom: RomEvidence) -> bool:

@@ -179,6 +179,11 @@ class RomPartEvidence(Record):
         _agree(len(self.open) == min(self.open_count, LISTED), "does not name its open bits")
         return self
 
+    @property
+    def tensor(self) -> str:
+        """The tensor's name: the site without the kind that it ends with where a tensor has elements of several."""
+        return self.site.removesuffix(f".{self.kind}")
+
 
 class RomEvidence(Record):
     """ROM bit observability."""

@@ -1,22 +1,17 @@
-"""Heat maps of the report: a row for each tap or linear, a column for each layer, in classes of colour."""
+"""Heat maps of the report: a row for each tap or tensor, a column for each layer, in classes of colour."""
 
 from __future__ import annotations
 
 import math
-import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from etchproof.checkpoint.linears import LINEARS
-from etchproof.contract.taps import rows
+from etchproof.contract.mask import MaskSite
+from etchproof.contract.taps import TapKey, rows
 from etchproof.quantize.quality import TapQuality
 from etchproof.signoff.evidence import AccumulatorEvidence, RomEvidence
-
-_LAYER: Final = re.compile(r"model\.layers\.(\d+)\.(?:\w+\.)?(\w+)")
-TENSORS: Final = ("input_layernorm", *LINEARS[:4], "post_attention_layernorm", *LINEARS[4:])
-"""What a layer's mask holds, in dataflow order."""
 
 _NUMBERED: Final = 40  # columns that leave room for a number in each cell
 _WIDE: Final = 12  # columns that leave room for several maps side by side
@@ -100,37 +95,52 @@ RANGE: Final = Scale(
     ("below 6.25", "6.25", "12.5", "25", "50", "100: saturates"),
 )
 
-Values = Mapping[tuple[int, str], float | None]
+Values = Mapping[TapKey, float | None]
 
 
-def observability_map(rom: RomEvidence) -> HeatMap:
-    """Per cent of the bits of each tensor that any stimulus can show, and that are proven."""
-    sums: dict[tuple[int, str], tuple[int, int]] = {}
+def observability_map(rom: RomEvidence, sites: Sequence[MaskSite]) -> HeatMap:
+    """Per cent of the bits of each tensor that any stimulus can show, and that are proven.
+
+    Args:
+        sites: the tensors of the mask, in the order of the rows; one that is not among them stands beside the layers.
+    """
+    places = _places(sites)
+    sums: dict[TapKey, tuple[int, int]] = {}
     for part in rom.parts:
-        site = part.site.removesuffix(".scales").removesuffix(".bias")
-        match = _LAYER.fullmatch(site)
-        key = (int(match[1]), match[2]) if match else (-1, site)
+        key = places.get(part.tensor, (-1, part.tensor))
         proven, visible = sums.get(key, (0, 0))
         sums[key] = proven + part.proven, visible + part.total - sum(part.reasons.values())
 
-    def say(key: tuple[int, str]) -> str:
+    def say(key: TapKey) -> str:
         proven, visible = sums[key]
         return f"{proven:,} of {visible:,} bits proven"
 
     values = {key: 100 * proven / visible if visible else None for key, (proven, visible) in sums.items()}
-    return _map("ROM bit observability", "% of bits proven", TENSORS, values, OBSERVED, _exact, say)
+    title, names = "ROM bit observability", _names(places)
+    return _map(title, "% of bits proven", names, values, OBSERVED, _exact, say)
 
 
-def accumulator_map(accumulators: Sequence[AccumulatorEvidence]) -> HeatMap:
-    """Bits between the largest sum seen of each linear and what its formats allow."""
-    found: dict[tuple[int, str], float | None] = {}
-    sums: dict[tuple[int, str], str] = {}
+def accumulator_map(accumulators: Sequence[AccumulatorEvidence], sites: Sequence[MaskSite]) -> HeatMap:
+    """Bits between the largest sum seen of each tensor's unit and what its formats allow; ``sites`` as above."""
+    places = _places(sites)
+    found: dict[TapKey, float | None] = {}
+    sums: dict[TapKey, str] = {}
     for one in accumulators:
-        match = _LAYER.fullmatch(one.site)
-        key = (int(match[1]), match[2]) if match else (-1, one.site)
+        key = places.get(one.site, (-1, one.site))
         found[key] = math.log2(one.bound / one.largest) if one.largest else None
         sums[key] = f"{one.largest:,} of {one.bound:,}"
-    return _map("Accumulators", "bits below the bound", LINEARS, found, SPARE, _tenths, sums.__getitem__)
+    title, names = "Accumulators", _names(places)
+    return _map(title, "bits below the bound", names, found, SPARE, _tenths, sums.__getitem__)
+
+
+def _places(sites: Sequence[MaskSite]) -> dict[str, TapKey]:
+    """Layer and row of each tensor."""
+    return {one.site: (one.layer, one.name) for one in sites}
+
+
+def _names(places: Mapping[str, TapKey]) -> list[str]:
+    """The rows."""
+    return [name for in_layer, name in rows(places.values()) if in_layer]
 
 
 def noise_map(taps: Sequence[TapQuality]) -> HeatMap:
@@ -160,13 +170,13 @@ def _map(
     values: Values,
     scale: Scale,
     text: Callable[[float], str],
-    say: Callable[[tuple[int, str]], str] | None = None,
+    say: Callable[[TapKey], str] | None = None,
 ) -> HeatMap:
     """Rows in the order of ``names``, or of the values; what stands outside the layers in the order of the values."""
     if names is None:
         names = [name for in_layer, name in rows(values) if in_layer]
 
-    def cell(key: tuple[int, str]) -> Cell | None:
+    def cell(key: TapKey) -> Cell | None:
         value = values.get(key)
         if value is None:
             return None

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+from etchproof.contract.mask import MaskSite
 from etchproof.files.atomic import write_atomically
 from etchproof.signoff import maps, plots
 from etchproof.signoff.evidence import TestpointEvidence
@@ -31,16 +32,20 @@ class Tile:
     note: str
 
 
-def write_reports(result: SignoffResult, out: Path) -> None:
-    """``report.html``, ``junit.xml`` and ``dvsim.json``."""
+def write_reports(result: SignoffResult, out: Path, sites: Sequence[MaskSite]) -> None:
+    """``report.html``, ``junit.xml`` and ``dvsim.json``.
+
+    Args:
+        sites: the tensors of the chip's mask, in dataflow order.
+    """
     write_atomically(out / DVSIM_FILE, json.dumps(dvsim(result), indent=1) + "\n")
-    write_atomically(out / REPORT_FILE, html(result))
+    write_atomically(out / REPORT_FILE, html(result, sites))
     text = ET.tostring(junit(result), encoding="unicode")
     write_atomically(out / JUNIT_FILE, f"<?xml version='1.0' encoding='utf-8'?>\n{legible(text)}")
 
 
-def html(result: SignoffResult) -> str:
-    """The report; the same result gives the same bytes."""
+def html(result: SignoffResult, sites: Sequence[MaskSite] = ()) -> str:
+    """The report; the same result gives the same bytes. ``sites`` as of ``write_reports``."""
     import jinja2
 
     folder = files(_PAGE[0]) / _PAGE[1]
@@ -62,9 +67,9 @@ def html(result: SignoffResult) -> str:
         tiles=tiles(result),
         listed=_LISTED,
         stages=by_stage(evidence.testpoints),
-        observability=maps.observability_map(evidence.rom) if evidence.rom else None,
+        observability=maps.observability_map(evidence.rom, sites) if evidence.rom else None,
         proof=plots.proof_plot(evidence.rom) if evidence.rom else None,
-        accumulators=maps.accumulator_map(evidence.accumulators) if evidence.accumulators else None,
+        accumulators=maps.accumulator_map(evidence.accumulators, sites) if evidence.accumulators else None,
         quality_maps=[maps.noise_map(taps), maps.bias_map(taps), maps.range_map(taps)] if taps else [],
         quality_plots=[plot for plot in drawn if plot],
         size=(plots.WIDTH, plots.HEIGHT),

@@ -2,66 +2,46 @@
 
 from __future__ import annotations
 
-import datetime
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-import numpy as np
-
+from etchproof.contract.mask import MaskSite, MaskUnit
 from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.coverage import hooks
-from etchproof.coverage.closure import close, reach, taps_needed
-from etchproof.coverage.corpus import Corpus, Predict, Segment, gather
-from etchproof.coverage.exclusions import load_exclusions
-from etchproof.coverage.functional import Covergroup
-from etchproof.coverage.injection import Drawn, draw, inject_all
-from etchproof.coverage.observability import Proven, observe
-from etchproof.coverage.rom import Rom
-from etchproof.coverage.seen import draw_seen
-from etchproof.coverage.words import words_read
+from etchproof.coverage.corpus import Segment
+from etchproof.coverage.injection import inject_all
+from etchproof.coverage.observability import Proven
 from etchproof.errors import InputError, shown_name
 from etchproof.files.atomic import write_atomically
 from etchproof.files.json_file import read_json_object
-from etchproof.project.declaration import Project
 from etchproof.project.sources import file_sha256
-from etchproof.regress.check import check_items
 from etchproof.regress.key import sources_sha256
 from etchproof.regress.plan import RegressionPlan
 from etchproof.regress.run import OnItem, check_folder, run_regression
-from etchproof.regress.spec import ItemSpec, expand, item_seed, load_list
-from etchproof.run import flow, slots
-from etchproof.run.design import Design, Loaded, Quantized
+from etchproof.run import flow
+from etchproof.run.design import Design
 from etchproof.run.record import recipe_record
 from etchproof.run.testrun import Chip, prepare
-from etchproof.run.watcher import StageClock, tell
-from etchproof.signoff import checks, counting, covered, derive, readback
-from etchproof.signoff.capabilities import ABSENT, COVERAGE, INJECTION, capabilities, due_claims
+from etchproof.run.watcher import StageClock
+from etchproof.signoff import counting, covered, derive, readback
+from etchproof.signoff.capabilities import INJECTION, OBSERVABILITY, capabilities
+from etchproof.signoff.directed import directed_items, directed_sequences
 from etchproof.signoff.evidence import (
-    LISTED,
     AdapterEvidence,
-    CheckEvidence,
     InjectionEvidence,
-    QualityEvidence,
-    RomEvidence,
-    RomPartEvidence,
     SignoffEvidence,
 )
-from etchproof.signoff.gates import StageGates, load_gates
-from etchproof.signoff.judges import fitted, judge_file, judged_by, stage_list
+from etchproof.signoff.examine import examine_all
+from etchproof.signoff.judges import judged_by
+from etchproof.signoff.observed import check_sites, draw_faults, observe_all, rom_evidence
+from etchproof.signoff.plan import SignoffRequest, make_plan
 from etchproof.signoff.provenance import chain
 from etchproof.signoff.result import REPORTS, SIGNOFF_FILE, SignoffResult, evidence_sha256
-from etchproof.signoff.testplan import CHECKS, LORA, Stage, Testplan, all_tests, load_testplan
 from etchproof.signoff.verdict import draw as draw_verdict
-from etchproof.signoff.waivers import Waiver, load_waivers
-from etchproof.sim.build import Kind
 from etchproof.tools import tool_versions
 from etchproof.verdict.result import ModelRecord
-
-if TYPE_CHECKING:
-    from etchproof.adapter import Adapter
 
 _OWNER_FILE: Final = "owner.json"
 _KEPT: Final = (
@@ -71,47 +51,7 @@ _KEPT: Final = (
     "readback/comparison.json",
 )
 """What a sign-off leaves beside its verdict, named in it by hash."""
-_CLOSURE_SEED: Final = 1
 _DRAW_SEED: Final = 1
-_NO_WORDS: Final = np.zeros(0, dtype=bool)
-_CORNER_SEEDS: Final = (1, 2)
-_CORNER_SEQUENCES: Final = 16
-_CORNER_LENGTH: Final = 24
-
-
-@dataclass(frozen=True)
-class SignoffRequest:
-    """What is asked for.
-
-    Attributes:
-        recipe: name or file; None is the project's default.
-        jobs: simulators at once.
-        today: what waivers are held against.
-    """
-
-    project: Project
-    model_dir: Path
-    recipe: str | None
-    stage: Stage
-    out: Path
-    jobs: int
-    today: datetime.date
-    adapters: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Everything on paper, checked before anything runs."""
-
-    design: Design
-    testplan: Testplan
-    gates: StageGates
-    waivers: tuple[Waiver, ...]
-    groups: tuple[Covergroup, ...]
-    items: tuple[ItemSpec, ...]
-    list_name: str
-    adapters: tuple[Adapter, ...]  # that the command line names
-    absent: tuple[str, ...]  # testpoints and covergroups of what the chip does not have
 
 
 def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int], OnItem]) -> SignoffResult:
@@ -125,7 +65,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
     """
     project, out = request.project, request.out
     with clock.stage("plan") as say:
-        plan = _planned(request)
+        plan = make_plan(request)
         _take(request)
         say(f"{len(plan.testplan.stage_points(request.stage))} testpoints, {len(plan.gates.gates)} gates")
     design = plan.design
@@ -135,12 +75,12 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
     def predict(tokens: Sequence[int]) -> Mapping[TapKey, TokenArrays]:
         return golden.session().predict(tokens, True)
 
-    roms: tuple[Rom, ...] = ()
+    roms: tuple[MaskUnit, ...] = ()
     directed: list[tuple[int, ...]] = []
     if project.coverage is not None:
         with clock.stage("close") as say:
             roms = tuple(hooks.rom(project)(model, design.plan))
-            directed = _closure(plan, model, roms, predict)
+            directed = directed_sequences(plan, model, roms, predict)
             tokens = sum(map(len, directed))
             say(f"{len(directed)} sequences, {tokens:,} tokens chosen to show every bit and to hit bins")
     with clock.stage("regress") as say:
@@ -148,7 +88,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
             name=plan.list_name,
             project=str(project.root),
             sources_sha256=sources_sha256(project),
-            items=(*plan.items, *_directed_items(request, design, directed)),
+            items=(*plan.items, *directed_items(request, design, directed)),
         )
         runs = out / "regression"
         check_folder(runs, regression)
@@ -161,18 +101,21 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
     ran = covered.passed_on(chip, outcome, counted)
     passed = [result for spec, result in ran if spec.corners is None]
     corpus, rom = None, None
-    units: list[tuple[Rom, tuple[Proven, ...]]] = []
-    if project.coverage is not None:
+    units: list[tuple[MaskUnit, tuple[Proven, ...]]] = []
+    sites: tuple[MaskSite, ...] = ()
+    if OBSERVABILITY in capabilities(project):
         with clock.stage("observe") as say:
+            sites = hooks.sites(project, [(image.layer, image.name) for image in chip.images.images])
+            check_sites(project, roms, sites)
             # An adapter adds to what a ROM linear computes, so only sequences without one prove bits.
             segments = [Segment(result.name, result.base_sequences) for result in passed]
-            corpus, units = _observed(roms, segments, predict)
-            rom = _rom_evidence(units, corpus)
+            corpus, units = observe_all(roms, segments, predict)
+            rom = rom_evidence(units, corpus)
             say(
                 f"{rom.proven:,} of {rom.total:,} bits proven, {rom.redundant:,} redundant, {rom.open:,} open"
             )
     with clock.stage("cover") as say:
-        functional, accumulators = covered.functional(design, model, plan.groups, ran, runs)
+        functional, accumulators = covered.functional(design, model, plan.groups, sites, ran, runs)
         write_atomically(out / covered.FUNCTIONAL_FILE, functional.to_json())
         code = covered.code(project, outcome, runs, chip, out)
         bins = ", ".join(f"{name} {hit}/{total}" for name, (hit, total) in functional.summary().items())
@@ -180,12 +123,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
     with clock.stage("inject") as say:
         injection = None
         if plan.gates.injected_faults and INJECTION in capabilities(project):
-            drawn: tuple[Drawn, ...]
-            unseen, tables = 0, tuple[str, ...]()
-            if corpus is not None:
-                drawn = draw(units, corpus, plan.gates.injected_faults, _DRAW_SEED)
-            else:
-                drawn, unseen, tables = draw_seen(chip, plan.gates.injected_faults, _DRAW_SEED)
+            drawn, unseen, tables = draw_faults(chip, units, corpus, plan.gates.injected_faults, _DRAW_SEED)
 
             def injected(done: int) -> None:
                 clock.busy(f"{done} of {len(drawn)}")
@@ -197,7 +135,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         test = project.signoff.readback
         read = None if test is None else readback.read_back(chip, test, out / "readback")
         health = flow.model_health(design, model, flow.cache_folder())
-        examined, padding, quality = _examined(plan, request.stage, chip, rom, injection, read)
+        examined, padding, quality = examine_all(plan, request.stage, chip, rom, injection, read)
         say(f"{sum(check.passed for check in examined)} of {len(examined)} checks hold")
     items = tuple(
         derive.item_evidence(spec, outcome.results[spec.name], counted[spec.name], runs)
@@ -283,203 +221,9 @@ def _owner(file: Path) -> dict[str, Any]:
         return {}
 
 
-def _planned(request: SignoffRequest) -> _Plan:
-    project = request.project
-    design = flow.make_design(project, request.model_dir, request.recipe)
-    if isinstance(design.source, Quantized):
-        adapters = slots.read_adapters(project, design.checkpoint.config, design.recipe, request.adapters)
-    else:
-        adapters = ()
-        if request.adapters:
-            slots.check_slots(project, None)
-    groups = () if project.coverage is None else tuple(hooks.groups(project)(design.plan))
-    names = tuple(group.name for group in groups)
-    tests = all_tests(project)
-    has_slots = project.lora is not None and design.slots > 0
-    plan_file, gates_file = judge_file(project, "testplan"), judge_file(project, "gates")
-    assert plan_file is not None and gates_file is not None
-    testplan = load_testplan(
-        *(plan_file, tests, names), lora=has_slots, claimed=due_claims(project, capabilities(project))
-    )
-    absent = () if has_slots else tuple(entry.name for entry in testplan.tagged(LORA))
-    planned = tuple(group.name for group in testplan.covergroups)
-    gates = load_gates(gates_file, request.stage, planned)
-    testplan, gates = fitted(project, testplan, gates)
-    waivers_file, exclusions_file = judge_file(project, "waivers"), judge_file(project, "exclusions")
-    waivers = () if waivers_file is None else load_waivers(waivers_file)
-    if exclusions_file is not None:
-        load_exclusions(exclusions_file)
-    listed = load_list(stage_list(project, gates.regression), project.root)
-    name = request.recipe or project.default_recipe
-    items = expand(
-        listed, project.root, tests, model=request.model_dir, recipe=name, adapters=request.adapters
-    )
-    if not has_slots:
-        items = tuple(item for item in items if not item.adapters)
-        testplan, gates = testplan.without(LORA), gates.without(absent)
-    tell(check_items(items, project))
-    return _Plan(design, testplan, gates, waivers, groups, items, listed.name, adapters, absent)
-
-
-def _directed_items(
-    request: SignoffRequest, design: Design, directed: Sequence[tuple[int, ...]]
-) -> Iterator[ItemSpec]:
-    """The sequences that close what others leave open, and random ones over weights for the corners."""
-    project, test = request.project, request.project.signoff.directed
-
-    def item(
-        name: str, sequences: Sequence[tuple[int, ...]], corners: int | None, kind: Kind = "fast"
-    ) -> ItemSpec:
-        return ItemSpec(
-            name=name,
-            test=test,
-            model=str(request.model_dir.absolute()),
-            shape=None,
-            recipe=request.recipe or project.default_recipe,
-            context=None,
-            kind=kind,
-            adapters=(),
-            seed=item_seed(name, _CLOSURE_SEED),
-            directed=tuple(sequences),
-            corners=corners,
-        )
-
-    if project.coverage is None:
-        return
-    yield item(f"{test}-closure", directed, None)
-    if project.coverage.corners is not None:
-        size = (_CORNER_SEQUENCES, min(_CORNER_LENGTH, design.quantized.context))
-        for seed in _CORNER_SEEDS:
-            drawn = np.random.default_rng(seed).integers(design.checkpoint.config.vocab_size, size=size)
-            # Beyond V1, the last on a simulator as Verilator wrote it: the corners of the numerics, too.
-            kind: Kind = "strict" if request.stage != "V1" and seed == _CORNER_SEEDS[-1] else "fast"
-            sequences = [tuple(tokens) for tokens in drawn.tolist()]
-            yield item(f"{test}-corners-s{seed}", sequences, seed, kind)
-
-
-def _closure(plan: _Plan, model: Any, roms: Sequence[Rom], predict: Predict) -> list[tuple[int, ...]]:
-    """Sequences that show every bit of the mask and hit every bin, as far as some do."""
-    design = plan.design
-    config = design.checkpoint.config
-    limits = {"vocabulary": config.vocab_size, "context": design.quantized.context}
-    sample = hooks.sampler(design.project)(model, design.plan)
-    directed = close(roms, [], predict, **limits, seed=_CLOSURE_SEED)
-    return [*directed, *reach(plan.groups, sample, directed, predict, **limits, seed=_CLOSURE_SEED)]
-
-
 def _chip(design: Design, out: Path) -> Chip:
     """The chip whose ROM is examined and faults are injected into; made anew, its folder is evidence."""
     import shutil
 
     shutil.rmtree(out / "chip", ignore_errors=True)
     return prepare(design, out / "chip", "fast", flow.cache_folder())
-
-
-def _observed(
-    roms: Sequence[Rom], segments: Sequence[Segment], predict: Predict
-) -> tuple[Corpus | None, list[tuple[Rom, tuple[Proven, ...]]]]:
-    if not any(segment.sequences for segment in segments):
-        return None, []
-    corpus = gather(segments, predict, taps_needed(roms))
-    return corpus, [(rom, observe(rom, corpus)) for rom in roms]
-
-
-def _rom_evidence(units: Sequence[tuple[Rom, Sequence[Proven]]], corpus: Corpus | None) -> RomEvidence:
-    parts, by_run = [], np.zeros(len(corpus.names) if corpus else 0, dtype=np.int64)
-    for unit, found in units:
-        for proven in found:
-            read, visible = (
-                words_read(proven, unit.words[proven.kind]) if unit.words else (_NO_WORDS, _NO_WORDS)
-            )
-            unread = np.argwhere(visible & ~read)
-            left = np.argwhere(proven.open)
-            parts.append(
-                RomPartEvidence(
-                    site=proven.site,
-                    kind=proven.kind,
-                    total=proven.total,
-                    proven=proven.count,
-                    reasons={reason: int(bits.sum()) for reason, bits in proven.reasons},
-                    open=tuple(proven.name(index.tolist()) for index in left[:LISTED]),
-                    open_count=len(left),
-                    words=int(visible.sum()),
-                    words_read=int(read.sum()),
-                    unread=tuple(
-                        f"{proven.site} {proven.kind} {tuple(at)}" for at in unread[:LISTED].tolist()
-                    ),
-                )
-            )
-            by_run += np.array(proven.by_segment, dtype=np.int64)
-    names = corpus.names if corpus else ()
-    return RomEvidence(
-        parts=tuple(parts),
-        padding_bits=0,
-        tokens=len(corpus.tokens) if corpus else 0,
-        by_run={name: int(count) for name, count in zip(names, by_run, strict=True) if count},
-    )
-
-
-def _examined(
-    plan: _Plan,
-    stage: Stage,
-    chip: Chip,
-    rom: RomEvidence | None,
-    injection: InjectionEvidence | None,
-    read: readback.ReadBack | None,
-) -> tuple[tuple[CheckEvidence, ...], int, QualityEvidence | None]:
-    """The checks that this stage's gates or testpoints ask for."""
-    design, padding = chip.design, 0
-    wanted = {f"signoff.{name}" for name in plan.gates.gates}
-    wanted |= {test for point in plan.testplan.stage_points(stage) for test in point.tests}
-    if {"quality_kl", "quality_top1"} & set(plan.gates.gates):
-        wanted.add("signoff.quality")
-    quality: list[QualityEvidence] = []
-
-    def rom_files() -> checks.Found:
-        nonlocal padding
-        if isinstance(design.source, Loaded):
-            return checks.check_memories(design, chip.images)
-        passed, message, padding = checks.check_rom_files(design, chip.model, chip.images)
-        return passed, message
-
-    def measured() -> checks.Found:
-        report = checks.measure_quality(design, chip.model)
-        quality.append(
-            QualityEvidence(
-                kl_mean=report.kl_mean,
-                same_top1=report.same_top1,
-                perplexity_golden=report.perplexity_golden,
-                perplexity_float=report.perplexity_float,
-                tokens=report.tokens,
-                taps=report.taps,
-            )
-        )
-        return (
-            report.tokens > 0,
-            f"mean KL {report.kl_mean:.5f}, {100 * report.same_top1:.1f} % the same top token",
-        )
-
-    def observed() -> checks.Found:
-        if rom is None:
-            return False, ABSENT[COVERAGE]
-        return derive.observed(rom), f"{rom.proven:,} of {rom.total:,} bits proven"
-
-    def injected() -> checks.Found:
-        bits = injection.bits if injection else ()
-        good = sum(bit.caught and bit.located for bit in bits)
-        return derive.injected(injection), f"{good} of {len(bits)} caught where they have to be seen"
-
-    table: dict[str, Callable[[], checks.Found]] = {
-        "signoff.lint": lambda: checks.check_lint(design, chip.fabric),
-        "signoff.fabric_invariance": lambda: checks.check_fabric_invariance(design, chip.fabric, chip.images),
-        "signoff.rom_files": rom_files,
-        "signoff.rom_readback": lambda: readback.check_rom_readback(chip.images, read or readback.NONE),
-        "signoff.rom_signature": lambda: readback.check_rom_signature(chip.images, read or readback.NONE),
-        "signoff.rom_observability": observed,
-        "signoff.injected_faults": injected,
-        "signoff.quality": measured,
-    }
-    always = {"signoff.rom_observability"} if rom is not None else set()
-    always |= {"signoff.injected_faults"} if injection else set()
-    found = tuple(checks.examine(name, table[name]) for name in CHECKS if name in wanted | always)
-    return found, padding, quality[0] if quality else None

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from etchproof.signoff.capabilities import COVERAGE, without
+from etchproof.signoff.capabilities import OBSERVABILITY, without
 from etchproof.signoff.capabilities import links as due_links
 from etchproof.signoff.evidence import Record, SignoffEvidence
 from etchproof.signoff.gates import COVERGROUP, GATES, GateResult, StageGates, apply_gates
@@ -91,7 +91,7 @@ def _standing(evidence: SignoffEvidence) -> Iterator[str]:
     for check in evidence.checks:
         if not check.passed:
             yield f"check {check.name}: {check.message}"
-    if COVERAGE not in evidence.capabilities:
+    if OBSERVABILITY not in evidence.capabilities:
         pass  # a capability that the project does not have: said as not measured
     elif evidence.rom is None or evidence.rom.total == 0:
         yield "the coverage model names no bit of the mask"

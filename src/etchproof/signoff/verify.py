@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from etchproof.checkpoint.linears import LINEARS
 from etchproof.compare.readback import READBACK_FILE, Readback
 from etchproof.contract.taps import TapKey
 from etchproof.coverage.functional import FunctionalCoverage
@@ -31,7 +30,7 @@ from etchproof.signoff.capabilities import capabilities
 from etchproof.signoff.capabilities import links as due_links
 from etchproof.signoff.covered import FUNCTIONAL_FILE, LCOV_FILE
 from etchproof.signoff.evidence import InjectionEvidence
-from etchproof.signoff.gates import read_gates
+from etchproof.signoff.gates_file import read_gates
 from etchproof.signoff.judges import JUDGES, fitted, judge_file, stage_list
 from etchproof.signoff.result import SIGNOFF_FILE, SignoffResult
 from etchproof.signoff.testplan import LORA, read_testplan
@@ -255,24 +254,23 @@ def _measured(result: SignoffResult, out: Path, project: Project) -> Iterator[Pr
 
 
 def _figures(result: SignoffResult, out: Path, project: Project) -> Iterator[Problem]:
-    """Figures are of the whole chip, each once: as many linears, taps and parts as its layers have."""
+    """Figures are of the whole chip, each once: every tensor that the project declares, and every tap."""
     evidence = result.evidence
-    layers = 1 + max(
-        (image.layer for image in (evidence.provenance.images if evidence.provenance else ())), default=-1
-    )
+    declared = derive.mask_sites(evidence, project)
     sites = [part.site for part in evidence.rom.parts] if evidence.rom else []
-    codes = {part.site for part in evidence.rom.parts if part.kind == "codes"} if evidence.rom else set()
     if len(set(sites)) != len(sites):
         yield "evidence.rom.parts", "has a part twice"
     if evidence.provenance and evidence.rom:
         tensors = {name.removesuffix(".codes").removesuffix(".gains") for name in evidence.provenance.tensors}
         if {name for name in tensors ^ set(sites) if not name.endswith(".bias")}:
             yield "evidence.rom.parts", "are not the tensors of the checkpoint"
-    linears = [accumulator.site for accumulator in evidence.accumulators]
-    if linears and (len(set(linears)) != len(linears) or len(linears) != layers * len(LINEARS) + 1):
-        yield "evidence.accumulators", f"are not those of {layers} layers"
-    if evidence.rom and not set(linears) <= codes:
-        yield "evidence.rom.parts", "do not hold every linear"
+    if evidence.rom and {part.tensor for part in evidence.rom.parts} != {one.site for one in declared}:
+        yield "evidence.rom.parts", "are not those of the tensors that the project declares"
+    summed = [accumulator.site for accumulator in evidence.accumulators]
+    if summed and sorted(summed) != sorted(one.site for one in declared if one.sums):
+        yield "evidence.accumulators", "are not those of the tensors that the project declares"
+    if evidence.rom and not set(summed) <= set(sites):
+        yield "evidence.rom.parts", "do not hold every tensor whose sums were seen"
     taps = [(tap.layer, tap.tap) for tap in evidence.health.taps] if evidence.health else []
     compared = _compared(result, out)
     if evidence.health and taps != [key for key in compared if is_quantity(key[1])]:

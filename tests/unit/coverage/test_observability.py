@@ -10,27 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from etchproof.contract.mask import MaskPart
 from etchproof.coverage import observability
 from etchproof.coverage.closure import close, taps_needed
 from etchproof.coverage.corpus import Corpus, Predict, Segment, gather
 from etchproof.coverage.injection import draw
 from etchproof.coverage.observability import (
     EXHAUSTED,
-    ROUNDED_AWAY,
-    ZERO_CODES,
-    ZERO_SCALE,
     Proven,
     UnsoundError,
-    margins,
     observe,
-    rounded,
     witnesses,
 )
-from etchproof.coverage.rom import Rom, RomGains, RomMatrix, RomRows
 from etchproof.errors import EtchproofError
 from etchproof.quantize.quantized_model import QuantizedModel
 from models import chip
 from models.golden import Golden
+from models.margins import margins, rounded
+from models.mask import ROUNDED_AWAY, ZERO_CODES, ZERO_SCALE, Rom, RomGains, RomMatrix, RomRows
 from tests.unit.coverage.conftest import saturating_model
 from tests.unit.models.conftest import drawn_model
 from verif.coverage.rom import rom as roms_of
@@ -209,6 +206,20 @@ def test_what_is_not_computed_from_its_input_is_refused(
     deep = next(rom for rom in roms if isinstance(rom, RomMatrix) and rom.source[0] == 1)
     with pytest.raises(UnsoundError, match="differs from run to run"):
         observe(replace(deep, of_token=37), replace(corpus, tokens=np.zeros_like(corpus.tokens)))
+
+
+def test_a_reason_that_a_token_refutes_is_refused() -> None:
+    """A project that calls a bit redundant which its own margins prove is wrong about one of the two."""
+    rom, corpus = single([[1, 2, 3, 4]], [[9, 5]])
+    codes, scales = rom.parts()
+    wrong = replace(codes, redundant=((ZERO_SCALE, np.ones((1, 4, 1), dtype=bool)),))
+
+    class Wrong(RomMatrix):
+        def parts(self) -> tuple[MaskPart, ...]:
+            return wrong, scales
+
+    with pytest.raises(UnsoundError, match="a bit of m is proven, and the project says of it: the scale of"):
+        observe(Wrong(**vars(rom)), corpus)
 
 
 def test_a_criterion_that_is_too_generous_is_noticed(

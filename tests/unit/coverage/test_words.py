@@ -7,10 +7,10 @@ import math
 import numpy as np
 
 from etchproof.coverage.observability import Proven
-from etchproof.coverage.rom import RomMatrix
 from etchproof.coverage.words import words_read
 from etchproof.quantize.quantized_model import QuantizedModel
 from models import chip
+from models.mask import RomMatrix
 from models.rom import images
 from tests.unit.models.conftest import drawn_model
 from verif.coverage.rom import rom

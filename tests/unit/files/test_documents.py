@@ -21,7 +21,7 @@ from etchproof.files.yaml_file import read_yaml_object
 from etchproof.project.declaration import load_project
 from etchproof.quantize.recipe import load_recipe
 from etchproof.regress.spec import MAX_ITEMS, RegressionList, expand, load_list
-from etchproof.signoff.gates import read_gates
+from etchproof.signoff.gates_file import read_gates
 from etchproof.signoff.testplan import load_testplan
 from etchproof.signoff.waivers import load_waivers
 from tests.conftest import ROOT
@@ -98,7 +98,7 @@ def test_no_loader_of_yaml_is_missing() -> None:
     }
     assert users == {
         *("quantize/recipe.py", "checkpoint/shape.py", "regress/spec.py", "files/yaml_file.py"),
-        *("signoff/gates.py", "signoff/waivers.py", "coverage/exclusions.py"),
+        *("signoff/gates_file.py", "signoff/waivers.py", "coverage/exclusions.py"),
     }
 
 

@@ -17,7 +17,7 @@ from etchproof.errors import InputError
 from etchproof.project.declaration import load_project
 from etchproof.run.design import Design, Quantized
 from etchproof.run.flow import plan_design, quantize_design, read_recipe
-from etchproof.run.slots import SramFault, locate_faults, plan_run, prepare, read_adapters, slot_of, swaps
+from etchproof.run.slots import Fault, locate_faults, plan_run, prepare, read_adapters, slot_of, swaps
 from etchproof.verdict.judge import Generation
 from tests.conftest import ROOT
 
@@ -28,6 +28,13 @@ def read(design: Design, folders: Sequence[Path]) -> tuple[Adapter, ...]:
 
 GENERATION = Generation((1, 5), 20, (2,))
 SITE = "lora:0:model.layers.1.self_attn.v_proj.lora_B[3,2]^4"
+
+
+def located(
+    design: Design, texts: Sequence[str], adapters: Sequence[Adapter], slots: int = 4
+) -> tuple[Fault, ...]:
+    return locate_faults(design.project, design.plan, texts, adapters, slots)
+
 
 Write = Callable[..., Path]
 
@@ -156,22 +163,22 @@ class TestPreparing:
 
 
 class TestFaults:
-    def test_located(self, adapters: tuple[Adapter, ...]) -> None:
+    def test_located(self, design: Design, adapters: tuple[Adapter, ...]) -> None:
         texts = [SITE, "lora:1:model.layers.2.mlp.down_proj.lora_A[4,131]^15"]
-        found = locate_faults(texts, adapters, 4, 3)
-        assert found == (
-            SramFault(0, 1, "v_proj", "B", 3, 2, 4),
-            SramFault(1, 2, "down_proj", "A", 4, 131, 15),
+        assert located(design, texts, adapters) == (
+            {"slot": 0, "layer": 1, "linear": "v_proj", "matrix": "B", "row": 3, "col": 2, "bit": 4},
+            {"slot": 1, "layer": 2, "linear": "down_proj", "matrix": "A", "row": 4, "col": 131, "bit": 15},
         )
-        assert found[0].for_testbench() == {
-            "slot": 0,
-            "layer": 1,
-            "linear": "v_proj",
-            "matrix": "B",
-            "row": 3,
-            "col": 2,
-            "bit": 4,
-        }
+
+    def test_a_project_that_does_not_say_where(self, design: Design, adapters: tuple[Adapter, ...]) -> None:
+        assert design.project.lora is not None
+        lora = design.project.lora.model_copy(update={"site": None})
+        other = replace(design, project=design.project.model_copy(update={"lora": lora}))
+        assert located(other, [], adapters) == ()
+        with pytest.raises(
+            InputError, match=r"etchproof.toml: lora.site: .* does not say where bits of adapters are"
+        ):
+            located(other, [SITE], adapters)
 
     @pytest.mark.parametrize(
         ("site", "says"),
@@ -195,31 +202,33 @@ class TestFaults:
             (SITE.replace("^4", "^16"), "bit 16 of 16 (bit 0 is the lowest)"),
         ],
     )
-    def test_refused_by_name(self, adapters: tuple[Adapter, ...], site: str, says: str) -> None:
+    def test_refused_by_name(
+        self, design: Design, adapters: tuple[Adapter, ...], site: str, says: str
+    ) -> None:
         with pytest.raises(InputError) as refusal:
-            locate_faults([site], adapters, 4, 3)
+            located(design, [site], adapters)
         assert says in str(refusal.value)
         assert site.strip() in str(refusal.value)
         assert "\n" not in str(refusal.value)
 
-    def test_the_same_bit_twice(self, adapters: tuple[Adapter, ...]) -> None:
+    def test_the_same_bit_twice(self, design: Design, adapters: tuple[Adapter, ...]) -> None:
         with pytest.raises(InputError, match="are the same bit"):
-            locate_faults([SITE, SITE.replace(":0:", ":00:")], adapters, 4, 3)
+            located(design, [SITE, SITE.replace(":0:", ":00:")], adapters)
 
-    def test_without_adapters(self) -> None:
+    def test_without_adapters(self, design: Design) -> None:
         with pytest.raises(InputError, match=r"no adapter is loaded \(name one with --adapter\)"):
-            locate_faults([SITE], (), 4, 3)
+            located(design, [SITE], ())
 
     def test_a_slot_that_is_loaded_again_has_its_first_adapters_faults(
-        self, adapters: tuple[Adapter, ...]
+        self, design: Design, adapters: tuple[Adapter, ...]
     ) -> None:
-        assert locate_faults([SITE], adapters, 1, 3)[0].linear == "v_proj"
+        assert located(design, [SITE], adapters, 1)[0]["linear"] == "v_proj"
         with pytest.raises(InputError, match="slot 1 is never loaded"):
-            locate_faults([SITE.replace("lora:0", "lora:1")], adapters, 1, 3)
+            located(design, [SITE.replace("lora:0", "lora:1")], adapters, 1)
 
     def test_every_linear_has_a_site(self, design: Design, write: Write) -> None:
         adapters = read(design, [write(target_modules="all-linear")])
         for linear in LINEARS:
             part = "mlp" if linear in ("gate_proj", "up_proj", "down_proj") else "self_attn"
             text = f"lora:0:model.layers.0.{part}.{linear}.lora_A[0,0]^0"
-            assert locate_faults([text], adapters, 4, 3)[0].linear == linear
+            assert located(design, [text], adapters)[0]["linear"] == linear

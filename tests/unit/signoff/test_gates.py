@@ -31,7 +31,8 @@ from etchproof.signoff.evidence import (
     SignoffEvidence,
     TestpointEvidence,
 )
-from etchproof.signoff.gates import GATES, GateResult, StageGates, apply_gates, load_gates
+from etchproof.signoff.gates import GATES, GateResult, StageGates, apply_gates
+from etchproof.signoff.gates_file import load_gates
 from etchproof.signoff.testplan import CHECKS, all_tests, load_testplan
 from etchproof.signoff.verdict import NO_REASON, draw, standing
 from etchproof.signoff.waivers import Waiver, apply_waivers, load_waivers, open_gates
@@ -525,12 +526,12 @@ def test_bad_waivers(tmp_path: Path, old: str, new: str, said: str) -> None:
 
 
 def test_the_files_that_ship() -> None:
-    verif = ROOT / "verif"
-    plan = load_testplan(verif / "testplan.hjson", all_tests(load_project(ROOT)))
+    judges = ROOT / "verif" / "signoff"
+    plan = load_testplan(judges / "testplan.hjson", all_tests(load_project(ROOT)))
     groups = tuple(group.name for group in plan.covergroups)
-    assert load_gates(verif / "signoff.yaml", "V1", groups).gates
-    assert load_gates(verif / "signoff.yaml", "V2", groups).gates["rom_observability"] == 100
-    load_waivers(verif / "waivers.yaml")
+    assert load_gates(judges / "gates.yaml", "V1", groups).gates
+    assert load_gates(judges / "gates.yaml", "V2", groups).gates["rom_observability"] == 100
+    load_waivers(judges / "waivers.yaml")
 
 
 def test_gates_of_a_chip_that_lacks_covergroups() -> None:

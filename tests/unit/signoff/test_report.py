@@ -30,9 +30,11 @@ from etchproof.signoff.result import SignoffResult, evidence_sha256, json_schema
 from etchproof.signoff.verdict import draw
 from etchproof.signoff.waivers import Waiver
 from etchproof.verdict.result import Reason
+from models.mask import sites
 from tests.unit.signoff.test_gates import FABRIC, STAGE, good, item, part, rom
 
 TODAY = datetime.date(2026, 11, 21)
+SITES = tuple(sites([(2, "params")]))
 
 
 def result(evidence: SignoffEvidence, *waivers: Waiver, stage: StageGates = STAGE) -> SignoffResult:
@@ -210,19 +212,30 @@ def left(count: int) -> dict[str, Any]:
 def test_the_map_of_observability() -> None:
     parts = (
         part(site="model.layers.1.mlp.up_proj", proven=45, total=100, reasons={"x": 10}, **left(45)),
-        part(site="model.layers.1.mlp.up_proj.scales", proven=45, total=100, reasons={"x": 10}, **left(45)),
+        part(
+            site="model.layers.1.mlp.up_proj.scales",
+            kind="scales",
+            proven=45,
+            total=100,
+            reasons={"x": 10},
+            **left(45),
+        ),
         part(site="model.layers.1.input_layernorm", proven=10, total=10, reasons={}),
         part(site="model.layers.2.input_layernorm", proven=99_999, total=100_000, reasons={}, **left(1)),
         part(site="lm_head", proven=1, total=2, reasons={}, **left(1)),
     )
-    found = observability_map(rom(*parts))
+    found = observability_map(rom(*parts), SITES)
     assert found.layers == ("1", "2")
     rows = {name: [cell and (cell.text, cell.colour) for cell in cells] for name, cells in found.rows}
     assert rows == {
         "up_proj": [("50.00", "bad"), None],
         "input_layernorm": [("100", "s6"), ("99.99", "s4")],  # never 100 while a bit is open
     }
+    assert [name for name, _ in found.rows] == ["input_layernorm", "up_proj"]  # as the project declares them
     assert [(name, cell.text) for name, cell in found.beside] == [("lm_head", "50.00")]
+    # What is not declared hides no bit.
+    unknown = observability_map(rom(*parts), ())
+    assert unknown.rows == () and len(unknown.beside) == 4
 
 
 def test_the_maps_of_taps() -> None:
@@ -243,7 +256,8 @@ def test_the_map_of_accumulators() -> None:
         (
             AccumulatorEvidence(site="model.layers.0.mlp.up_proj", largest=1 << 20, bound=1 << 30),
             AccumulatorEvidence(site="lm_head", largest=5, bound=4),
-        )
+        ),
+        SITES,
     )
     ((name, (cell,)),) = found.rows
     assert name == "up_proj" and cell is not None and (cell.text, cell.colour) == ("10.0", "s1")
