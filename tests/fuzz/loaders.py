@@ -126,7 +126,7 @@ LOADERS: Final = (
         seeds.filelists,
         {"chip.f": "text", "rtl/more.f": "text", "core.eda.yml": "yaml"},
         loads.filelists,
-        ("etchproof.project.filelist:_words", "etchproof.project.filelist:_edam"),
+        ("etchproof.project.command_file:read_command_file", "etchproof.project.edam:read_edam"),
     ),
     Loader(
         "gates",

@@ -338,7 +338,9 @@ def filelists(folder: Path) -> None:
     entries = (("rtl/c.sv", "systemVerilogSource"), ("notes.txt", "user"))
     files = "".join(f"- {{name: {name}, file_type: {kind}}}\n" for name, kind in entries)
     parameters = "parameters:\n  N: {datatype: int, default: 3, paramtype: vlogparam}\n"
-    (folder / "core.eda.yml").write_text(f"name: core_0\nfiles:\n{files}{parameters}", encoding="utf-8")
+    (folder / "core.eda.yml").write_text(
+        f"name: core_0\ntoplevel: chip\nfiles:\n{files}{parameters}", encoding="utf-8"
+    )
     (folder / "etchproof.toml").write_text(
         'name = "lists"\n[model]\nload = "model:load"\n[golden]\nsession = "golden:Session"\n[taps]\n'
         'plan = "taps:plan"\n[verif]\ntests = ["tests"]\n[rtl]\ntop = "chip"\nfilelist = ["chip.f", "core.eda.yml"]\n',

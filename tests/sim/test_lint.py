@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from etchproof.project.declaration import load_project
 from etchproof.render.fabric import Fabric
 from etchproof.render.templates import LIBRARY
+from etchproof.run import flow
 from etchproof.tools import find_formatter, find_verilator, simulation_env, slang_driver
 
 pytestmark = pytest.mark.sim
@@ -57,11 +59,10 @@ def test_verible(repo_root: Path, module: str) -> None:
     assert complaints(linter, sources(repo_root, module)[-1]) == ""
 
 
-def slang(folder: Path, top: str) -> list[str]:
-    """What slang finds in all files of a folder by IEEE 1800-2017, with its default warnings."""
-    files = sorted(folder.glob("*.sv"), key=lambda path: (not path.stem.endswith("_pkg"), path.name))
+def slang(files: Iterable[Path], top: str, *options: str) -> list[str]:
+    """What slang finds in files by IEEE 1800-2017, with its default warnings."""
     driver = slang_driver()
-    line = ["slang", "--std", "1800-2017", "--timescale", "1ns/1ps", "--top", top, *map(str, files)]
+    line = ["slang", "--std", "1800-2017", "--timescale", "1ns/1ps", "--top", top, *options, *map(str, files)]
     assert driver.parseCommandLine(shlex.join(line)) and driver.processOptions()
     driver.parseAllSources()
     engine, found = driver.diagEngine, driver.createCompilation().getAllDiagnostics()
@@ -72,16 +73,36 @@ def slang(folder: Path, top: str) -> list[str]:
 
 
 @pytest.mark.parametrize("module", ["ep_tap", "ep_tap_packed", "ep_tap_port", "ep_stream_host"])
-def test_the_library_keeps_to_the_standard(module: str, tmp_path: Path) -> None:
+def test_the_library_keeps_to_the_standard(module: str) -> None:
     """docs/simulators.md: what other simulators are told to take is none of Verilator's own."""
-    for path in (*LIBRARY.glob("*.sv"), LIBRARY.parents[1] / "host" / "ep_stream_host.sv"):
-        shutil.copy(path, tmp_path)
-    assert slang(tmp_path, module) == []
+    files = (*LIBRARY.glob("*.sv"), LIBRARY.parents[1] / "host" / "ep_stream_host.sv")
+    assert slang(sorted(files, key=lambda path: not path.stem.endswith("_pkg")), module) == []
+
+
+@pytest.fixture(params=["classifier", "serial"])
+def example(request: pytest.FixtureRequest, repo_root: Path, tmp_path: Path) -> Fabric:
+    """A chip in Verilog under the top that ``[host]`` makes, with taps that are bound to it."""
+    return flow.render_plan(load_project(repo_root / "examples" / request.param), None, tmp_path)
+
+
+def by_the_standard(fabric: Fabric) -> list[str]:
+    files = [fabric.folder / name for name in fabric.compiled if not name.endswith(".vlt")]
+    return slang(files, fabric.top, *(f"-I{fabric.folder / name}" for name in fabric.setup.include))
+
+
+def test_a_chip_with_its_host_and_bound_taps_keeps_to_the_standard(example: Fabric) -> None:
+    top = (example.folder / f"{example.top}.sv").read_text()
+    assert "initial forever" in top and "\nbind " in (example.folder / "taps.sv").read_text()
+    assert by_the_standard(example) == []
+    (example.folder / f"{example.top}.sv").write_text(top.replace("  logic clk = 1'b0;\n", ""))
+    assert any("clk" in found for found in by_the_standard(example))
 
 
 def test_slang_sees_what_is_not_in_the_standard(tmp_path: Path) -> None:
     (tmp_path / "m.sv").write_text('module m; string s = """later"""; endmodule\n')
-    assert slang(tmp_path, "m")
+    assert slang([tmp_path / "m.sv"], "m")
+    (tmp_path / "m.sv").write_text("module m; initial later = 1'b0; logic later; endmodule\n")
+    assert slang([tmp_path / "m.sv"], "m")
 
 
 def test_the_linter_sees_a_mistake(tmp_path: Path) -> None:

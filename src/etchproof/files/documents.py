@@ -22,18 +22,19 @@ MAX_DEPTH: Final = 32
 """Lists and mappings within one another."""
 
 
-def read_document(path: Path, kind: str, parse: Callable[[str], Any]) -> Any:
+def read_document(path: Path, kind: str, parse: Callable[[str], Any], limit_bytes: int = LIMIT_BYTES) -> Any:
     """The values of a UTF-8 file.
 
     Args:
         kind: what the file is ("TOML"), for the message.
         parse: raises a ``ValueError`` of text that is not of this kind.
+        limit_bytes: the most that it may hold; a file that a program wrote may be longer.
 
     Raises:
-        InputError: the file cannot be read, is larger than ``LIMIT_BYTES``, is not of this kind, or holds a value that
-            ``check_values`` refuses.
+        InputError: the file cannot be read, is larger, is not of this kind, or holds a value that ``check_values``
+            refuses.
     """
-    text = read_text(path, LIMIT_BYTES)
+    text = read_text(path, limit_bytes)
     try:
         values = parse(text)
     except RecursionError:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from etchproof.errors import InputError, shown
-from etchproof.files.documents import MAX_DEPTH, read_document
+from etchproof.files.documents import LIMIT_BYTES, MAX_DEPTH, read_document
 
 _Record = TypeVar("_Record", bound=BaseModel)
 
@@ -128,9 +128,9 @@ def _parse(text: str) -> Any:
         raise ValueError(str(error)) from None
 
 
-def read_yaml_mapping(path: Path) -> dict[str, Any]:
-    """As ``read_yaml_object``, of a file whose ``name`` is not the file's own."""
-    data = read_document(path, "YAML", _parse)
+def read_yaml_mapping(path: Path, limit_bytes: int = LIMIT_BYTES) -> dict[str, Any]:
+    """As ``read_yaml_object``, of a file whose ``name`` is not the file's own, and of up to ``limit_bytes``."""
+    data = read_document(path, "YAML", _parse, limit_bytes)
     if not isinstance(data, dict):
         raise InputError(f"holds {shown(data)}, expected keys and values", source=path)
     for key in data:
@@ -145,6 +145,8 @@ _EXPECTED: Final = {
     "string_type": "expected text",
     "bool_type": "expected true or false",
     "tuple_type": "expected a list",
+    "list_type": "expected a list",
+    "dict_type": "expected keys and values",
     "date_type": "expected a day such as 2026-12-31",
     "model_type": "expected keys and values",
     "model_attributes_type": "expected keys and values",

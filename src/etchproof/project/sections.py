@@ -75,7 +75,8 @@ class RtlSection(Section):
         top: the top module.
         files: patterns of files of any suffix, copied byte for byte, in the order of compilation.
         filelist: lists of files, ahead of ``files``: command files (.f), or EDA metadata as FuseSoC writes it (.yml).
-            Paths in a command file start from the root, after "-F " from the list's own folder.
+            Paths in a command file start from the root, after "-F " from the list's own folder
+            (``etchproof.project.filelist``).
         testbench: patterns of files that are simulated beside the chip and are no part of it, such as transactors:
             SystemVerilog, compiled after ``files``, and C++, linked into the simulator.
         include: folders of included files.
@@ -90,7 +91,7 @@ class RtlSection(Section):
 
     top: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
     files: Texts = ()
-    filelist: Texts = ()
+    filelist: Annotated[tuple[Text, ...], BeforeValidator(_modules)] = ()
     testbench: Texts = ()
     include: Texts = ()
     defines: dict[str, str] = {}

@@ -69,8 +69,8 @@ def project_files(project: Project) -> set[Path]:
             found |= set(files_below(path)) if path.is_dir() else {path}
     if project.rtl.filelist:
         listed = read_lists(project)
-        found |= {*listed.files, *listed.testbench, *listed.read}
-        found |= {path for folder in listed.include for path in files_below(folder)}
+        found |= {*listed.lists, *(project.root / name for name in (*listed.files, *listed.testbench))}
+        found |= {path for folder in listed.include for path in files_below(project.root / folder)}
     signoff = project.signoff
     judges = (signoff.testplan, signoff.gates, signoff.waivers, signoff.exclusions)
     return found - {project.root / name for name in judges}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from etchproof.errors import InputError
 from etchproof.project.declaration import Project
@@ -66,6 +66,25 @@ def testbench_names(project: Project) -> frozenset[str]:
     return frozenset(copied_name(path, project.root) for path in found)
 
 
+def _included(root: Path, folders: Sequence[str], source: Path) -> list[Path]:
+    """The files of folders of included files, and the headers in folders below them.
+
+    Of the root itself only its own files are taken: below it lies everything.
+
+    Raises:
+        InputError: a folder holds none.
+    """
+    found: dict[Path, None] = {}
+    for folder in folders:
+        below = () if PurePath(folder) == PurePath() else (f"{folder}/**/*.svh", f"{folder}/**/*.vh")
+        patterns = (f"{folder}/*", *below)
+        here = [path for pattern in patterns for path in named(root, pattern) if path.is_file()]
+        if not here:
+            raise InputError(f"{folder!r} holds no file to include", source=source, key="include")
+        found |= dict.fromkeys(here)
+    return list(found)
+
+
 def take(
     root: Path,
     out: Path,
@@ -82,7 +101,7 @@ def take(
         root: what the paths start from.
         files: patterns of what is compiled, in order.
         testbench: likewise, of what is compiled after it: SystemVerilog, and C++ that is linked into the simulator.
-        include: folders of included files.
+        include: folders of included files; of the folders below them, headers are taken (``.svh``, ``.vh``).
         data: files that the RTL reads while it runs, by where it looks.
         source: the file that names all this, for messages.
 
@@ -98,8 +117,7 @@ def take(
     ]
     native = {path for path in around if path.suffix in NATIVE}
     compiled += around
-    folders = [f"{name}/*" for name in include]
-    included = [path for path in matched(root, folders, source=source, key="include") if path not in compiled]
+    included = [path for path in _included(root, include, source) if path not in compiled]
     places = data or {}
     read = {place: matched(root, [name], source=source, key="data") for place, name in places.items()}
     for place, found in read.items():
