@@ -85,6 +85,7 @@ NO_LOADERS: Final[dict[str, str]] = {
     "etchproof.project.sources:_file_sha256": "hashes bytes, whatever they are; only a regular file is opened",
     "etchproof.project.sources:_imports": "parses modules of the project, whose code runs in any case",
     "etchproof.host.top:write_top": _ENGINE,
+    "etchproof.render.sources:copy_as_they_are": "copies bytes, whatever they are, of regular files (matched)",
     "etchproof.render.images:ImageSet.place_memories": "reads the images that this process has just etched",
     "etchproof.unit.bench:vectors": "reads the arrays that the test's process has just written for it",
     "etchproof.unit.run:_compared": "reads the arrays that the simulator of this process has just left",
