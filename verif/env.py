@@ -5,11 +5,11 @@ from __future__ import annotations
 from pyuvm import uvm_env
 
 from etchproof.uvm import TapMonitor, TapScoreboard
-from verif.adapter_agent import AdapterAgent
-from verif.agent import TokenAgent
+from verif.host_port.agent import TokenAgent
+from verif.load_port.agent import AdapterAgent
 from verif.reference import ReferenceModel
-from verif.rom_agent import RomAgent
-from verif.rom_scoreboard import RomScoreboard
+from verif.rom_port.agent import RomAgent
+from verif.rom_port.scoreboard import RomScoreboard
 
 
 class ChipEnv(uvm_env):  # type: ignore[misc]  # pyuvm is untyped

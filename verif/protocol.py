@@ -1,7 +1,7 @@
 """The protocols of host port and load port and their codes, without a simulator (docs/adapters.md, "On the chip").
 
-The testbench, its reference model and what a run has to do (``verif.stimulus``) share this; the RTL says it a second
-time, and ``models.lora`` writes frames without it.
+The testbench, its reference model and what a run has to do (``verif.scenarios.stimulus``) share this; the RTL says
+it a second time, and ``models.lora`` writes frames without it.
 """
 
 from __future__ import annotations

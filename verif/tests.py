@@ -16,12 +16,12 @@ from etchproof.render.images import read_images
 from etchproof.sim.child import run_dir
 from etchproof.uvm import ComparedTest, TokenResult
 from etchproof.verdict.expect import PlannedRun
-from verif.adapter_agent import FaultSequence, LoadSequence
 from verif.env import ChipEnv
-from verif.player import Player
+from verif.host_port.sequences import GreedySequence, RawSequence
+from verif.load_port.agent import FaultSequence, LoadSequence
 from verif.protocol import NO_SLOT, Op
-from verif.sequences import GreedySequence, RawSequence
-from verif.stimulus import TESTS, acts
+from verif.scenarios.player import Player
+from verif.scenarios.stimulus import TESTS, acts
 
 TOKEN_TIMEOUT_CYCLES = 20_000_000
 
@@ -106,7 +106,7 @@ class GreedyGeneration(ChipTest):
 
 
 class ActsTest(ChipTest):
-    """Base: plays the acts that ``verif.stimulus`` draws for the test's name from the run's seed."""
+    """Base: plays the acts that ``verif.scenarios.stimulus`` draws for the test's name from the run's seed."""
 
     async def stimulus(self) -> None:
         rom = self.config.get("rom")

@@ -95,8 +95,8 @@ def memories(model: Model) -> list[Memory]:
     y, x = number(np.arange(118 << 7, 134 << 7)).astype(np.float64), np.arange(128, 256) / 128
     return [
         *(Memory(f"weights/{name}.hex", words, 16) for name, words in model.weights.items()),
-        Memory("tables/rope.hex", angles(), 16),
-        Memory("tables/exp.hex", bf16(np.exp(-y)), 16),
-        Memory("tables/reciprocal.hex", bf16(1 / x) & 0x7F, 7),
-        Memory("tables/rsqrt.hex", bf16(np.concatenate([x, 2 * x]) ** -0.5) & 0x7F, 7),
+        Memory("tables/rope.hex", angles(), 16, table=True),
+        Memory("tables/exp.hex", bf16(np.exp(-y)), 16, table=True),
+        Memory("tables/reciprocal.hex", bf16(1 / x) & 0x7F, 7, table=True),
+        Memory("tables/rsqrt.hex", bf16(np.concatenate([x, 2 * x]) ** -0.5) & 0x7F, 7, table=True),
     ]

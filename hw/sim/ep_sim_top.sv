@@ -97,6 +97,16 @@ module ep_sim_top;
     .tok_id_o(tok_id),
     .tok_op_o(tok_op),
     .tok_slot_o(tok_slot),
+    .rsp_valid_i(chip_rsp_valid),
+    .rsp_ready_o(chip_rsp_ready),
+    .rsp_token_i(chip_rsp_token),
+    .rsp_pos_i(chip_rsp_pos),
+    .rsp_status_i(chip_rsp_status)
+  );
+
+  ep_load_bfm u_load_host (
+    .clk_i(clk),
+    .rst_ni(rst_n),
     .load_i(load_req),
     .load_words_i(load_words),
     .load_seed_i(load_seed),
@@ -115,12 +125,7 @@ module ep_sim_top;
     .ldr_valid_i(ldr_valid),
     .ldr_ready_o(ldr_ready),
     .ldr_status_i(ldr_status),
-    .ldr_slot_i(ldr_slot),
-    .rsp_valid_i(chip_rsp_valid),
-    .rsp_ready_o(chip_rsp_ready),
-    .rsp_token_i(chip_rsp_token),
-    .rsp_pos_i(chip_rsp_pos),
-    .rsp_status_i(chip_rsp_status)
+    .ldr_slot_i(ldr_slot)
   );
 
   ep_rom_bfm u_rom_host (

@@ -13,7 +13,7 @@ import pytest
 from etchproof.run.testrun import Chip
 from models.cycles import token_steps
 from tests.chip.harness import assert_clean, make_chip, run
-from verif.host_covergroups import active_step
+from verif.coverage.host import active_step
 
 pytestmark = pytest.mark.sim
 
@@ -67,7 +67,7 @@ def test_resets_and_stalls_are_recorded(short_chip: Chip) -> None:
 OVERRIDE = """
 import pyuvm
 from pyuvm import uvm_factory
-from verif.agent import TokenDriver
+from verif.host_port.agent import TokenDriver
 from verif.tests import RandomTokens
 
 
@@ -93,8 +93,8 @@ class Overridden(RandomTokens):
 
 IGNORING = """
 import pyuvm
-from verif.acts import Stream
-from verif.player import Player
+from verif.scenarios.acts import Stream
+from verif.scenarios.player import Player
 from verif.tests import ChipTest
 
 

@@ -21,7 +21,7 @@ from models.golden import Golden
 from tests.chip.harness import assert_clean, make_chip, run
 from tests.chip.test_shapes import W6, config
 from tests.conftest import ROOT
-from verif.drawn_adapters import everywhere, random_adapter
+from verif.load_port.drawn_adapters import everywhere, random_adapter
 
 pytestmark = pytest.mark.sim
 

@@ -18,7 +18,7 @@ from etchproof.run.testrun import Chip
 from models.golden import Golden
 from tests.chip.harness import assert_clean, make_chip, run
 from tests.chip.test_environment import SHORT
-from verif.drawn_adapters import corners
+from verif.load_port.drawn_adapters import corners
 
 pytestmark = pytest.mark.sim
 

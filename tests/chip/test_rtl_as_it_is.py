@@ -31,6 +31,7 @@ RTL = """
 [rtl]
 top = "ep_sim_top"
 files = ["rtl/*_pkg.sv", "rtl/*.sv", "rtl/*.vlog", "rtl/build.vlt"]
+testbench = ["verif/*/*.sv", "verif/*/*.cpp"]
 include = ["rtl/include"]
 defines = {WORD = "16'hbeef"}
 data = {"luts/words.hex" = "tables/words.hex"}
@@ -61,7 +62,7 @@ def team(design: Design, tmp_path: Path) -> Path:
     (rtl / "include" / "words.inc").write_text("`define BITS 16\n")
     engine = {path.name for path in LIBRARY.iterdir()}
     for name in flow.render_fabric(design, made).sources:
-        if name not in engine:
+        if name not in engine and not name.startswith("verif/"):
             (rtl / name).write_bytes((made / name).read_bytes())
     top = (rtl / "ep_sim_top.sv").read_text()
     (rtl / "ep_sim_top.sv").unlink()

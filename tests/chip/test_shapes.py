@@ -9,7 +9,7 @@ import pytest
 
 from etchproof.checkpoint import ModelConfig, RopeConfig, write_synthetic
 from tests.chip.harness import assert_clean, make_chip, run
-from verif.drawn_adapters import corners
+from verif.load_port.drawn_adapters import corners
 
 pytestmark = pytest.mark.sim
 

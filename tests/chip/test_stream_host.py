@@ -148,6 +148,27 @@ def test_a_memory_that_is_not_given(team: Path) -> None:
     assert status == 1 and "memory_missing: tables/fault.hex" in said, said
 
 
+def test_a_memory_in_the_place_of_data(team: Path) -> None:
+    file = team / "etchproof.toml"
+    file.write_text(file.read_text().replace("[rtl]\n", '[rtl]\ndata = {"tables/add.hex" = "echo.v"}\n'))
+    status, said, _ = run(team, "--vectors", "vectors.npy")
+    assert status == 2 and "rom.memories: gives what is no memory: 'tables/add.hex' stands twice" in said, (
+        said
+    )
+
+
+def test_a_memory_that_the_rtl_does_not_read(team: Path) -> None:
+    """What the chip then computes with is not what was compared with the model."""
+    file = team / "echo.v"
+    text = file.read_text()
+    file.write_text(text.replace('"tables/fault.hex"', '"./tables/../tables/fault.hex"'))
+    status, said, _ = run(team, "--vectors", "vectors.npy")
+    assert status == 0, said
+    file.write_text(text.replace('$readmemh("tables/fault.hex", fault)', "fault[0] = 0"))
+    status, said, _ = run(team, "--vectors", "vectors.npy")
+    assert status == 1 and "memory_unread: the RTL did not read tables/fault.hex" in said, said
+
+
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pyuvm
 
-from verif.acts import LoadFrame, Stream
-from verif.player import Player
-from verif.stimulus import sealed
+from verif.scenarios.acts import LoadFrame, Stream
+from verif.scenarios.player import Player
+from verif.scenarios.stimulus import sealed
 from verif.tests import ChipTest
 
 

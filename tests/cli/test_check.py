@@ -61,7 +61,7 @@ def test_what_it_does_without(copy: Path, capsys: pytest.CaptureFixture[str]) ->
     for section in ("rom", "lora", "coverage"):
         before, _, rest = text.partition(f"[{section}]\n")
         text = before + "[" + rest.partition("\n[")[2]
-    text = text.replace('expect = "verif.stimulus:expect"\n', "")
+    text = text.replace('expect = "verif.scenarios.stimulus:expect"\n', "")
     (copy / "etchproof.toml").write_text(text)
     assert load_project(copy).rom is None
     _, out, _ = check(copy, capsys)

@@ -28,7 +28,7 @@ class Failing(ChipTest):
     """Fails after it compared something."""
 
     async def stimulus(self) -> None:
-        from verif.sequences import StreamSequence
+        from verif.host_port.sequences import StreamSequence
 
         await StreamSequence([1, 2]).run()
         self.expect(False, "planted")

@@ -98,7 +98,8 @@ LOADERS: Final = (
         (
             *("etchproof.quantize.recipe:load_recipe", "etchproof.files.yaml_file:read_yaml_record"),
             *(
-                "etchproof.files.yaml_file:_read",
+                "etchproof.files.yaml_file:read_yaml_mapping",
+                "etchproof.files.yaml_file:read_yaml_object",
                 "etchproof.files.yaml_file:_parse",
                 "etchproof.files.documents:read_document",
             ),
@@ -121,9 +122,16 @@ LOADERS: Final = (
         weight=2,
     ),
     Loader(
+        "filelist",
+        seeds.filelists,
+        {"chip.f": "text", "rtl/more.f": "text", "core.eda.yml": "yaml"},
+        loads.filelists,
+        ("etchproof.project.filelist:_words", "etchproof.project.filelist:_edam"),
+    ),
+    Loader(
         "gates",
-        seeds.copied("verif/signoff.yaml"),
-        {"signoff.yaml": "yaml"},
+        seeds.copied("verif/signoff/gates.yaml"),
+        {"gates.yaml": "yaml"},
         loads.gates,
         ("etchproof.signoff.gates_file:read_gates",),
     ),
@@ -136,14 +144,14 @@ LOADERS: Final = (
     ),
     Loader(
         "exclusions",
-        seeds.copied("verif/coverage-exclusions.yaml"),
-        {"coverage-exclusions.yaml": "yaml"},
+        seeds.copied("verif/signoff/exclusions.yaml"),
+        {"exclusions.yaml": "yaml"},
         loads.exclusions,
         ("etchproof.coverage.exclusions:load_exclusions",),
     ),
     Loader(
         "testplan",
-        seeds.copied("verif/testplan.hjson", "verif/testplan-adapters.hjson"),
+        seeds.copied("verif/signoff/testplan.hjson", "verif/signoff/testplan-adapters.hjson"),
         {"testplan.hjson": "hjson", "testplan-adapters.hjson": "hjson"},
         loads.testplan,
         ("etchproof.signoff.testplan:_read", "etchproof.files.documents:read_document"),

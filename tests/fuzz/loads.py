@@ -71,9 +71,9 @@ def regression_list(folder: Path) -> object:
 def gates(folder: Path) -> object:
     from etchproof.signoff.gates_file import load_gates, read_gates
 
-    found = read_gates(folder / "signoff.yaml", "V1")
+    found = read_gates(folder / "gates.yaml", "V1")
     groups = found.gates.get("covergroup", {})
-    return load_gates(folder / "signoff.yaml", "V1", tuple(groups) if isinstance(groups, dict) else ())
+    return load_gates(folder / "gates.yaml", "V1", tuple(groups) if isinstance(groups, dict) else ())
 
 
 def waivers(folder: Path) -> object:
@@ -85,7 +85,7 @@ def waivers(folder: Path) -> object:
 def exclusions(folder: Path) -> object:
     from etchproof.coverage.exclusions import load_exclusions
 
-    return load_exclusions(folder / "coverage-exclusions.yaml")
+    return load_exclusions(folder / "exclusions.yaml")
 
 
 def testplan(folder: Path) -> object:
@@ -235,6 +235,13 @@ def directed(folder: Path) -> object:
     from etchproof.cli.regress import _directed
 
     return _directed(folder / "directed.json")
+
+
+def filelists(folder: Path) -> object:
+    from etchproof.project.declaration import load_project
+    from etchproof.project.filelist import with_lists
+
+    return with_lists(load_project(folder))
 
 
 def fabric(folder: Path) -> object:

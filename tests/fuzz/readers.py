@@ -26,7 +26,7 @@ _CALLS: Final = frozenset(
             "parse_json",
         ),
         *("parse_json_record", "read_arrays"),
-        *("read_yaml_object", "read_yaml_record", "read_document"),
+        *("read_yaml_object", "read_yaml_mapping", "read_yaml_record", "read_document"),
     }
 )
 _CALLS_OF: Final = frozenset(
@@ -66,13 +66,14 @@ NO_LOADERS: Final[dict[str, str]] = {
     "etchproof.run.profile:_status": _KERNEL,
     "etchproof.signoff.report:html": _ENGINE,
     "etchproof.sim.run:_always_on_path": _ENGINE,
-    "etchproof.sim.merge:merge_equal_functions": _SIMULATOR,
-    "etchproof.sim.merge:_leave_out": _SIMULATOR,
-    "etchproof.sim.triggers:quicken_triggers": _SIMULATOR,
-    "etchproof.sim.triggers:_add_members": _SIMULATOR,
+    "etchproof.sim.rewrite.merge:merge_equal_functions": _SIMULATOR,
+    "etchproof.sim.rewrite.merge:_leave_out": _SIMULATOR,
+    "etchproof.sim.rewrite.triggers:quicken_triggers": _SIMULATOR,
+    "etchproof.sim.rewrite.triggers:_add_members": _SIMULATOR,
     "etchproof.sim.build:_failure": "reads the log of a build that this process has just run",
     "etchproof.sim.run:_complaint": "reads the log of a simulator that this process has just run",
-    "etchproof.sim.run:_unread_memory": "reads the log of a simulator that this process has just run",
+    "etchproof.sim.run:_missing_memory": "reads the log of a simulator that this process has just run",
+    "etchproof.sim.run:_unread": "reads what a simulator that this process has just run has opened",
     "etchproof.sim.child:start": "parses a variable that the parent set for this process",
     "etchproof.sim.golden:GoldenServer._serve": "opens the memory that this process shares with its simulator",
     "etchproof.signoff.provenance:_files": "hashes the ROM images that this process has just etched",

@@ -325,6 +325,27 @@ def folders(folder: Path) -> None:
     write(folder / "drawn/synthetic.json", {"seed": 1, "sha256": {"weights": sha256}})
 
 
+def filelists(folder: Path) -> None:
+    """A project whose RTL stands in a command file with another inside, and in EDA metadata."""
+    (folder / "rtl/include").mkdir(parents=True)
+    for name in ("rtl/a.v", "rtl/b.v", "rtl/c.sv"):
+        (folder / name).touch()
+    (folder / "chip.f").write_text(
+        "// the chip\n+incdir+rtl/include +define+WIDTH=8+FAST\nrtl/a.v\n-F rtl/more.f  # the rest\n",
+        encoding="utf-8",
+    )
+    (folder / "rtl/more.f").write_text("b.v -I include \\\n -D DEPTH=4\n", encoding="utf-8")
+    entries = (("rtl/c.sv", "systemVerilogSource"), ("notes.txt", "user"))
+    files = "".join(f"- {{name: {name}, file_type: {kind}}}\n" for name, kind in entries)
+    parameters = "parameters:\n  N: {datatype: int, default: 3, paramtype: vlogparam}\n"
+    (folder / "core.eda.yml").write_text(f"name: core_0\nfiles:\n{files}{parameters}", encoding="utf-8")
+    (folder / "etchproof.toml").write_text(
+        'name = "lists"\n[model]\nload = "model:load"\n[golden]\nsession = "golden:Session"\n[taps]\n'
+        'plan = "taps:plan"\n[verif]\ntests = ["tests"]\n[rtl]\ntop = "chip"\nfilelist = ["chip.f", "core.eda.yml"]\n',
+        encoding="utf-8",
+    )
+
+
 def sources(folder: Path) -> None:
     """A project's SystemVerilog, with a template and the linters' waivers."""
     (folder / "hw").mkdir()

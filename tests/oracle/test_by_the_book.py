@@ -45,7 +45,7 @@ from tests.oracle.chip_by_the_book import (
     rope_frequencies,
     rope_table,
 )
-from verif.drawn_adapters import random_adapter
+from verif.load_port.drawn_adapters import random_adapter
 
 TOP_MODULES = {"embed_tokens": "model.embed_tokens", "lm_head": "lm_head"}
 LAYER_MODULES = {

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Final
 
 from etchproof.checkpoint.config import ModelConfig
+from etchproof.project.declaration import load_project
 from etchproof.quantize.recipe import Lora, MatrixRule, Recipe, Tile
+from etchproof.render.fabric import Fabric
 from etchproof.render.templates import render
+from etchproof.run import flow
 from models import chip, fabric
 from tests.conftest import ROOT
 
@@ -74,6 +77,12 @@ def render_design(design: Design, out: Path) -> list[str]:
     out.mkdir(parents=True)
     plan = chip.plan(*design)
     return render(fabric.renderings(plan), templates=ROOT / "templates", hw=ROOT / "hw", out=out)
+
+
+def render_whole(design: Design, out: Path) -> Fabric:
+    """The design as the project simulates it, with its testbench's files, in ``out``, a folder to be made."""
+    out.mkdir(parents=True)
+    return flow.render_plan(load_project(ROOT), chip.plan(*design), out)
 
 
 def rendered_files(design: Design, out: Path) -> dict[str, bytes]:

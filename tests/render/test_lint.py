@@ -13,18 +13,22 @@ import pytest
 
 from etchproof.checkpoint.config import read_config
 from etchproof.errors import InputError
+from etchproof.project.declaration import load_project
 from etchproof.quantize.recipe import load_recipe
 from etchproof.render.fabric import make_fabric
-from etchproof.render.lint import WAIVERS, LintReport, lint, read_waivers, stale_waivers
+from etchproof.render.lint import WAIVERS, LintReport, lint, lint_project, read_waivers, stale_waivers
 from etchproof.tools import find_verilator, simulation_env
 from tests.conftest import ROOT
-from tests.render.designs import PLAIN, render_design
+from tests.render.designs import PLAIN, render_design, render_whole
 
 pytestmark = pytest.mark.sim  # Verilator; `make lint-rtl` lints the same configurations
 
 RULES = ROOT / "hw" / "lint"
 SHAPES = RULES / "configurations"
-SIM_ONLY = sorted(path.name for path in (ROOT / "hw" / "sim").glob("*.sv"))
+SIM_ONLY = sorted(
+    [path.name for path in (ROOT / "hw" / "sim").glob("*.sv")]
+    + [path.relative_to(ROOT).as_posix() for path in (ROOT / "verif").rglob("*.sv")]
+)
 CONFIGURATIONS = {
     "tiny": (ROOT / "models" / "tiny", "w6a16"),
     "awkward": (SHAPES / "awkward", str(SHAPES / "awkward" / "mixed.yaml")),
@@ -36,12 +40,10 @@ CONFIGURATIONS = {
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LintReport]:
     folder = tmp_path_factory.mktemp("lint")
-    found = {}
+    found, project = {}, load_project(ROOT)
     for name, (model, recipe) in CONFIGURATIONS.items():
         design = read_config(model), load_recipe(recipe, ROOT / "models" / "recipes")
-        names = render_design(design, folder / name)
-        fabric = make_fabric(folder / name, names, "ep_sim_top")
-        found[name] = lint(fabric, rules=RULES, sim_only=SIM_ONLY)
+        found[name] = lint_project(project, render_whole(design, folder / name))
     return found
 
 
@@ -88,11 +90,13 @@ PLANTED = {
 @pytest.mark.parametrize("name", PLANTED)
 def test_each_tool_sees_its_fault(name: str, tmp_path: Path) -> None:
     file, old, new, rule = PLANTED[name]
-    names = render_design(PLAIN, tmp_path / "out")
+    fabric = render_whole(PLAIN, tmp_path / "out")
     text = (tmp_path / "out" / file).read_text()
     assert old in text
     (tmp_path / "out" / file).write_text(text.replace(old, new, 1))
-    report = lint(make_fabric(tmp_path / "out", names, "ep_sim_top"), rules=RULES, sim_only=SIM_ONLY)
+    report = lint(
+        make_fabric(fabric.folder, fabric.sources, fabric.top, fabric.setup), rules=RULES, sim_only=SIM_ONLY
+    )
     tool = name if name in ("verilator", "verible", "slang") else "synthesizable"
     assert not report.ok
     assert (tool, rule, file) in {(f.tool, f.rule, f.file) for f in report.open}
@@ -100,8 +104,7 @@ def test_each_tool_sees_its_fault(name: str, tmp_path: Path) -> None:
 
 def test_simulation_only_code_is_seen_without_the_macro(tmp_path: Path) -> None:
     """The synthesis view is clean because of what it leaves out, not because nothing looks at it."""
-    names = render_design(PLAIN, tmp_path / "out")
-    report = lint(make_fabric(tmp_path / "out", names, "ep_sim_top"), rules=RULES)
+    report = lint(render_whole(PLAIN, tmp_path / "out"), rules=RULES)
     kinds = {finding.rule for finding in report.open if finding.tool == "synthesizable"}
     assert {"DPIImport", "InitialBlock", "DelayControl"} <= kinds
 
@@ -139,13 +142,13 @@ def test_a_waiver_without_its_reason_is_refused(text: str, said: str, tmp_path: 
 
 
 def test_missing_rules_are_named(tmp_path: Path) -> None:
-    names = render_design(PLAIN, tmp_path / "out")
+    fabric = render_whole(PLAIN, tmp_path / "out")
     with pytest.raises(InputError, match=r"verilator\.vlt: file not found"):
-        lint(make_fabric(tmp_path / "out", names, "ep_sim_top"), rules=tmp_path, sim_only=SIM_ONLY)
+        lint(fabric, rules=tmp_path, sim_only=SIM_ONLY)
 
 
 def test_the_command_counts_stale_waivers_as_failure(tmp_path: Path) -> None:
-    for name in ("hw", "models", "templates"):
+    for name in ("hw", "models", "templates", "verif"):
         shutil.copytree(
             ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors")
         )

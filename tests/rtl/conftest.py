@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etchproof.render.fabric import make_fabric
+from etchproof.render.fabric import Setup, make_fabric
 from etchproof.render.templates import LIBRARY
 from etchproof.sim.build import CACHE_ENV, Build, BuildError, build
 from etchproof.tools import find_verilator
@@ -53,7 +53,10 @@ def make_bench(name: str, folder: Path, repo_root: Path, cache: Path) -> Build:
     (folder / "ut.vlt").write_text(
         '`verilator_config\npublic_flat_rw -module "ut_top" -var "ended"\n', encoding="utf-8"
     )
-    fabric = make_fabric(folder, ["ut.vlt", *names, "ut_top.sv"], "ut_top")
+    native = "ep_load.cpp"  # of the SRAM behind the load port
+    shutil.copyfile(repo_root / "verif" / "load_port" / native, folder / native)
+    setup = Setup(native=frozenset({native}))
+    fabric = make_fabric(folder, ["ut.vlt", *names, "ut_top.sv", native], "ut_top", setup)
     return build(fabric, "strict", verilator=find_verilator(), cache_dir=cache)
 
 

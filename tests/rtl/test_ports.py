@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from etchproof.render.fabric import make_fabric
+from etchproof.render.fabric import Setup, make_fabric
 from etchproof.sim.build import CACHE_ENV, Build, build
-from etchproof.sim.load_port import LoadPort
 from etchproof.sim.run import simulate
 from etchproof.sim.sink import SinkError
 from etchproof.tools import find_verilator
 from tests.rtl.harness import HERE, SEED
+from verif.load_port.port import LoadPort
 
 pytestmark = pytest.mark.sim
 
@@ -25,9 +25,11 @@ SOURCES = (
     "hw/ep_host_port.sv",
     "hw/ep_lora.sv",
     "hw/ep_lora_load.sv",
-    "hw/sim/ep_host_bfm.sv",
+    "verif/host_port/ep_host_bfm.sv",
+    "verif/load_port/ep_load_bfm.sv",
     "tests/rtl/sv/ports_top.sv",
 )
+NATIVE = "verif/load_port/ep_load.cpp"
 TESTS = (
     "host_statuses",
     "loads",
@@ -44,14 +46,18 @@ TESTS = (
 @pytest.fixture(scope="module")
 def simulator(tmp_path_factory: pytest.TempPathFactory, repo_root: Path) -> Build:
     folder = tmp_path_factory.mktemp("ports")
-    for source in SOURCES:
+    for source in (*SOURCES, NATIVE):
         shutil.copy(repo_root / source, folder)
+    native = Path(NATIVE).name
     (folder / "ports.vlt").write_text('`verilator_config\npublic_flat_rw -module "ports_top" -var "*"\n')
-    names = ["ports.vlt", *(Path(source).name for source in SOURCES)]
+    names = ["ports.vlt", *(Path(source).name for source in SOURCES), native]
     named = os.environ.get(CACHE_ENV)
     cache = Path(named) if named else repo_root / "build" / "sim-cache"
     return build(
-        make_fabric(folder, names, "ports_top"), "strict", verilator=find_verilator(), cache_dir=cache
+        make_fabric(folder, names, "ports_top", Setup(native=frozenset({native}))),
+        "strict",
+        verilator=find_verilator(),
+        cache_dir=cache,
     )
 
 

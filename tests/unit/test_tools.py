@@ -15,7 +15,7 @@ import pytest
 
 from etchproof import __version__, tools
 from etchproof.errors import InputError
-from etchproof.sim.rewrites import TESTED_VERILATORS
+from etchproof.sim.rewrite.rewrites import TESTED_VERILATORS
 
 NUMBERLESS = "echo '  rev vUNKNOWN-built20260516'"
 

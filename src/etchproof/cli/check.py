@@ -16,6 +16,7 @@ from etchproof.cli.console import make_console
 from etchproof.cli.source import choose_project
 from etchproof.errors import InputError
 from etchproof.project.declaration import Project, load_module, load_object
+from etchproof.project.filelist import with_lists
 from etchproof.render.sources import matched
 from etchproof.run import flow
 
@@ -76,6 +77,8 @@ def _findings(project: Project) -> Iterator[tuple[str, str, str | None]]:
         yield key, name, _refused(partial(load_object, project, name, key=key))
     for module in project.verif.tests:
         yield "verif.tests", module, _refused(partial(load_module, project, module, key="verif.tests"))
+    for text in project.rtl.filelist:
+        yield "rtl.filelist", text, _refused(partial(with_lists, project))
     for key, patterns in (("rtl.files", project.rtl.files), ("rtl.data", tuple(project.rtl.data.values()))):
         for pattern in patterns:
             find = partial(matched, project.root, [pattern], source=project.file, key=key)

@@ -14,6 +14,7 @@ from etchproof.checkpoint.config import read_config
 from etchproof.errors import InputError
 from etchproof.project.declaration import find_project
 from etchproof.render.lint import WAIVERS, lint_folder, lint_project, read_waivers, stale_waivers
+from etchproof.render.sources import matched
 from etchproof.render.templates import format_files, library_files
 from etchproof.run import flow
 
@@ -23,7 +24,9 @@ def main(arguments: Sequence[str]) -> int:
     project = find_project()
     hw = lint_folder(project)
     if list(arguments) == ["--format"]:
-        format_files([*sorted(hw.rglob("*.sv")), *library_files()])
+        beside = matched(project.root, project.rtl.testbench, source=project.file, key="rtl.testbench")
+        own = [*sorted(hw.rglob("*.sv")), *(path for path in beside if path.suffix == ".sv")]
+        format_files([*own, *library_files()])
         return 0
     rules = hw / "lint"
     reports = []

@@ -1,4 +1,4 @@
-"""What code coverage leaves out, and why: ``verif/coverage-exclusions.yaml``.
+"""What code coverage leaves out, and why: ``verif/signoff/exclusions.yaml``.
 
 Each entry carries a tag and a reason. An entry that matches no point is an error: it hides something that is no more,
 or never was what its writer thought.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,13 +33,20 @@ Values = list[tuple[int, ...]]
 """The items of a sequence."""
 
 
-def draw_seen(chip: Chip, count: int, seed: int) -> tuple[tuple[Drawn, ...], int]:
+class DrawnSeen(NamedTuple):
+    """Bits that have to be seen, and what was left out of them."""
+
+    bits: tuple[Drawn, ...]
+    unseen: int
+    """Bits that were drawn beside them, and that the stimulus does not show."""
+    tables: tuple[str, ...]
+    """Memories of which no bit was drawn: they are no part of the model."""
+
+
+def draw_seen(chip: Chip, count: int, seed: int) -> DrawnSeen:
     """Bits of memories that a random stimulus shows, each with the shortest beginning of a sequence that does.
 
-    Every bit of every memory is as likely as any other, and none is drawn twice.
-
-    Returns:
-        The bits, and how many were drawn beside them that the stimulus does not show.
+    Every bit of every memory but tables is as likely as any other, and none is drawn twice.
 
     Raises:
         InputError: what an inverted bit does to the model cannot be known.
@@ -52,16 +59,17 @@ def draw_seen(chip: Chip, count: int, seed: int) -> tuple[tuple[Drawn, ...], int
     assert sequences is not None
     plan = chip.design.taps
     wanted = [_predict(chip, chip.model, facts, values) for values in sequences]
-    memories = [image for image in chip.images.images if image.is_memory]
+    tables = tuple(memory.place for memory in hooks.memories(project)(chip.model) if memory.table)
+    memories = [image for image in chip.images.images if image.is_memory and image.name not in tables]
     ends = np.cumsum([int(np.prod(image.shape)) * image.bits for image in memories])
     if not len(ends):
-        raise InputError("gives no memory", source=project.file, key="rom.memories")
+        raise InputError("gives no memory of the model", source=project.file, key="rom.memories")
     rng = np.random.default_rng(seed)
     numbers = rng.choice(int(ends[-1]), size=min(int(ends[-1]), count * _TRIES), replace=False)
     drawn: list[Drawn] = []
     for tried, number in enumerate(numbers.tolist()):
         if len(drawn) == count:
-            return tuple(drawn), tried - count
+            return DrawnSeen(tuple(drawn), tried - count, tables)
         which = int(np.searchsorted(ends, number, side="right"))
         image = memories[which]
         word, bit = divmod(number - int(ends[which - 1] if which else 0), image.bits)
@@ -74,7 +82,7 @@ def draw_seen(chip: Chip, count: int, seed: int) -> tuple[tuple[Drawn, ...], int
                 site = f"rom:{image.name}[{','.join(map(str, index))}]^{bit}"
                 drawn.append(Drawn(site, key, tuple(values[: token + 1])))
                 break
-    return tuple(drawn), len(numbers) - len(drawn)
+    return DrawnSeen(tuple(drawn), len(numbers) - len(drawn), tables)
 
 
 def _flipped(project: Project, model: Any, place: str, index: tuple[int, ...], bit: int) -> Any:
@@ -87,7 +95,7 @@ def _flipped(project: Project, model: Any, place: str, index: tuple[int, ...], b
             f"gives copies of what the model holds in {place!r}, so that no bit can be inverted in the model",
             source=project.file,
             key="rom.memories",
-            hint="give the model's own arrays, or declare [rom] flipped",
+            hint="give the model's own arrays, declare [rom] flipped, or say table=True of what it does not hold",
         )
     return other
 

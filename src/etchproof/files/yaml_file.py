@@ -56,7 +56,7 @@ def read_yaml_object(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, unreadable, not UTF-8, not YAML, not keys and values, or of another name.
     """
-    data = _read(path)
+    data = read_yaml_mapping(path)
     name = data.setdefault("name", path.stem)
     if name != path.stem:
         raise InputError(f"is {shown(name)}, but the file is {path.name}", source=path, key="name")
@@ -128,7 +128,8 @@ def _parse(text: str) -> Any:
         raise ValueError(str(error)) from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_yaml_mapping(path: Path) -> dict[str, Any]:
+    """As ``read_yaml_object``, of a file whose ``name`` is not the file's own."""
     data = read_document(path, "YAML", _parse)
     if not isinstance(data, dict):
         raise InputError(f"holds {shown(data)}, expected keys and values", source=path)

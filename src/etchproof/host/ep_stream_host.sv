@@ -74,6 +74,7 @@ module ep_stream_host #(
   logic fed_q;  // its last word was taken
   logic begun_q;  // its first word was taken
   logic ended_q;  // the last word of its answer was taken at the last edge
+  logic valid_q;  // out_valid_i at the last edge
   logic held_q;  // a word of the answer was valid and not taken at the last edge
   logic [OutBits+StatusBits:0] word_q;  // that word, with last and status
   int unsigned reset_q;  // edges of reset that are left
@@ -94,7 +95,6 @@ module ep_stream_host #(
     ended_q = 1'b0;
   end
 
-  logic valid_q;  // out_valid_i at the last edge
   logic answers;  // a word of an answer is offered
 
   assign answers = out_valid_i && !(OutEdge && valid_q);

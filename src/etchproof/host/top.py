@@ -11,7 +11,8 @@ from etchproof.project.sections import HostSection, StreamPins, word_bits
 
 TOP: Final = "ep_stream_top"
 _HOST: Final = "ep_stream_host.sv"
-FILES: Final = (f"{TOP}.vlt", _HOST, f"{TOP}.sv")
+NATIVE_FILE: Final = "ep_stream.cpp"
+FILES: Final = (f"{TOP}.vlt", _HOST, f"{TOP}.sv", NATIVE_FILE)
 """What the engine adds to a chip with a ``[host]``, in the order of compilation."""
 
 
@@ -22,7 +23,8 @@ def write_top(host: HostSection, chip: str, parameters: Mapping[str, str], out: 
         chip: the chip's module.
         parameters: of it.
     """
-    (out / _HOST).write_bytes(files(__package__).joinpath(_HOST).read_bytes())
+    for name in (_HOST, NATIVE_FILE):
+        (out / name).write_bytes(files(__package__).joinpath(name).read_bytes())
     (out / f"{TOP}.sv").write_text(_top(host, chip, parameters), encoding="ascii")
     (out / f"{TOP}.vlt").write_text(_VISIBLE, encoding="ascii")
     return list(FILES)

@@ -74,6 +74,10 @@ class RtlSection(Section):
     Attributes:
         top: the top module.
         files: patterns of files of any suffix, copied byte for byte, in the order of compilation.
+        filelist: lists of files, ahead of ``files``: command files (.f), or EDA metadata as FuseSoC writes it (.yml).
+            Paths in a command file start from the root, after "-F " from the list's own folder.
+        testbench: patterns of files that are simulated beside the chip and are no part of it, such as transactors:
+            SystemVerilog, compiled after ``files``, and C++, linked into the simulator.
         include: folders of included files.
         defines: macros; an empty value defines the name alone.
         parameters: of the top module, in Verilog's own words.
@@ -86,6 +90,8 @@ class RtlSection(Section):
 
     top: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
     files: Texts = ()
+    filelist: Texts = ()
+    testbench: Texts = ()
     include: Texts = ()
     defines: dict[str, str] = {}
     parameters: dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], Text] = {}
@@ -97,8 +103,8 @@ class RtlSection(Section):
 
     @model_validator(mode="after")
     def _names_something(self) -> RtlSection:
-        if not (self.files or self.hw or self.renderings):
-            raise ValueError("names nothing: give files, or renderings with templates and hw")
+        if not (self.files or self.filelist or self.hw or self.renderings):
+            raise ValueError("names nothing: give files or a filelist, or renderings with templates and hw")
         return self
 
 
@@ -296,9 +302,9 @@ class SignoffSection(Section):
     with a ``[host]`` that brings neither testplan nor gates is signed off by the engine's (``etchproof.host``).
     """
 
-    testplan: Text = "verif/testplan.hjson"
-    gates: Text = "verif/signoff.yaml"
-    waivers: Text = "verif/waivers.yaml"
-    exclusions: Text = "verif/coverage-exclusions.yaml"
+    testplan: Text = "verif/signoff/testplan.hjson"
+    gates: Text = "verif/signoff/gates.yaml"
+    waivers: Text = "verif/signoff/waivers.yaml"
+    exclusions: Text = "verif/signoff/exclusions.yaml"
     directed: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] = "DirectedTokens"
     readback: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] | None = None

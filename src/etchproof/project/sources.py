@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from etchproof.errors import InputError
 from etchproof.files.regular import open_regular
 from etchproof.project.declaration import Project
+from etchproof.project.filelist import read_lists
 
 ENGINE: Final = Path(__file__).resolve().parents[1]
 """The package's folder."""
@@ -58,14 +59,18 @@ def project_files(project: Project) -> set[Path]:
     """Every file of a project that can reach a result.
 
     These are ``etchproof.toml``; each module that one of its keys names, whole packages with whatever lies in them, and
-    what those import from the project's root; and each file and folder that a key names. The four files of
-    ``[signoff]`` judge results and make none: sign-off reads them anew each time.
+    what those import from the project's root; each file and folder that a key names; and what lists of RTL name. The
+    four files of ``[signoff]`` judge results and make none: sign-off reads them anew each time.
     """
     found, seen = {project.file}, set[str]()
     for text in _texts(project):
         found |= _module_files(project.root, text.partition(":")[0].partition(".")[0], seen)
         for path in named(project.root, text):
             found |= set(files_below(path)) if path.is_dir() else {path}
+    if project.rtl.filelist:
+        listed = read_lists(project)
+        found |= {*listed.files, *listed.testbench, *listed.read}
+        found |= {path for folder in listed.include for path in files_below(folder)}
     signoff = project.signoff
     judges = (signoff.testplan, signoff.gates, signoff.waivers, signoff.exclusions)
     return found - {project.root / name for name in judges}

@@ -14,7 +14,7 @@ from etchproof.files.json_record import read_json_record
 from etchproof.project.sources import file_sha256
 from etchproof.regress.spec import ItemSpec
 from etchproof.sim.build import Kind
-from etchproof.sim.rewrites import Rewrites
+from etchproof.sim.rewrite.rewrites import Rewrites
 from etchproof.verdict.result import Reason
 
 ITEM_FILE: Final = "item.json"

@@ -21,6 +21,12 @@ FABRIC_FILE: Final = "fabric.json"
 
 _INCLUDED: Final = (".svh", ".vh")
 _OF_THE_LINKER: Final = (".a", ".c", ".cc", ".cpp", ".cxx", ".o", ".so")
+HEADERS: Final = (".h", ".hpp")
+NATIVE: Final = (".cc", ".cpp", ".cxx", *HEADERS)
+"""Suffixes of C++ that is linked into the simulator, and of its headers."""
+
+_ENGINES_NATIVE: Final = ("ep_main", "ep_sink", "ep_sink.h")
+_VERILATORS: Final = ("Vtop", "verilated")
 _NAME: Final = re.compile(r"[A-Za-z_]\w*")
 _WARNING: Final = re.compile(r"[A-Z][A-Z0-9]+")
 
@@ -36,6 +42,7 @@ class Setup:
         parameters: of the top module, by name.
         data: files that the RTL reads while it runs: by where it looks from its working folder, the fabric's file.
         waive: warnings of Verilator that do not fail the build.
+        native: sources in C++, which are linked into the simulator, and their headers.
     """
 
     include: tuple[str, ...] = ()
@@ -44,6 +51,7 @@ class Setup:
     parameters: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
     waive: tuple[str, ...] = ()
+    native: frozenset[str] = frozenset()
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -59,7 +67,8 @@ class Setup:
         found += [f"define {name}={value}" for name, value in self.defines.items()]
         found += [f"parameter {name}={value}" for name, value in self.parameters.items()]
         found += [f"data {place} {name}" for place, name in sorted(self.data.items())]
-        return found + [f"waive {name}" for name in sorted(self.waive)]
+        found += [f"waive {name}" for name in sorted(self.waive)]
+        return found + [f"native {name}" for name in sorted(self.native)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +93,7 @@ class Fabric:
     @property
     def compiled(self) -> tuple[str, ...]:
         """The sources named on Verilator's command line."""
-        apart = self.setup.included | set(self.setup.data.values())
+        apart = self.setup.included | self.setup.native | set(self.setup.data.values())
         return tuple(name for name in self.sources if not name.endswith(_INCLUDED) and name not in apart)
 
     def hashed_now(self) -> str:
@@ -122,6 +131,7 @@ def write_fabric(fabric: Fabric, file: Path) -> None:
             parameters=dict(setup.parameters),
             data=dict(setup.data),
             waive=setup.waive,
+            native=tuple(sorted(setup.native)),
         ).model_dump_json(indent=1)
         + "\n",
         encoding="utf-8",
@@ -142,6 +152,7 @@ def read_fabric(folder: Path, file: Path) -> Fabric:
         parameters=found.parameters,
         data=found.data,
         waive=found.waive,
+        native=frozenset(found.native),
     )
     return make_fabric(folder, found.sources, found.top, setup)
 
@@ -157,6 +168,7 @@ class _Manifest(BaseModel):
     parameters: dict[str, str]
     data: dict[str, str]
     waive: tuple[str, ...]
+    native: tuple[str, ...]
 
 
 def make_fabric(folder: Path, sources: Iterable[str], top: str, setup: Setup | None = None) -> Fabric:
@@ -182,7 +194,8 @@ def _sha256(fabric: Fabric) -> str:
     digest.update("".join(f"{line}\n" for line in setup.lines()).encode())
     for name in names:
         path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or path.suffix in _OF_THE_LINKER:
+        linked = path.suffix in _OF_THE_LINKER and name not in setup.native
+        if path.is_absolute() or ".." in path.parts or linked:
             raise InputError(
                 f"{name!r} is not a Verilog source or control file below it", source=folder, key="sources"
             )
@@ -196,9 +209,10 @@ def _sha256(fabric: Fabric) -> str:
 
 def _check(setup: Setup, names: tuple[str, ...], folder: Path) -> None:
     """Refuse a setup that would say something else to Verilator than it seems to, or names files that are not there."""
-    for name in (*setup.included, *setup.data.values()):
+    for name in (*setup.included, *setup.native, *setup.data.values()):
         if name not in names:
             raise InputError(f"{name!r} is none of the sources", source=folder, key="setup")
+    _check_native(sorted(setup.native), folder)
     for key, values in (("defines", setup.defines), ("parameters", setup.parameters)):
         for name, value in values.items():
             if _NAME.fullmatch(name) is None or not value.isprintable():
@@ -213,3 +227,21 @@ def _check(setup: Setup, names: tuple[str, ...], folder: Path) -> None:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or not name.isprintable():
             raise InputError(f"{name!r} is not below the folder", source=folder, key="setup")
+
+
+def _check_native(names: Iterable[str], folder: Path) -> None:
+    """Refuse what g++ does not take, or takes for another: all C++ is compiled in one folder, by name."""
+    taken = set(_ENGINES_NATIVE)
+    for name in names:
+        path = PurePosixPath(name)
+        if path.suffix not in NATIVE or re.fullmatch(r"[\w.+-]+", path.name) is None:
+            raise InputError(f"{name!r} is no C++ source or header", source=folder, key="native")
+        made = path.name if path.suffix in HEADERS else path.stem
+        if made in taken or made.startswith(_VERILATORS):
+            raise InputError(
+                f"{name!r} has the name of other C++ in the simulator",
+                source=folder,
+                key="native",
+                hint="rename it: all C++ is compiled in one folder",
+            )
+        taken.add(made)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -112,6 +113,11 @@ class ImageSet:
     def index(self, replaced: Sequence[IndexedImage] = ()) -> list[IndexedImage]:
         """What the engine's loader is told to read; ``replaced`` images stand in for the stored ones of their name."""
         return [path for image, path in self._read(replaced) if not image.is_memory]
+
+    @property
+    def memories(self) -> list[str]:
+        """The files that the RTL reads, by where it looks for them."""
+        return [image.name for image in self.images if image.is_memory]
 
     def place_memories(self, folder: Path, replaced: Sequence[IndexedImage] = ()) -> None:
         """Write the memories that the RTL fills itself where it looks for them from ``folder``; as for ``index``.
@@ -299,7 +305,7 @@ def flip_bits(
     flat = data.reshape(-1).view(f"<u{data.dtype.itemsize}")
     for index, bit in sites:
         flat[int(np.ravel_multi_index(index, image.shape))] ^= flat.dtype.type(1 << bit)
-    path = folder / f"layer{image.layer}.{image.name.replace('/', '.')}.injected.bin"
+    path = folder / f"layer{image.layer}.{quote(image.name, safe='')}.injected.bin"
     path.write_bytes(data.tobytes())
     return IndexedImage(image.layer, image.name, image.size_bytes, path)
 

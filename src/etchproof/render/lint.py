@@ -23,6 +23,7 @@ from etchproof.errors import InputError, shown
 from etchproof.files.regular import read_text
 from etchproof.project.declaration import Project
 from etchproof.render.fabric import Fabric
+from etchproof.render.sources import testbench_names
 from etchproof.render.templates import library_files
 from etchproof.tools import find_formatter, find_verilator, simulation_env, slang_driver
 
@@ -333,14 +334,16 @@ def _run(command: Sequence[str], folder: Path, env: dict[str, str]) -> tuple[int
 
 
 def lint_project(project: Project, fabric: Fabric) -> LintReport:
-    """Lint a project's fabric by the rules in ``lint/`` of its ``[rtl] hw``; what lies in ``sim/`` is not synthesized.
+    """Lint a project's fabric by the rules in ``lint/`` of its ``[rtl] hw``.
+
+    What lies in ``sim/`` of it, and what ``[rtl] testbench`` names, is not synthesized.
 
     Raises:
         InputError: the project has no such folder, or as for ``lint``.
     """
     hw = lint_folder(project)
-    sim_only = [path.name for path in sorted((hw / "sim").glob("*.sv"))]
-    return lint(fabric, rules=hw / "lint", sim_only=sim_only)
+    apart = {path.name for path in (hw / "sim").glob("*.sv")} | testbench_names(project)
+    return lint(fabric, rules=hw / "lint", sim_only=sorted(apart & set(fabric.compiled)))
 
 
 def lint_folder(project: Project) -> Path:

@@ -10,6 +10,7 @@ OWN: Final = frozenset(
     {
         *("adapters", "chip", "fabric", "injected", "model", "rom", "runs"),
         *("comparison.json", "coverage.dat", "coverage.npz", "directed.json", "etchproof.log", "fabric.json"),
+        "opened.txt",
         *(
             "images.index",
             "item.json",

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from etchproof.errors import InputError
+from etchproof.project.declaration import Project
+from etchproof.project.filelist import with_lists
 from etchproof.project.sources import named
-from etchproof.render.fabric import Setup
+from etchproof.render.fabric import NATIVE, Setup
 
 
 def matched(root: Path, patterns: Sequence[str | Path], *, source: Path, key: str) -> list[Path]:
@@ -41,7 +43,7 @@ def copy_as_they_are(files: Sequence[Path], root: Path, out: Path) -> list[str]:
     """
     names: list[str] = []
     for path in files:
-        name = (path.relative_to(root) if path.is_relative_to(root) else Path(path.name)).as_posix()
+        name = copied_name(path, root)
         if name in names or (out / name).exists():
             raise InputError(f"{name!r} is there twice", source=root)
         (out / name).parent.mkdir(parents=True, exist_ok=True)
@@ -50,11 +52,27 @@ def copy_as_they_are(files: Sequence[Path], root: Path, out: Path) -> list[str]:
     return names
 
 
+def copied_name(path: Path, root: Path) -> str:
+    """The name of a file's copy in a fabric: its path below ``root``, or its name where it lies elsewhere."""
+    return (path.relative_to(root) if path.is_relative_to(root) else Path(path.name)).as_posix()
+
+
+def testbench_names(project: Project) -> frozenset[str]:
+    """The names, in a fabric, of what ``[rtl] testbench`` names.
+
+    Raises:
+        InputError: a pattern matches no file.
+    """
+    found = matched(project.root, with_lists(project).testbench, source=project.file, key="rtl.testbench")
+    return frozenset(copied_name(path, project.root) for path in found)
+
+
 def take(
     root: Path,
     out: Path,
     *,
     files: Sequence[str | Path],
+    testbench: Sequence[str] = (),
     include: Sequence[str] = (),
     data: Mapping[str, str] | None = None,
     source: Path,
@@ -64,6 +82,7 @@ def take(
     Args:
         root: what the paths start from.
         files: patterns of what is compiled, in order.
+        testbench: likewise, of what is compiled after it: SystemVerilog, and C++ that is linked into the simulator.
         include: folders of included files.
         data: files that the RTL reads while it runs, by where it looks.
         source: the file that names all this, for messages.
@@ -74,7 +93,12 @@ def take(
     Raises:
         InputError: something is not there, or would have the name of another.
     """
-    compiled = matched(root, files, source=source, key="files")
+    compiled = matched(root, [*files], source=source, key="files")
+    around = [
+        path for path in matched(root, testbench, source=source, key="testbench") if path not in compiled
+    ]
+    native = {path for path in around if path.suffix in NATIVE}
+    compiled += around
     folders = [f"{name}/*" for name in include]
     included = [path for path in matched(root, folders, source=source, key="include") if path not in compiled]
     places = data or {}
@@ -89,4 +113,5 @@ def take(
         include=tuple(include),
         included=frozenset(name_of[path] for path in included),
         data={place: name_of[path] for place, (path,) in read.items()},
+        native=frozenset(name_of[path] for path in native),
     )

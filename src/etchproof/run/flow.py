@@ -21,8 +21,9 @@ from etchproof.contract.golden import Golden
 from etchproof.errors import InputError
 from etchproof.files.atomic import write_atomically
 from etchproof.files.json_record import read_json_record
-from etchproof.host.top import TOP, write_top
+from etchproof.host.top import NATIVE_FILE, TOP, write_top
 from etchproof.project.declaration import Project
+from etchproof.project.filelist import with_lists
 from etchproof.project.sources import engine_sha256, project_sha256, together
 from etchproof.quantize import calibration_text, content_sha256, is_cached, quantize_cached
 from etchproof.quantize.health import ModelHealth, measure_health
@@ -261,18 +262,24 @@ def render_fabric(design: Design, out: Path) -> Fabric:
 
 def render_plan(project: Project, plan: Any, out: Path) -> Fabric:
     """As ``render_fabric``, from the plan alone."""
-    rtl = project.rtl
+    rtl = with_lists(project)
     names = render(
         hooks.renderings(project)(plan), templates=project.templates_dir, hw=project.hw_dir, out=out
     )
     own, setup = take(
-        *(project.root, out), files=rtl.files, include=rtl.include, data=rtl.data, source=project.file
+        *(project.root, out),
+        files=rtl.files,
+        testbench=rtl.testbench,
+        include=rtl.include,
+        data=rtl.data,
+        source=project.file,
     )
     setup = replace(setup, defines=rtl.defines, waive=tuple(rtl.waive))
     if project.host is None:
         setup = replace(setup, parameters=rtl.parameters)
         return make_fabric(out, [*names, *own], rtl.top, setup)
     top = write_top(project.host, rtl.top, rtl.parameters, out)
+    setup = replace(setup, native=setup.native | {NATIVE_FILE})
     return make_fabric(out, [*names, *own, *top], TOP, setup)
 
 

@@ -102,7 +102,7 @@ def images(project: Project) -> Callable[[Any, Any], Iterable[Image]]:
     def images_of(model: Any, plan: Any) -> Iterable[Image]:
         try:
             found = [memory_image(memory) for memory in of_model(model)]
-            counts = Counter(image.name for image in found)
+            counts = Counter([*(image.name for image in found), *project.rtl.data])
             if twice := [name for name, count in counts.items() if count > 1]:
                 raise ValueError(f"{twice[0]!r} stands twice")
             return found

@@ -252,6 +252,7 @@ def run_test(
         test_modules=varied.modules or test_modules(project),
         test_case=test,
         images_index=folder / IMAGES_INDEX,
+        memories=chip.images.memories,
         config=told,
         seed=seed,
         timeout_s=timeout_s,

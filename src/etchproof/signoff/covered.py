@@ -25,6 +25,7 @@ from etchproof.regress.execute import ITEMS_FOLDER
 from etchproof.regress.item import CODE_COVERAGE_FILE, ItemResult
 from etchproof.regress.run import RegressionOutcome
 from etchproof.regress.spec import ItemSpec
+from etchproof.render.sources import testbench_names
 from etchproof.render.templates import LIBRARY
 from etchproof.run import flow, slots
 from etchproof.run.design import Design
@@ -178,9 +179,8 @@ def code(
         source or project.file,
         source_lines(chip.fabric.folder),
     )
-    if project.host is not None:  # the engine's own files are no code of the chip
-        engines = {path.name for path in LIBRARY.iterdir()} | set(FILES)
-        excluded |= np.array([point.file in engines for point in modules.points], dtype=bool)
+    beside = testbench_names(project) | {path.name for path in LIBRARY.iterdir()} | set(FILES)
+    excluded |= np.array([point.file in beside for point in modules.points], dtype=bool)
     found = []
     for kind in KINDS:
         mask = modules.of(kind)

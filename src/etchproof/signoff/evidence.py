@@ -226,6 +226,9 @@ class InjectionEvidence(Record):
     unseen: Count = Field(
         0, description="bits drawn beside them that change no tap of the golden model under this stimulus"
     )
+    tables: tuple[str, ...] = Field(
+        (), description="memories of which no bit was drawn: the golden model computes their values by itself"
+    )
 
     @property
     def caught(self) -> int:

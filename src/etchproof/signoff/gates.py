@@ -1,4 +1,4 @@
-"""Gates: what has to hold at a stage (``verif/signoff.yaml``). Pure functions of the evidence, one result each.
+"""Gates: what has to hold at a stage (``verif/signoff/gates.yaml``). Pure functions of the evidence, one result each.
 
 A gate fails closed: evidence that is missing, empty or of nothing is never good enough.
 """
@@ -182,6 +182,9 @@ def injected_faults_drawn(evidence: SignoffEvidence, required: float) -> GateRes
     message = f"{drawn} bits inverted"
     if evidence.injection and evidence.injection.unseen:
         message += f"; {evidence.injection.unseen} drawn beside them change no tap under this stimulus"
+    if evidence.injection and evidence.injection.tables:
+        tables = ", ".join(evidence.injection.tables)
+        message += f"; none of the tables that the golden model computes by itself: {tables}"
     return _least("injected_faults_drawn", drawn or None, required, message)
 
 

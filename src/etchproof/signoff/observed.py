@@ -11,9 +11,9 @@ import numpy as np
 from etchproof.contract.mask import MaskSite, MaskUnit
 from etchproof.coverage.closure import taps_needed
 from etchproof.coverage.corpus import Corpus, Predict, Segment, gather
-from etchproof.coverage.injection import Drawn, draw
+from etchproof.coverage.injection import draw
 from etchproof.coverage.observability import Proven, observe
-from etchproof.coverage.seen import draw_seen
+from etchproof.coverage.seen import DrawnSeen, draw_seen
 from etchproof.coverage.words import words_read
 from etchproof.errors import InputError
 from etchproof.project.declaration import Project
@@ -61,14 +61,14 @@ def check_sites(project: Project, units: Sequence[MaskUnit], sites: Sequence[Mas
 
 def draw_faults(
     chip: Chip, units: Sequence[Observed], corpus: Corpus | None, count: int, seed: int
-) -> tuple[tuple[Drawn, ...], int]:
-    """Bits to be inverted in simulation, and how many were drawn beside them that nothing shows.
+) -> DrawnSeen:
+    """Bits to be inverted in simulation; otherwise as ``etchproof.coverage.seen.draw_seen``.
 
     They are proven ones where the project is observed, none where no run fed anything; otherwise words of memories.
     """
     if OBSERVABILITY not in capabilities(chip.design.project):
         return draw_seen(chip, count, seed)
-    return ((), 0) if corpus is None else (draw(units, corpus, count, seed), 0)
+    return DrawnSeen(() if corpus is None else draw(units, corpus, count, seed), 0, ())
 
 
 def rom_evidence(units: Sequence[Observed], corpus: Corpus | None) -> RomEvidence:

@@ -123,13 +123,13 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
     with clock.stage("inject") as say:
         injection = None
         if plan.gates.injected_faults and INJECTION in capabilities(project):
-            drawn, unseen = draw_faults(chip, units, corpus, plan.gates.injected_faults, _DRAW_SEED)
+            drawn, unseen, tables = draw_faults(chip, units, corpus, plan.gates.injected_faults, _DRAW_SEED)
 
             def injected(done: int) -> None:
                 clock.busy(f"{done} of {len(drawn)}")
 
             found = inject_all(chip, drawn, out / "injected", request.jobs, injected)
-            injection = InjectionEvidence(seed=_DRAW_SEED, bits=found, unseen=unseen)
+            injection = InjectionEvidence(seed=_DRAW_SEED, bits=found, unseen=unseen, tables=tables)
             say(f"{injection.caught} of {len(found)} caught, {injection.located} where they have to be seen")
     with clock.stage("examine") as say:
         test = project.signoff.readback

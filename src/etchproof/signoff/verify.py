@@ -302,6 +302,8 @@ def _injected(injection: InjectionEvidence, out: Path, compared: set[TapKey]) ->
             except InputError as error:
                 yield key, f"{bit.site}: {error.problem}"
                 continue
+            if place[1] in injection.tables:
+                yield key, f"{bit.site} is of a memory of which no bit is said to be drawn"
             if f"rom:{place[1]}[{','.join(map(str, place[2]))}]^{place[3]}" != bit.site:
                 yield key, f"{bit.site} is not written as sign-off writes it"
 

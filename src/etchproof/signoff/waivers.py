@@ -1,4 +1,4 @@
-"""Waivers: gates that may fail for a while, for one fabric, in somebody's name (``verif/waivers.yaml``).
+"""Waivers: gates that may fail for a while, for one fabric, in somebody's name (``verif/signoff/waivers.yaml``).
 
 A waiver that is expired, that names no gate or another fabric, or that nothing needs fails the verdict: what is on the
 list must be true today.

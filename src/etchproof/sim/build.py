@@ -12,6 +12,7 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,14 +24,14 @@ from filelock import FileLock
 from etchproof.errors import InputError, machine_trouble, said_by_the_system
 from etchproof.files.json_file import read_json_object
 from etchproof.project.sources import file_sha256
-from etchproof.render.fabric import Fabric
+from etchproof.render.fabric import HEADERS, Fabric
 from etchproof.sim.environment import build_env
 from etchproof.sim.identity import compiler_sha256, engine_sha256, own_source, verilator_sha256
-from etchproof.sim.rewrites import TESTED_VERILATORS, Rewrites
+from etchproof.sim.rewrite.rewrites import TESTED_VERILATORS, Rewrites
 from etchproof.tools import Verilator, compiler_version
 
 Kind = Literal["fast", "plain", "strict", "coverage"]
-"""``fast`` is for long runs: Etchproof rewrites the C++ that Verilator wrote (``etchproof.sim.rewrites``). The others
+"""``fast`` is for long runs: Etchproof rewrites the C++ that Verilator wrote (``etchproof.sim.rewrite``). The others
 compile it as it is. ``plain`` has the same flags as ``fast``, and shows that the two agree. ``strict`` is for sign-off:
 assertions on, and every register that is not reset, every unknown value, drawn at random from the run's seed.
 ``coverage`` counts lines, branches and toggles, and leaves them in the run's folder as ``coverage.dat``; it is slow."""
@@ -41,12 +42,13 @@ CACHE_ENV: Final = "ETCHPROOF_CACHE"
 TIME_PRECISION: Final = ("1ns", "1ps")
 """Unit and precision of every simulation."""
 
-_CPP: Final = ("ep_ports.cpp", "ep_sink.cpp", "ep_stream.cpp")
-_FORMAT: Final = 5  # of the cache entries; part of the key
+_CPP: Final = ("ep_sink.cpp", "ep_sink.h")
+_FORMAT: Final = 6  # of the cache entries; part of the key
 _COMMON: Final = (
     "--timing",
     "-CFLAGS", "-std=c++20",    # coroutines, for --timing
     "-LDFLAGS", "-rdynamic",    # Python finds the sink's functions in the executable
+    "-LDFLAGS", "-Wl,--wrap=fopen",  # the sink hears which files the RTL reads
     "-LDFLAGS", "-Wl,--enable-new-dtags",  # LD_LIBRARY_PATH, the running cocotb, goes before the one linked with
     "-fno-slice",               # arrays are copied whole, not element by element
     "--unroll-count", "1",      # loops stay loops: g++ turns them into vector instructions
@@ -144,7 +146,7 @@ def build(
     if fabric.hashed_now() != fabric.sha256:
         raise InputError("has changed since it was hashed", source=fabric.folder, hint="render it again")
     cache = _cache_folder(cache_dir)
-    cpp = (main or own_source("ep_main.cpp"), *map(own_source, _CPP))
+    cpp = (main or own_source("native/ep_main.cpp"), *(own_source(f"native/{name}") for name in _CPP))
     inputs = _inputs(fabric, kind, verilator, cpp)
     key = _key(inputs)
     entry = cache / "builds" / key
@@ -187,20 +189,21 @@ def _build(
         for name in fabric.sources:
             (sources / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(fabric.folder / name, sources / name)
-        for path in cpp:
+        native = [fabric.folder / name for name in sorted(fabric.setup.native)]
+        for path in (*cpp, *native):
             shutil.copyfile(path, work / path.name)
         log = made / "build.log"
         runner = VerilatorRunner(
             verilator,
             make_variables=(*_COMPILER, *_MAKE_VARIABLES[kind]),
             jobs=_jobs(),
-            runtime=cache / "runtime" / _key({k: v for k, v in inputs.items() if k not in ("fabric", "top")}),
+            kept=_kept(cache, inputs, native),
             rewritten=inputs["rewritten"],
         )
         status = runner.run_build(
             sources=sources,
             names=fabric.compiled,
-            cpp=[work / path.name for path in cpp],
+            cpp=[work / path.name for path in (*cpp, *native) if path.suffix not in HEADERS],
             top=fabric.top,
             flags=(*_COMMON, *_VERILATOR_FLAGS[kind], *fabric.setup.flags),
             include=fabric.setup.include,
@@ -228,6 +231,14 @@ def _build(
     if found is None:
         raise InputError("the finished build is not usable", source=entry)
     return Build(**{**_fields(found), "cached": False})
+
+
+def _kept(cache: Path, inputs: Mapping[str, Any], native: Sequence[Path]) -> dict[Path, Sequence[str]]:
+    """Objects that other designs need, too, by the folder of each: of Verilator and the engine, and of the project."""
+    runtime = cache / "runtime" / _key({k: v for k, v in inputs.items() if k not in ("fabric", "top")})
+    sources = {path.name: file_sha256(path) for path in native}
+    objects = [f"{path.stem}.o" for path in native if path.suffix not in HEADERS]
+    return {runtime: ("verilated*.o", "ep_sink.o"), runtime / _key(sources): objects}
 
 
 def _fields(record: Build) -> dict[str, Any]:

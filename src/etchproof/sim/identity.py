@@ -16,8 +16,8 @@ from etchproof.project.sources import file_sha256, together
 from etchproof.tools import Verilator, tool_output
 
 ENGINE_SOURCES: Final = (
-    *("bitwise.py", "build.py", "environment.py", "identity.py", "merge.py", "rewrites.py", "runner.py"),
-    "triggers.py",
+    *("build.py", "environment.py", "identity.py", "runner.py"),
+    *(f"rewrite/{name}.py" for name in ("bitwise", "merge", "rewrites", "triggers")),
 )
 """The modules of this package that decide what is compiled, and how."""
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -35,6 +35,7 @@ MAX_TIMEOUT_S: Final = 30 * 24 * 3600
 """The longest limit of time of a simulation that somebody can mean."""
 
 _POLL_S: Final = 0.05
+_OPENED: Final = "opened.txt"  # gone when the run has ended
 _LOG_ERRORS: Final = 3
 _LOG_TAIL_LINES: Final = 12
 _INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -73,6 +74,7 @@ def simulate(
     test_modules: Sequence[str],
     test_case: str,
     images_index: Path | None,
+    memories: Collection[str] = (),
     config: Mapping[str, Any],
     seed: int,
     timeout_s: float,
@@ -93,6 +95,7 @@ def simulate(
         test_modules: what cocotb imports.
         test_case: the name of their one test that runs.
         images_index: index of the ROM images (``etchproof.render.images_index``); None for a chip without.
+        memories: files below ``run_dir`` that the RTL has to read; one that it did not is a failure, ``memory_unread``.
         config: JSON-able, for ``etchproof.sim.child.run_config()``.
         seed: 1 .. 2^31 - 1, of cocotb and of a strict simulator's unknown values.
         timeout_s: wall-clock limit.
@@ -111,7 +114,8 @@ def simulate(
     run_dir = run_dir.absolute()
     run_dir.mkdir(parents=True, exist_ok=True)
     results, log = run_dir / "results.xml", run_dir / "sim.log"
-    for stale in (results, run_dir / PROGRESS_FILE):
+    opened = run_dir / _OPENED
+    for stale in (results, run_dir / PROGRESS_FILE, opened):
         stale.unlink(missing_ok=True)
     (run_dir / child.CONFIG_FILE).write_text(json.dumps(config, indent=1), encoding="utf-8")
 
@@ -131,6 +135,8 @@ def simulate(
     )
     if images_index is not None:
         env["ETCHPROOF_IMAGES"] = str(images_index.absolute())
+    if memories:
+        env["ETCHPROOF_OPENED"] = str(opened)
     if tap_bytes is not None:
         env["ETCHPROOF_TAP_BYTES"] = str(tap_bytes)
 
@@ -163,7 +169,8 @@ def simulate(
     wall_s = time.monotonic() - started
     if server is not None and server.trouble is not None:
         raise server.trouble
-    outcome = _outcome(process.returncode, timed_out, timeout_s, test_case, results, log, wall_s)
+    unread = _unread(opened, memories)
+    outcome = _outcome(process.returncode, timed_out, timeout_s, test_case, results, log, unread, wall_s)
     for failure in outcome.failures:
         if refused := said_by_the_system(failure.message):
             raise InputError(f"the simulation could not go on: {refused}", source=run_dir)
@@ -211,7 +218,14 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _outcome(
-    exit_code: int, timed_out: bool, timeout_s: float, test_case: str, results: Path, log: Path, wall_s: float
+    exit_code: int,
+    timed_out: bool,
+    timeout_s: float,
+    test_case: str,
+    results: Path,
+    log: Path,
+    unread: Sequence[str],
+    wall_s: float,
 ) -> SimOutcome:
     passed: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
@@ -234,9 +248,11 @@ def _outcome(
         failures = (Failure("simulator_exit", "", message), *failures)
     elif status == "crashed":
         failures = (*failures, Failure("simulator_exit", "", f"the simulator ended early: {_complaint(log)}"))
-    if missing := _unread_memory(log):
-        status = "failed" if status == "passed" else status
+    if missing := _missing_memory(log):
         failures = (*failures, Failure("memory_missing", "", missing))
+    if unread and status != "crashed":
+        named = ", ".join(unread[:4]) + (f" and {len(unread) - 4} more" if len(unread) > 4 else "")
+        failures = (*failures, Failure("memory_unread", "", f"the RTL did not read {named}"))
     if not failures:
         status = "passed"
     return SimOutcome(
@@ -328,7 +344,15 @@ def _joined(first: Sequence[Path], variable: str) -> str:
     return os.pathsep.join(dict.fromkeys([*map(str, first), *inherited]))
 
 
-def _unread_memory(log: Path) -> str | None:
+def _unread(opened: Path, memories: Collection[str]) -> list[str]:
+    """Memories that are not among the files that the simulator opened, by any of their names."""
+    names = opened.read_text(encoding="utf-8").splitlines() if opened.exists() else []
+    opened.unlink(missing_ok=True)
+    read = {os.path.realpath(opened.parent / name) for name in names}
+    return sorted(name for name in memories if os.path.realpath(opened.parent / name) not in read)
+
+
+def _missing_memory(log: Path) -> str | None:
     """A file that `$readmemh` or `$readmemb` did not find: Verilator only warns, and the memory holds nothing."""
     with log.open("rb") as lines:
         for line in lines:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TextIO
@@ -18,11 +18,10 @@ from cocotb_tools.runner import Verilator as CocotbRunner
 
 from etchproof.project.sources import file_sha256
 from etchproof.sim.environment import build_env
-from etchproof.sim.rewrites import Rewrites, rewrite
+from etchproof.sim.rewrite.rewrites import Rewrites, rewrite
 from etchproof.tools import Verilator
 
 _ALL_PUBLIC: Final = "--public-flat-rw"
-_OWN_OBJECTS: Final = ("ep_ports.o", "ep_sink.o", "ep_stream.o")
 _COCOTB_MAIN: Final = "/verilator.cpp"  # ep_main.cpp is in its place
 _BOUND: Final = """
 import ctypes, os, signal, subprocess, sys
@@ -58,9 +57,9 @@ class VerilatorRunner(CocotbRunner):
         verilator: the Verilator that runs.
         make_variables: ``NAME=value`` for make.
         jobs: compilers at once.
-        runtime: folder of objects that do not depend on the design (Verilator's run-time library, our own): taken from
-            there when present, left there when not. Its name must stand for all that they do depend on.
-        rewritten: whether the C++ that Verilator wrote is rewritten (``etchproof.sim.rewrites``).
+        kept: objects that do not depend on the design, by the folder that keeps them: taken from there when present,
+            left there when not. Its name must stand for all that they do depend on.
+        rewritten: whether the C++ that Verilator wrote is rewritten (``etchproof.sim.rewrite.rewrites``).
 
     Attributes:
         rewrites: what was rewritten; None while nothing was.
@@ -72,13 +71,13 @@ class VerilatorRunner(CocotbRunner):
         *,
         make_variables: Sequence[str],
         jobs: int,
-        runtime: Path,
+        kept: Mapping[Path, Sequence[str]],
         rewritten: bool,
     ) -> None:
         super().__init__()
         self.rewrites: Rewrites | None = None
         self._verilator, self._make_variables, self._jobs = verilator, tuple(make_variables), jobs
-        self._runtime, self._rewritten = runtime, rewritten
+        self._kept, self._rewritten = kept, rewritten
         self._status = 0
         self.log.setLevel(logging.WARNING)  # it announces each command; the build's log has them
 
@@ -119,25 +118,31 @@ class VerilatorRunner(CocotbRunner):
                 log_file=log,
             )
         if self._status == 0:
-            self._keep_runtime()
+            self._keep_objects()
         return self._status
 
-    def _use_runtime(self) -> None:
+    def _use_objects(self) -> None:
         """Copies the kept objects; being newer than the makefile, make takes them as they are.
 
         Each has the hash of its content in its name: one that is damaged is not used.
         """
-        for kept in self._runtime.glob("*.o"):
+        for kept in (path for folder in self._kept for path in folder.glob("*.o")):
             digest, _, name = kept.name.partition("-")
             if file_sha256(kept) == digest:
                 shutil.copyfile(kept, self.build_dir / name)
 
-    def _keep_runtime(self) -> None:
-        self._runtime.mkdir(parents=True, exist_ok=True)
-        for made in (*self.build_dir.glob("verilated*.o"), *map(self.build_dir.joinpath, _OWN_OBJECTS)):
-            kept = self._runtime / f"{file_sha256(made)}-{made.name}"
+    def _keep_objects(self) -> None:
+        pairs = [
+            (folder, made)
+            for folder, names in self._kept.items()
+            for name in names
+            for made in self.build_dir.glob(name)
+        ]
+        for folder, made in pairs:
+            folder.mkdir(parents=True, exist_ok=True)
+            kept = folder / f"{file_sha256(made)}-{made.name}"
             if not kept.exists() or file_sha256(kept) != file_sha256(made):
-                partial = self._runtime / f".{made.name}-{os.getpid()}"
+                partial = folder / f".{made.name}-{os.getpid()}"
                 shutil.copyfile(made, partial)
                 os.replace(partial, kept)
 
@@ -186,4 +191,4 @@ class VerilatorRunner(CocotbRunner):
                 if stdout is not None:
                     did = "nothing" if self.rewrites is None else self.rewrites.model_dump_json()
                     print(f"etchproof rewrote {did}", file=stdout, flush=True)
-                self._use_runtime()
+                self._use_objects()

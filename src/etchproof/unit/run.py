@@ -75,6 +75,7 @@ class Unit:
         drive: Callable[[Any], Awaitable[None]] | None = None,
         reset: str | None = None,
         constants: Mapping[str, int] | None = None,
+        testbench: Sequence[str] = (),
         include: Sequence[str] = (),
         defines: Mapping[str, str] | None = None,
         parameters: Mapping[str, int | str] | None = None,
@@ -97,6 +98,8 @@ class Unit:
             drive: a cocotb coroutine of the test's file, given the module, that does it instead.
             reset: its reset pin, high for four cycles at first; "!rst_n" for one that is low. None for none.
             constants: pins that keep a value.
+            testbench: C++ that is linked into the simulator, such as for DPI-C, and SystemVerilog beside the module;
+                patterns as of ``files``.
             include: folders of included files, which are searched for below ``base``.
             defines: macros; ``parameters`` of the top module likewise.
             data: files that the RTL reads, such as by ``$readmemh``: each is found by its path below ``base``.
@@ -120,7 +123,7 @@ class Unit:
             parameters={name: str(value) for name, value in (parameters or {}).items()},
             waive=tuple(waived),
         )
-        fabric = self._fabric(folder / "fabric", files, top, clock, taps, setup, data)
+        fabric = self._fabric(folder / "fabric", files, testbench, top, clock, taps, setup, data)
         started = time.monotonic()
         verilator = find_verilator()
         simulator = sim_build.build(fabric, build, verilator=verilator, cache_dir=cache_folder())
@@ -192,6 +195,7 @@ class Unit:
         self,
         out: Path,
         files: Sequence[str | Path],
+        testbench: Sequence[str],
         top: str,
         clock: str,
         taps: Sequence[PinTap | PortTap],
@@ -204,6 +208,7 @@ class Unit:
         own, taken = take(
             *(self.base, out),
             files=files,
+            testbench=testbench,
             include=setup.include,
             data={str(name): str(name) for name in data},
             source=Path(self.test),
@@ -212,7 +217,7 @@ class Unit:
         (out / _CONTROL_FILE).write_text(
             f'`verilator_config\npublic_flat_rw -module "{top}" -var "*"\n', encoding="utf-8"
         )
-        named = dataclasses.replace(setup, included=taken.included, data=taken.data)
+        named = dataclasses.replace(setup, included=taken.included, data=taken.data, native=taken.native)
         return make_fabric(out, [_CONTROL_FILE, *compile_order(library), *own, _TAPS_FILE], top, named)
 
 

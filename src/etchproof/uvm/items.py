@@ -5,13 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from etchproof.contract.taps import Array, TapKey
-from etchproof.sim.host_port import TokenResult
 from etchproof.sim.sink import TapBatch
+
+
+class TokenResult(NamedTuple):
+    """A request as it was taken and its answer, as seen on the pins; codes are the chip's own."""
+
+    token_in: int
+    op: int
+    """What was asked for: to open a sequence with this token, to go on, ..."""
+    slot: int
+    """Of the adapter, where a sequence was to be opened."""
+    token_out: int
+    position: int
+    status: int
+    cycles: int
+    """From acceptance to response."""
+    request_stall: int = 0
+    """Cycles for which the host held the request back."""
+    response_stall: int = 0
+    """Cycles for which it held the response off."""
+    answer: tuple[int, ...] = ()
+    """Every word of the answer, where it may have several."""
+    sha256: str | None = None
+    """Of what was fed, where it is a vector and ``token_in`` its number."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from pyuvm import uvm_component, uvm_subscriber
@@ -28,110 +27,14 @@ from etchproof.compare.comparator import (
     frame_sha256,
 )
 from etchproof.contract.element import stored
-from etchproof.contract.taps import Array, TapKey, TapPlan, TokenArrays
-from etchproof.sim.host_port import TokenResult
-from etchproof.uvm.items import LoadResult, LoadStart, ResetSeen, TokenTaps
+from etchproof.contract.taps import Array, TapKey
+from etchproof.uvm.items import LoadResult, LoadStart, ResetSeen, TokenResult, TokenTaps
+from etchproof.uvm.reference import Expected, Opened, Reference
 from etchproof.uvm.worker import Worker
 
 BATCH_TOKENS: Final = 16
 MAX_PENDING_BYTES: Final = 1 << 28
 """Of taps that wait to be compared: beyond it the simulator waits."""
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A sequence that a token opens.
-
-    Attributes:
-        adapter: index of the run's adapters, None for the base alone.
-        plan: the taps of each of its tokens, in dataflow order.
-        slot: in which the chip holds the adapter; None for the base alone.
-    """
-
-    adapter: int | None
-    plan: Sequence[TapKey]
-    slot: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What the host port must answer.
-
-    Attributes:
-        status: the chip's code.
-        position: as answered.
-        cycles: from acceptance to response; None when the project has no cycle model.
-        computes: whether a token passes the chip, and taps are due.
-        opens: the sequence that it opens.
-        token: whether the request is about a token; only those are recorded.
-    """
-
-    status: int
-    position: int
-    cycles: int | None
-    computes: bool
-    opens: Opened | None = None
-    token: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class ExpectedLoad:
-    """What the load port must answer.
-
-    Attributes:
-        status: the chip's code.
-        slot: as answered.
-        cycles: from the first word taken to the answer, where the host does not stall; None without a cycle model.
-        loaded: whether the slot holds an adapter from now on.
-        adapter: which one, an index of the run's adapters; None where none was loaded or it is none of those.
-        held: tokens that the open sequence held when the slot was checked; None where none was open.
-    """
-
-    status: int
-    slot: int
-    cycles: int | None
-    loaded: bool
-    adapter: int | None
-    held: int | None = None
-
-
-class Reference(Protocol):
-    """What the scoreboard asks of a project's reference model; all of it in the scoreboard's thread."""
-
-    taps: TapPlan
-    """Every tap that the chip has."""
-
-    answer: TapKey | None
-    """The tap that holds what the host port answers with; None where there is none."""
-
-    answer_bits: int
-    """Bits of a word of that answer."""
-
-    def wait_ready(self) -> None:
-        """Called once, before anything else: waits for what is slow to load."""
-        ...
-
-    def respond(self, request: TokenResult) -> Expected:
-        """What must be answered; called once per request, in the order of acceptance."""
-        ...
-
-    def start_load(self, load: LoadStart) -> None:
-        """The chip has checked the slot of a load."""
-        ...
-
-    def end_load(self, load: LoadResult) -> ExpectedLoad:
-        """What must be answered to the load that was started last."""
-        ...
-
-    def predict(
-        self, tokens: Sequence[int], first: bool, adapter: int | None
-    ) -> Mapping[TapKey, TokenArrays]:
-        """Every tap of consecutive accepted tokens; ``first`` when they open a sequence, with that adapter."""
-        ...
-
-    def reset(self) -> None:
-        """The chip was reset: no sequence is open, every slot is empty."""
-        ...
 
 
 class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped

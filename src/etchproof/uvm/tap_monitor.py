@@ -5,9 +5,8 @@ from __future__ import annotations
 from pyuvm import ConfigDB, uvm_analysis_port, uvm_component, uvm_subscriber
 
 from etchproof.contract.taps import TapPlan
-from etchproof.sim.host_port import TokenResult
 from etchproof.sim.sink import TapSink
-from etchproof.uvm.items import TokenTaps
+from etchproof.uvm.items import TokenResult, TokenTaps
 
 
 class TapMonitor(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from etchproof.compare.comparator import Divergence, TapCount
-from etchproof.sim.rewrites import Rewrites
+from etchproof.sim.rewrite.rewrites import Rewrites
 
 RESULT_FILE: Final = "run.json"
 SCHEMA_VERSION: Final = 1

@@ -14,10 +14,10 @@ from cocotb.triggers import Timer, ValueChange
 
 from etchproof.checkpoint.linears import LINEARS
 from etchproof.quantize.quantized_model import AdapterMatrix
-from etchproof.sim.load_port import LoadPort
 from etchproof.sim.sink import SinkError
 from models import lora
 from models.chip import LinearPlan
+from verif.load_port.port import LoadPort
 
 SLOTS, MAX_RANK, LAYERS, LANES, VOCAB, CONTEXT = 3, 5, 2, 4, 20, 4
 IN_BLOCKS, OUT_BLOCKS = (1, 2, 1, 3, 1, 1, 2), (2, 1, 1, 1, 3, 1, 1)

@@ -9,7 +9,7 @@ from etchproof.render.images import Image
 from models import ops
 from models.golden import greedy_token
 from tests.rtl.harness import Case, Stimulus, ctl, extremes, lanes
-from verif.rom_test import signature
+from verif.rom_port.units import signature
 
 RESIDUALS = ((4, 16, 16), (1, 4, 8), (3, 8, 16), (5, 4, 8))  # blocks, lanes, activation bits
 RESIDUAL_VECTORS = 64

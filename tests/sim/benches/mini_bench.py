@@ -16,10 +16,11 @@ import pytest
 from cocotb.triggers import First, Timer, ValueChange
 
 from etchproof.sim.child import run_config, run_dir
-from etchproof.sim.host_port import HostPort, HostRequest, TokenResult
-from etchproof.sim.load_port import LoadPort
 from etchproof.sim.progress import ProgressWriter
 from etchproof.sim.sink import SinkError, TapBatch, TapRecord, TapSink
+from etchproof.uvm import TokenResult
+from verif.host_port.port import HostPort, HostRequest
+from verif.load_port.port import LoadPort
 
 NAMES = ("y8", "y16", "y32", "y64", "codes", "gains", "params", "cosines")
 ECHO, BURST, FATAL, ERROR, WITHDRAW, CHANGE, HANG, COUNT, ROM = (op << 28 for op in range(9))

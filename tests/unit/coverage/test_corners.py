@@ -12,8 +12,8 @@ from models import chip, rom
 from models.golden import Golden
 from models.params import layer_params, top_params
 from tests.unit.models.conftest import drawn_model
-from verif.corners import corner_model
-from verif.covergroups import Sampler, groups
+from verif.coverage.corners import corner_model
+from verif.coverage.covergroups import Sampler, groups
 
 
 def shapes(model: QuantizedModel) -> list[tuple[object, ...]]:

@@ -20,8 +20,8 @@ from models import chip
 from models.cycles import ACCEPT_CYCLES, token_cycles, token_steps
 from models.golden import Golden
 from tests.unit.coverage.conftest import saturating_model
-from verif.covergroups import CASES, Sampler, groups
-from verif.host_covergroups import active_step
+from verif.coverage.covergroups import CASES, Sampler, groups
+from verif.coverage.host import active_step
 
 GROUPS = (Covergroup("a", ("x", "y", "z")), Covergroup("b", ("only",)))
 

@@ -15,8 +15,8 @@ from models import chip
 from models.chip import ChipPlan
 from models.golden import Golden
 from tests.unit.models.conftest import drawn_model
-from verif.drawn_adapters import corners, drawn, every_rank, random_adapter
-from verif.lora_covergroups import LoraSampler, lora_groups
+from verif.coverage.lora import LoraSampler, lora_groups
+from verif.load_port.drawn_adapters import corners, drawn, every_rank, random_adapter
 from verif.protocol import LoadStatus
 
 MODEL = drawn_model()

@@ -104,7 +104,7 @@ def test_a_project_that_is_not_observed() -> None:
 def test_no_bit_is_drawn_where_no_run_fed_anything() -> None:
     """Of a chip that is observed; it ended in a traceback, looking for memories that the RTL fills."""
     chip_of = cast(Any, SimpleNamespace(design=SimpleNamespace(project=PROJECT)))
-    assert draw_faults(chip_of, (), None, 5, seed=1) == ((), 0)
+    assert draw_faults(chip_of, (), None, 5, seed=1) == ((), 0, ())
 
 
 @pytest.mark.parametrize("missing", ["rom", "sites"])

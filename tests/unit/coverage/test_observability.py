@@ -30,7 +30,7 @@ from models.margins import margins, rounded
 from models.mask import ROUNDED_AWAY, ZERO_CODES, ZERO_SCALE, Rom, RomGains, RomMatrix, RomRows
 from tests.unit.coverage.conftest import saturating_model
 from tests.unit.models.conftest import drawn_model
-from verif.coverage import rom as roms_of
+from verif.coverage.rom import rom as roms_of
 
 
 def predictor(model: QuantizedModel) -> Predict:

@@ -13,7 +13,7 @@ from models import chip
 from models.mask import RomMatrix
 from models.rom import images
 from tests.unit.models.conftest import drawn_model
-from verif.coverage import rom
+from verif.coverage.rom import rom
 
 
 def test_words() -> None:

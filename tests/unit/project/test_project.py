@@ -129,7 +129,7 @@ def test_frozen(root: Path) -> None:
         (
             'renderings = "mine_chip.fabric:renderings"\ntemplates = "templates"\nhw = "hw"\n',
             "",
-            "names nothing: give files, or renderings with templates and hw",
+            "names nothing: give files or a filelist, or renderings with templates and hw",
         ),
         ('[verif]\ntests = "mine_verif.tests"\n', "", "[verif] tests is missing: without [host]"),
         ("[recipes]", "[model]\nload = 'a:b'\n[recipes]", "[recipes] stands beside [model]"),

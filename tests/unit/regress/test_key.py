@@ -73,10 +73,10 @@ FILES = {
     "bench/__init__.py": "",
     "bench/tests.py": "",
     "bench/vectors.hjson": "",
-    "verif/testplan.hjson": "judges",
-    "verif/signoff.yaml": "judges",
-    "verif/waivers.yaml": "judges",
-    "verif/coverage-exclusions.yaml": "judges",
+    "verif/signoff/testplan.hjson": "judges",
+    "verif/signoff/gates.yaml": "judges",
+    "verif/signoff/waivers.yaml": "judges",
+    "verif/signoff/exclusions.yaml": "judges",
 }
 JUDGES = {name for name, content in FILES.items() if content == "judges"}
 """Sign-off reads them anew each time; they make no result."""

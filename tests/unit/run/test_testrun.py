@@ -52,7 +52,9 @@ def test_none(chip: Chip) -> None:
     assert stated(chip, "SomebodyElses", {}) == (None, [])
 
 
-@pytest.mark.parametrize("hook", ["verif.stimulus:nothing", "verif.nothing:expect", "verif.protocol:NO_SLOT"])
+@pytest.mark.parametrize(
+    "hook", ["verif.scenarios.stimulus:nothing", "verif.nothing:expect", "verif.protocol:NO_SLOT"]
+)
 def test_a_hook_that_is_none(chip: Chip, hook: str) -> None:
     found, (reason,) = stated(with_hook(chip, hook), "RandomTokens", {})
     assert found is None and reason.startswith("expectation_broken: RandomTokens: ")
@@ -65,7 +67,7 @@ def test_a_hook_that_fails(chip: Chip, monkeypatch: pytest.MonkeyPatch, error: E
     def failing(*_: Any) -> Any:
         raise error
 
-    monkeypatch.setattr("verif.stimulus.expect", failing)
+    monkeypatch.setattr("verif.scenarios.stimulus.expect", failing)
     found, (reason,) = stated(chip, "RandomTokens", {})
     assert found is None and reason.startswith("expectation_broken: RandomTokens: ") and "boom" in reason
 
@@ -94,7 +96,7 @@ def test_a_hook_that_forgets_what_was_asked_for(chip: Chip, monkeypatch: pytest.
     )
     for steps in others:
         other = replace(good, steps=steps)
-        monkeypatch.setattr("verif.stimulus.expect", lambda *_, other=other: other)
+        monkeypatch.setattr("verif.scenarios.stimulus.expect", lambda *_, other=other: other)
         _, reasons = stated(chip, "DirectedTokens", {"directed": DIRECTED})
         assert [reason.partition(":")[0] for reason in reasons] == ["expectation_broken"], steps
 

@@ -13,7 +13,7 @@ from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.render.images import ImageSet, write_images
 from models import chip, rom
 from tests.unit.models.conftest import drawn_model
-from verif.rom_files import compare
+from verif.rom_port.files import compare
 
 Etched = tuple[QuantizedModel, chip.ChipPlan, ImageSet]
 

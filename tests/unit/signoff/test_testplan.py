@@ -121,7 +121,7 @@ def test_the_tests_of_a_testbench() -> None:
 
 def test_the_plan_that_ships() -> None:
     """It names every test of the testbench, and only such."""
-    plan = load_testplan(ROOT / "verif" / "testplan.hjson", all_tests(load_project(ROOT)))
+    plan = load_testplan(ROOT / "verif" / "signoff" / "testplan.hjson", all_tests(load_project(ROOT)))
     assert {p.stage for p in plan.testpoints} == {"V1", "V2", "V3"}
     assert len(plan.testpoints) >= 20
     assert len(plan.without("lora").testpoints) == len(plan.testpoints) - 6

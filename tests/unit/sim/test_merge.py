@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from etchproof.sim.merge import merge_equal_functions
+from etchproof.sim.rewrite.merge import merge_equal_functions
 
 LONG = "    vlSelfRef.sum = vlSelfRef.sum + 1U;\n" * 10
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etchproof.sim.bitwise import NotUnderstoodError, bits_of
-from etchproof.sim.triggers import quicken_triggers
+from etchproof.sim.rewrite.bitwise import NotUnderstoodError, bits_of
+from etchproof.sim.rewrite.triggers import quicken_triggers
 
 CLOCKS = 40  # of the vector
 LOOK = "Vtop___024root___eval_triggers_vec__act"

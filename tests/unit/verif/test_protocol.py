@@ -11,7 +11,7 @@ import pytest
 from models import lora
 from verif import protocol
 from verif.protocol import LoadStatus, Op, Status
-from verif.rom_test import RomOp, RomStatus
+from verif.rom_port.units import RomOp, RomStatus
 
 
 @pytest.mark.parametrize(

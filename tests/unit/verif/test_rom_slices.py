@@ -10,7 +10,7 @@ from etchproof.render.images import ImageSet, write_images
 from models import chip, rom, rom_units
 from tests.render.designs import DESIGNS
 from tests.unit.models.conftest import drawn_model
-from verif.rom_test import (
+from verif.rom_port.units import (
     POLYNOMIAL,
     SEED,
     RomUnit,
@@ -18,7 +18,7 @@ from verif.rom_test import (
     file_slices,
     signature,
 )
-from verif.rom_test import rom_units as units_on_disk
+from verif.rom_port.units import rom_units as units_on_disk
 
 Etched = tuple[chip.ChipPlan, ImageSet, tuple[RomUnit, ...]]
 

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from etchproof.sim.host_port import TokenResult
-from verif.agent import TokenBurst
+from etchproof.uvm import TokenResult
+from verif.host_port.agent import TokenBurst
+from verif.host_port.sequences import BURST_REQUESTS, GreedySequence, StreamSequence, TokenSequence
 from verif.protocol import Op
-from verif.sequences import BURST_REQUESTS, GreedySequence, StreamSequence, TokenSequence
 
 REFUSED = 1000
 """This token and those above are refused."""

@@ -39,9 +39,9 @@ from etchproof.verdict.expect import Beside, CutOff, Expectation, Loaded, Planne
 from etchproof.verdict.fed import check_fed
 from etchproof.verdict.judge import judge
 from tests.conftest import ROOT
-from verif.acts import LoadFrame
 from verif.protocol import LoadStatus
-from verif.stimulus import READS_BACK, TESTS, acts, expect
+from verif.scenarios.acts import LoadFrame
+from verif.scenarios.stimulus import READS_BACK, TESTS, acts, expect
 
 OUTCOME = SimOutcome("passed", 0, ("verif.tests.Any",), (), 1.0, Path("results.xml"), Path("sim.log"))
 PROJECT = load_project(ROOT)

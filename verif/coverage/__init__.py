@@ -1,0 +1,1 @@
+"""What a run has shown: bits of the ROM, covergroups, and weights for the corners of the arithmetic."""
