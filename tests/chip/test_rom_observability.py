@@ -11,11 +11,11 @@ from etchproof.coverage.closure import taps_needed
 from etchproof.coverage.corpus import Corpus, Segment, gather
 from etchproof.coverage.injection import draw, inject_all
 from etchproof.coverage.observability import Proven, observe
-from etchproof.coverage.rom import Rom, RomRows
 from etchproof.project.declaration import load_project
 from etchproof.run import flow
 from etchproof.run.testrun import Chip, prepare, run_test
 from models.golden import Golden
+from models.mask import Rom, RomRows
 from tests.conftest import ROOT
 from verif.coverage.rom import rom as roms_of
 
