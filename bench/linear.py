@@ -16,8 +16,8 @@ from etchproof.render.images import write_images
 from etchproof.render.images_index import write_images_index
 from etchproof.sim.build import build
 from etchproof.tools import find_verilator
-from models import rom
 from models.chip import LinearPlan
+from models.rom import writer
 
 SOURCES = ("hw/ep_pkg.sv", "hw/sim/ep_rom_pkg.sv", "hw/ep_linear.sv", "bench/linear_bench.sv")
 ROWS = COLS = 1024
@@ -51,7 +51,7 @@ def linear_pairs(bits: int, group: int, repeats: int, folder: Path) -> list[Pair
 
     plan = LinearPlan("linear", ROWS, COLS, bits, group, 16, False, 16, 64, 16)
     matrix = QuantizedMatrix(bits, group, codes, scales, 0, None)
-    images = write_images(folder / "rom", rom.linear_images(0, matrix, plan))
+    images = write_images(folder / "rom", writer.linear_images(0, matrix, plan))
     write_images_index(folder / "images.txt", images.index())
     files = []
     for name, array in (("codes", codes), ("scales", scales), ("x", x), ("y", y)):

@@ -15,7 +15,7 @@ from etchproof.checkpoint.linears import LINEARS
 from etchproof.checkpoint.rope import rope_cos_sin
 from etchproof.errors import InputError
 from etchproof.quantize.recipe import MatrixFormat, Recipe, resolve
-from models import tables
+from models.numerics import tables
 
 ACC_BITS = 64
 LOGIT_BITS = 16

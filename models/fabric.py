@@ -8,10 +8,10 @@ from typing import Any
 
 from etchproof.checkpoint.linears import LINEARS, LORA_PRODUCTS
 from etchproof.render.templates import Rendering
-from models import tables
 from models.chip import ChipPlan
-from models.params import LAYER_WORDS, TOP_WORDS
-from models.rom_units import ROM_BITS, RomUnit, front_roms, layer_roms, tail_roms
+from models.numerics import tables
+from models.numerics.params import LAYER_WORDS, TOP_WORDS
+from models.rom.units import ROM_BITS, RomUnit, front_roms, layer_roms, tail_roms
 from models.taps import bits
 
 

@@ -23,7 +23,8 @@ from etchproof.quantize.quantized_model import (
     QuantizedMatrix,
     QuantizedModel,
 )
-from models import chip, ops, params, tables
+from models import chip
+from models.numerics import ops, params, tables
 
 LORA_BITS: Final = 16
 """Of an adapter's matrices and of its first product."""
@@ -210,7 +211,7 @@ class Golden:
         adapters: those that a sequence may choose, by their index.
 
     Raises:
-        InputError: the chip cannot hold the model or an adapter (models.chip.plan, models.params).
+        InputError: the chip cannot hold the model or an adapter (models.chip.plan, models.numerics.params).
     """
 
     def __init__(self, model: QuantizedModel, adapters: Sequence[QuantizedAdapter] = ()) -> None:

@@ -15,7 +15,7 @@ from etchproof.project.declaration import load_project
 from etchproof.run import flow
 from etchproof.run.testrun import Chip, prepare, run_test
 from models.golden import Golden
-from models.mask import Rom, RomRows
+from models.rom.mask import Rom, RomRows
 from tests.conftest import ROOT
 from verif.coverage.rom import rom as roms_of
 

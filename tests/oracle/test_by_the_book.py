@@ -30,8 +30,10 @@ from etchproof.quantize import quantize_model
 from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.quantize.recipe import Recipe, load_recipe, resolve
 from etchproof.render.images import read_images, write_images
-from models import chip, lora, ops, rom
+from models import chip, lora
 from models.golden import Golden, greedy_token
+from models.numerics import ops
+from models.rom import writer
 from models.taps import HEAD_TAPS, LAYER_TAPS, TAIL_TAPS
 from tests.oracle import chip_by_the_book as book
 from tests.oracle.chip_by_the_book import Chip as Oracle
@@ -406,7 +408,7 @@ def _make(
     model = quantize_model(checkpoint, recipe)
     if scrambled:
         _scramble(model)
-    write_images(folder, rom.images(model, chip.plan(checkpoint.config, recipe)))
+    write_images(folder, writer.images(model, chip.plan(checkpoint.config, recipe)))
     facts = _facts(checkpoint_folder / "config.json", recipe, checkpoint.config)
     tokens = np.random.default_rng(n_tokens).integers(0, facts.vocab, n_tokens).tolist()
     return Chip(folder, facts, tokens, _golden_taps(Golden(model), tokens), model)

@@ -20,7 +20,8 @@ from etchproof.render import templates as render_module
 from etchproof.render.fabric import make_fabric
 from etchproof.render.images import write_images
 from etchproof.render.templates import Rendering, render
-from models import chip, fabric, rom
+from models import chip, fabric
+from models.rom import writer
 from tests.conftest import ROOT
 from tests.render.designs import DESIGNS, MIXED, PLAIN, Design, render_design, rendered_files
 
@@ -77,7 +78,7 @@ def test_two_checkpoints_of_one_shape_share_a_fabric_and_differ_in_rom(tmp_path:
         plan = chip.plan(checkpoint.config, recipe)
         names = render_design((checkpoint.config, recipe), out / "fabric")
         fabrics.add(make_fabric(out / "fabric", names, "ep_sim_top").sha256)
-        roms.add(write_images(out / "rom", rom.images(model, plan)).sha256)
+        roms.add(write_images(out / "rom", writer.images(model, plan)).sha256)
     assert contents(tmp_path / "1" / "fabric") == contents(tmp_path / "2" / "fabric")
     assert len(fabrics) == 1
     assert len(roms) == 2

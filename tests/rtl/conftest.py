@@ -14,7 +14,7 @@ from etchproof.render.fabric import Setup, make_fabric
 from etchproof.render.templates import LIBRARY
 from etchproof.sim.build import CACHE_ENV, Build, BuildError, build
 from etchproof.tools import find_verilator
-from models import tables
+from models.numerics import tables
 from tests.rtl.cases import BENCHES
 from tests.rtl.harness import HERE, Integers
 

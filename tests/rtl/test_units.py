@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models import tables
+from models.numerics import tables
 from tests.rtl.cases import BENCHES, attention, linear, norm
 from tests.rtl.conftest import RunCase
 from tests.rtl.harness import CLOCK_PS, SEED, check

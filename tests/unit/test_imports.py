@@ -66,7 +66,7 @@ NEVER = (
     ("models.fabric", "etchproof.render.images", "as above"),
     ("models.golden", "models.fabric", "the golden model must not lean on the hardware that it judges"),
     ("models.golden", "models.rom", "as above"),
-    ("models.ops", "models.chip", "arithmetic knows no chip"),
+    ("models.numerics.ops", "models.chip", "arithmetic knows no chip"),
     ("verif", "etchproof.cli", "the testbench runs inside the simulator, not on the command line"),
     ("verif", "etchproof.run.cosim", "as above"),
     ("verif", "etchproof.verdict.judge", "the testbench is judged, and does not judge"),
@@ -203,6 +203,6 @@ def test_the_graph_is_seen() -> None:
         "h.i",
     }
     assert "etchproof.errors" in GRAPH["etchproof.render.templates"]
-    assert "models.tables" in GRAPH["models.fabric"]
+    assert "models.numerics.tables" in GRAPH["models.fabric"]
     assert module_of("etchproof.errors.InputError") == "etchproof.errors"
     assert module_of(f"{sys.__name__}.path") is None

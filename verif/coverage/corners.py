@@ -15,7 +15,7 @@ import numpy as np
 from etchproof.checkpoint.linears import INPUTS
 from etchproof.quantize.quantized_model import QuantizedGains, QuantizedLayer, QuantizedMatrix, QuantizedModel
 from models.chip import LOGIT_BITS, ChipPlan
-from models.params import NORM_FRAC
+from models.numerics.params import NORM_FRAC
 
 NORM_SHIFT = 18  # leaves gains of 2**14 four bits that are lost: half of them is one in sixteen
 LOUD = 0.6  # spread of an output, as part of its range: some of it saturates

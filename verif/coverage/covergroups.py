@@ -19,10 +19,10 @@ from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.coverage.functional import Counts, Covergroup, RunSample, counted
 from etchproof.fixed_point import bit_length
 from etchproof.quantize.quantized_model import QuantizedModel
-from models import ops, tables
 from models.chip import ChipPlan
-from models.mask import RomGains, RomMatrix, RomRows, weights
-from models.params import layer_params
+from models.numerics import ops, tables
+from models.numerics.params import layer_params
+from models.rom.mask import RomGains, RomMatrix, RomRows, weights
 from verif.coverage import host
 from verif.coverage.lora import LoraSampler, lora_groups
 from verif.coverage.rom import rom

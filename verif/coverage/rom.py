@@ -11,10 +11,11 @@ import torch
 from etchproof.checkpoint.linears import INPUTS, LINEARS, module_name
 from etchproof.contract.taps import TapKey
 from etchproof.quantize.quantized_model import QuantizedGains, QuantizedMatrix, QuantizedModel
-from models import chip, ops
+from models import chip
 from models.chip import ChipPlan
-from models.mask import Rom, RomGains, RomMatrix, RomRows
-from models.params import layer_params, top_params
+from models.numerics import ops
+from models.numerics.params import layer_params, top_params
+from models.rom.mask import Rom, RomGains, RomMatrix, RomRows
 
 RESIDUAL_BITS = 32
 

@@ -17,7 +17,7 @@ from etchproof.checkpoint.linears import LINEARS
 from etchproof.errors import InputError
 from etchproof.quantize.quantized_model import AdapterMatrix, QuantizedAdapter, QuantizedModel
 from models.chip import ChipPlan
-from models.params import MAX_SHIFT
+from models.numerics.params import MAX_SHIFT
 
 Ranks = Mapping[tuple[int, str], int]
 Linears = Mapping[tuple[int, str], AdapterMatrix]

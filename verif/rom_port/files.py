@@ -1,6 +1,6 @@
 """The ROM files, re-read from disk and reassembled after docs/rom-format.md, against the quantized checkpoint.
 
-It shares nothing with the writer (``models.rom``): it goes from an element to its place in a file, by the page's words.
+It shares nothing with the writer (``models.rom.writer``): it goes from an element to its place in a file, by the page's words.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from etchproof.errors import InputError
 from etchproof.quantize.quantized_model import QuantizedMatrix, QuantizedModel
 from etchproof.render.images import ImageSet, load_image
 from models.chip import ChipPlan
-from models.params import layer_params, top_params
-from models.tables import rope_tables
+from models.numerics.params import layer_params, top_params
+from models.numerics.tables import rope_tables
 
 Array = npt.NDArray[Any]
 

@@ -1,6 +1,6 @@
 """The chip's ROMs as its test port shows them, worked out from the ROM files on disk (docs/rom-format.md, "Read back").
 
-It shares nothing with ``models.rom_units``, after which the chip is rendered, nor with the writer of the files.
+It shares nothing with ``models.rom.units``, after which the chip is rendered, nor with the writer of the files.
 """
 
 from __future__ import annotations

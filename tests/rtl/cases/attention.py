@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from etchproof.render.images import Image
-from models import ops, tables
+from models.numerics import ops, tables
 from tests.rtl.harness import Case, Integers, Stimulus, ctl, lanes
 
 

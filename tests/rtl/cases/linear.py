@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from etchproof.quantize.quantized_model import QuantizedMatrix
-from models import rom
 from models.chip import LinearPlan
 from models.golden import Linear
+from models.rom import writer
 from tests.rtl.harness import Case, Integers, Stimulus, ctl, extremes, lanes
 
 VECTORS = 40
@@ -141,7 +141,7 @@ def _case(shape: Shape) -> Case:
         ]
         blocks = plan.chunks * plan.tile_inputs // plan.tile_rows
         images = [
-            *rom.linear_images(number, m, plan),
+            *writer.linear_images(number, m, plan),
             lanes(number, "x", x, blocks, plan.tile_rows, shape.act),
             ctl(number, list(zip(shift, bias_shift, strict=True))),
         ]

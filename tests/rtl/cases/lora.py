@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from etchproof.render.images import Image
-from models import rom
 from models.lora import NO_SLOT
+from models.rom import writer
 from tests.rtl.cases import linear
 from tests.rtl.harness import Case, Integers, Stimulus, ctl, extremes, lanes
 
@@ -184,7 +184,7 @@ def _case(shape: Shape) -> Case:
         ]
         blocks = plan.chunks * plan.tile_inputs // plan.tile_rows
         images = [
-            *rom.linear_images(number, m, plan),
+            *writer.linear_images(number, m, plan),
             lanes(number, "x", x, blocks, plan.tile_rows, base.act),
             ctl(number, list(zip(slots, shift, bias_shift, strict=True))),
             Image(number, "op", 32, np.array([words for words, _ in program], np.int32)),

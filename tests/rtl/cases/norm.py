@@ -1,4 +1,4 @@
-"""ep_rmsnorm against models.ops.rms_norm (docs/numerics.md section 3)."""
+"""ep_rmsnorm against models.numerics.ops.rms_norm (docs/numerics.md section 3)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from etchproof.render.images import Image
-from models import ops, tables
+from models.numerics import ops, tables
 from tests.rtl.harness import Case, Integers, Stimulus, ctl, extremes, lanes
 
 DRAWN, ENTRIES = 240, 192

@@ -1,4 +1,4 @@
-"""ep_rope against models.ops.rope, and the two small ROMs (docs/numerics.md section 5)."""
+"""ep_rope against models.numerics.ops.rope, and the two small ROMs (docs/numerics.md section 5)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from etchproof.render.images import Image
-from models import ops
+from models.numerics import ops
 from tests.rtl.harness import Case, Stimulus, ctl, extremes, lanes
 
 VECTORS = 80

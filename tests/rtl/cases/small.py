@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from etchproof.render.images import Image
-from models import ops
 from models.golden import greedy_token
+from models.numerics import ops
 from tests.rtl.harness import Case, Stimulus, ctl, extremes, lanes
 from verif.rom_port.units import signature
 

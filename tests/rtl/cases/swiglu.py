@@ -1,4 +1,4 @@
-"""ep_swiglu against models.ops.swiglu (docs/numerics.md section 9): every gate of 16 bits, every pair of 8 bits."""
+"""ep_swiglu against ``ops.swiglu`` (docs/numerics.md section 9): every gate of 16 bits, every pair of 8 bits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from models import ops
+from models.numerics import ops
 from tests.rtl.harness import Case, Integers, Stimulus, ctl, extremes, lanes
 
 LANES, BLOCKS = 16, 256

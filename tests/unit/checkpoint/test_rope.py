@@ -14,7 +14,8 @@ from etchproof.checkpoint import LinearScaling, ModelConfig, RopeConfig, read_co
 from etchproof.checkpoint.rope import rope_cos_sin, rope_inv_freq
 from etchproof.errors import InputError
 from etchproof.quantize.recipe import Recipe, load_recipe
-from models import chip, tables
+from models import chip
+from models.numerics import tables
 
 
 def config(theta: float, head_dim: int = 8, scaling: LinearScaling | None = None) -> ModelConfig:

@@ -8,9 +8,10 @@ import pytest
 from etchproof.compare.comparator import TokenRecord
 from etchproof.coverage.functional import RunSample
 from etchproof.quantize.quantized_model import QuantizedModel
-from models import chip, rom
+from models import chip
 from models.golden import Golden
-from models.params import layer_params, top_params
+from models.numerics.params import layer_params, top_params
+from models.rom import writer
 from tests.unit.models.conftest import drawn_model
 from verif.coverage.corners import corner_model
 from verif.coverage.covergroups import Sampler, groups
@@ -18,7 +19,7 @@ from verif.coverage.covergroups import Sampler, groups
 
 def shapes(model: QuantizedModel) -> list[tuple[object, ...]]:
     plan = chip.plan(model.config, model.recipe)
-    return [(image.layer, image.name, image.bits, image.data.shape) for image in rom.images(model, plan)]
+    return [(image.layer, image.name, image.bits, image.data.shape) for image in writer.images(model, plan)]
 
 
 def test_the_fabric_is_the_same(tiny_model: QuantizedModel) -> None:

@@ -17,7 +17,7 @@ from etchproof.signoff.capabilities import ABSENT, COVERAGE, OBSERVABILITY, capa
 from etchproof.signoff.covered import _accumulators
 from etchproof.signoff.observed import check_sites, draw_faults
 from models import chip
-from models.rom import images
+from models.rom.writer import images
 from tests.conftest import ROOT
 from tests.unit.models.conftest import drawn_model
 

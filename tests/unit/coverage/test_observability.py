@@ -26,8 +26,8 @@ from etchproof.errors import EtchproofError
 from etchproof.quantize.quantized_model import QuantizedModel
 from models import chip
 from models.golden import Golden
-from models.margins import margins, rounded
-from models.mask import ROUNDED_AWAY, ZERO_CODES, ZERO_SCALE, Rom, RomGains, RomMatrix, RomRows
+from models.rom.margins import margins, rounded
+from models.rom.mask import ROUNDED_AWAY, ZERO_CODES, ZERO_SCALE, Rom, RomGains, RomMatrix, RomRows
 from tests.unit.coverage.conftest import saturating_model
 from tests.unit.models.conftest import drawn_model
 from verif.coverage.rom import rom as roms_of

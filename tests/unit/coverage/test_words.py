@@ -10,8 +10,8 @@ from etchproof.coverage.observability import Proven
 from etchproof.coverage.words import words_read
 from etchproof.quantize.quantized_model import QuantizedModel
 from models import chip
-from models.mask import RomMatrix
-from models.rom import images
+from models.rom.mask import RomMatrix
+from models.rom.writer import images
 from tests.unit.models.conftest import drawn_model
 from verif.coverage.rom import rom
 

@@ -12,8 +12,9 @@ from etchproof.checkpoint.linears import LINEARS
 from etchproof.errors import InputError
 from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.quantize.recipe import Lora, MatrixRule, Tile
-from models import chip, params
+from models import chip
 from models.chip import LinearPlan
+from models.numerics import params
 from tests.unit.models.conftest import CONFIG, recipe
 
 

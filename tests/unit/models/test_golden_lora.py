@@ -19,8 +19,9 @@ from etchproof.quantize.quantized_model import (
     QuantizedMatrix,
     QuantizedModel,
 )
-from models import chip, params
+from models import chip
 from models.golden import Golden, Linear, Lora
+from models.numerics import params
 from tests.taps import TAP_NAMES
 from tests.unit.models.conftest import drawn_adapter, drawn_model, everywhere
 from tests.unit.models.test_golden import Seen, assert_same

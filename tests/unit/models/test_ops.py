@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etchproof.fixed_point import bit_length, round_shift, saturate
-from models import ops
+from models.numerics import ops
 
 WIDE = st.integers(-(2**62), 2**62)
 SHIFT = st.integers(0, 62)

@@ -13,8 +13,10 @@ from etchproof.errors import InputError
 from etchproof.quantize.quantized_model import QuantizedMatrix, QuantizedModel
 from etchproof.quantize.recipe import Tile
 from etchproof.render.images import ImageSet, flip_bits, load_image, read_images, write_images
-from models import chip, params, rom, tables
+from models import chip
 from models.chip import MODULES
+from models.numerics import params, tables
+from models.rom import writer
 from tests.unit.models.conftest import drawn_model, recipe
 
 TILES = [(8, 16), (4, 64), (32, 32), (16, 128)]
@@ -26,7 +28,7 @@ class Chip:
 
     def __init__(self, model: QuantizedModel, folder: Path) -> None:
         self.model, self.plan = model, chip.plan(model.config, model.recipe)
-        written = write_images(folder, rom.images(model, self.plan))
+        written = write_images(folder, writer.images(model, self.plan))
         self.images: ImageSet = read_images(folder)
         assert self.images == written
         self.r, self.k = model.recipe.tile.rows, model.recipe.tile.inputs
@@ -162,7 +164,7 @@ def module(layer: int, name: str) -> str:
 
 class TestSites:
     def flipped(self, toy_chip: Chip, text: str, folder: Path) -> tuple[int, str, Array, int]:
-        layer, name, index, bit = rom.site(text, toy_chip.plan)
+        layer, name, index, bit = writer.site(text, toy_chip.plan)
         copy = flip_bits(toy_chip.images, toy_chip.images.find(layer, name), [(index, bit)], folder)
         stored = toy_chip.images.find(layer, name)
         raw = np.fromfile(copy.path, dtype=f"<{stored.dtype}").reshape(stored.shape)
@@ -238,5 +240,5 @@ class TestSites:
     )
     def test_refusals(self, toy: QuantizedModel, text: str, problem: str) -> None:
         with pytest.raises(InputError) as error:
-            rom.site(text, chip.plan(toy.config, toy.recipe))
+            writer.site(text, chip.plan(toy.config, toy.recipe))
         assert problem in str(error.value)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from etchproof.checkpoint import ModelConfig
-from models import tables
+from models.numerics import tables
 from tests.unit.models.conftest import CONFIG
 
 _ONE = 1 << 300  # fixed point of the series below

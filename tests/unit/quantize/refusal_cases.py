@@ -30,7 +30,7 @@ from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.quantize.recipe import Recipe, load_recipe
 from etchproof.run import flow
 from etchproof.run.design import Design, Quantized
-from models import params
+from models.numerics import params
 from tests.conftest import ROOT
 
 

@@ -30,7 +30,7 @@ from etchproof.signoff.result import SignoffResult, evidence_sha256, json_schema
 from etchproof.signoff.verdict import draw
 from etchproof.signoff.waivers import Waiver
 from etchproof.verdict.result import Reason
-from models.mask import sites
+from models.rom.mask import sites
 from tests.unit.signoff.test_gates import FABRIC, STAGE, good, item, part, rom
 
 TODAY = datetime.date(2026, 11, 21)

@@ -11,7 +11,8 @@ import pytest
 
 from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.render.images import ImageSet, write_images
-from models import chip, rom
+from models import chip
+from models.rom import writer
 from tests.unit.models.conftest import drawn_model
 from verif.rom_port.files import compare
 
@@ -23,7 +24,7 @@ def etched(tmp_path: Path) -> Etched:
     """Groups finer than the tile, as wide, coarser, whole rows; biases; short last blocks."""
     model = drawn_model()
     plan = chip.plan(model.config, model.recipe)
-    return model, plan, write_images(tmp_path, rom.images(model, plan))
+    return model, plan, write_images(tmp_path, writer.images(model, plan))
 
 
 def rewritten(images: ImageSet, layer: int, name: str, change: tuple[int, int]) -> ImageSet:

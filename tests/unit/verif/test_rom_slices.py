@@ -7,7 +7,9 @@ import pytest
 
 from etchproof.errors import InputError
 from etchproof.render.images import ImageSet, write_images
-from models import chip, rom, rom_units
+from models import chip
+from models.rom import units as rom_units
+from models.rom import writer
 from tests.render.designs import DESIGNS
 from tests.unit.models.conftest import drawn_model
 from verif.rom_port.units import (
@@ -28,7 +30,7 @@ def etched(tmp_path_factory: pytest.TempPathFactory) -> Etched:
     """Groups finer than the tile, as wide, coarser, whole rows; biases; short last blocks; an odd number of pairs."""
     model = drawn_model()
     plan = chip.plan(model.config, model.recipe)
-    images = write_images(tmp_path_factory.mktemp("rom"), rom.images(model, plan))
+    images = write_images(tmp_path_factory.mktemp("rom"), writer.images(model, plan))
     return plan, images, tuple(units_on_disk(plan, images))
 
 
@@ -150,7 +152,7 @@ class TestNames:
     def test_of_a_bit(self, etched: Etched, site: str) -> None:
         """Where --inject puts a bit is where a difference is named."""
         plan, images, units = etched
-        layer, name, index, bit = rom.site(site, plan)
+        layer, name, index, bit = writer.site(site, plan)
         unit = next(unit for unit in units if (unit.image.layer, unit.image.name) == (layer, name))
         expected = file_slices(images, unit)
         flat = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from etchproof.checkpoint.linears import LINEARS
 from models.chip import ChipPlan, LinearPlan
-from models.params import LAYER_WORDS, TOP_WORDS
+from models.numerics.params import LAYER_WORDS, TOP_WORDS
 
 SLICE_BYTES = 4
 STAGE_BITS, ROM_BITS = 11, 5  # of a unit's number: {stage, ROM}

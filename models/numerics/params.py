@@ -5,7 +5,7 @@ from __future__ import annotations
 from etchproof.checkpoint.linears import INPUTS, LINEARS
 from etchproof.errors import InputError
 from etchproof.quantize.quantized_model import RESIDUAL_FRAC, QuantizedMatrix, QuantizedModel
-from models.tables import ROPE_FRAC, softmax_scale
+from models.numerics.tables import ROPE_FRAC, softmax_scale
 
 MAX_SHIFT = 62  # of every parameter
 NORM_FRAC = 29  # fractional bits of the normalized value, section 3

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from etchproof.fixed_point import bit_length, round_shift, saturate
-from models import tables
+from models.numerics import tables
 
 EXACT_FLOAT64: Final = 1 << 53
 """Float64 holds every integer below this magnitude."""

@@ -13,8 +13,9 @@ from etchproof.checkpoint.linears import LINEARS
 from etchproof.errors import InputError
 from etchproof.quantize.quantized_model import QuantizedMatrix, QuantizedModel
 from etchproof.render.images import Image
-from models import chip, params, tables
+from models import chip
 from models.chip import MODULES, ChipPlan, LinearPlan
+from models.numerics import params, tables
 
 
 def images(model: QuantizedModel, plan: ChipPlan) -> Iterator[Image]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from etchproof.checkpoint.linears import LINEARS, module_name
 from etchproof.contract.mask import Bits, Faulty, Fed, MaskPart, MaskSite, Reach, Rows
 from etchproof.contract.taps import TapKey
-from models.margins import dot, inverted, margins, reaches, rounded
+from models.rom.margins import dot, inverted, margins, reaches, rounded
 
 Array = npt.NDArray[Any]
 Words = Mapping[str, tuple[int, ...]]
