@@ -32,8 +32,10 @@ plan = "evil:it"
 [lora]
 frame = "evil:it"
 load_cycles = "evil:it"
+site = "evil:it"
 [coverage]
 rom = "evil:it"
+sites = "evil:it"
 groups = "evil:it"
 sampler = "evil:it"
 rom_files = "evil:it"
