@@ -17,7 +17,7 @@ from etchproof import cli
 from etchproof.checkpoint.shape import RandomModel
 from etchproof.cli.cosim import rerun_command
 from etchproof.project.declaration import load_project
-from etchproof.quantize.quality import QualityReport
+from etchproof.quantize.quality_report import QualityReport
 from etchproof.run.cosim import CosimRequest
 from etchproof.verdict.result import VOLATILE, RunResult, json_schema
 from tests.cli.conftest import command

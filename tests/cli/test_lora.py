@@ -13,7 +13,7 @@ import pytest
 
 from etchproof.adapter import AdapterConfig, write_synthetic_adapter
 from etchproof.checkpoint import read_config
-from etchproof.quantize.quality import QualityReport
+from etchproof.quantize.quality_report import QualityReport
 from tests.cli.conftest import LIMIT_S, PROMPT, Cosim, Done, command, drop_volatile
 
 pytestmark = pytest.mark.sim

@@ -1,6 +1,6 @@
 """The ROM files, re-read from disk and reassembled after docs/rom-format.md, against the quantized checkpoint.
 
-It shares nothing with the writer (``models.rom.writer``): it goes from an element to its place in a file, by the page's words.
+It shares nothing with the writer (``models.rom.writer``): it goes from an element to its place in a file, by the page.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ from etchproof.files.atomic import write_atomically
 from etchproof.files.regular import check_writable
 from etchproof.float_model.llama import FloatModel
 from etchproof.quantize import sample_text
-from etchproof.quantize.quality import QualityReport, TapQuality, measure
+from etchproof.quantize.quality import measure
+from etchproof.quantize.quality_report import QualityReport, TapQuality
 from etchproof.run import flow, slots
 
 LENGTH: Final = 200

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import platformdirs
 
+from etchproof import quantize
 from etchproof.checkpoint import Checkpoint, ModelConfig, load_checkpoint
 from etchproof.contract.golden import Golden
 from etchproof.errors import InputError
@@ -25,7 +26,6 @@ from etchproof.host.top import NATIVE_FILE, TOP, write_top
 from etchproof.project.declaration import Project
 from etchproof.project.filelist import with_lists
 from etchproof.project.sources import engine_sha256, project_sha256, together
-from etchproof.quantize import calibration_text, content_sha256, is_cached, quantize_cached
 from etchproof.quantize.health import ModelHealth, measure_health
 from etchproof.quantize.quantized_model import QuantizedAdapter, QuantizedModel
 from etchproof.quantize.recipe import Recipe, load_recipe
@@ -146,7 +146,7 @@ def plan_design(project: Project, model_dir: Path, recipe: Recipe, context: int 
 
     def known(checkpoint: Checkpoint) -> bool:  # quantizing has read every value
         planned, _ = plan_chip(project, checkpoint.config, recipe, context)
-        return is_cached(checkpoint, planned, quantized_folder(cache_folder()))
+        return quantize.is_cached(checkpoint, planned, quantized_folder(cache_folder()))
 
     checkpoint = load_checkpoint(model_dir, known)
     planned, plan = plan_chip(project, checkpoint.config, recipe, context)
@@ -176,7 +176,9 @@ def quantize_design(
     design: Design, cache: Path, progress: Callable[[str], None] | None = None
 ) -> QuantizedModel:
     """The integers of a Llama under its recipe."""
-    return quantize_cached(design.checkpoint, design.recipe, quantized_folder(cache), progress=progress)
+    return quantize.quantize_cached(
+        design.checkpoint, design.recipe, quantized_folder(cache), progress=progress
+    )
 
 
 def model_health(design: Design, model: Any, cache: Path) -> ModelHealth | None:
@@ -190,7 +192,7 @@ def model_health(design: Design, model: Any, cache: Path) -> ModelHealth | None:
     if isinstance(design.source, Loaded):
         return None
     made_from = (
-        ("model", content_sha256(model)),
+        ("model", quantize.content_sha256(model)),
         ("checkpoint", design.checkpoint.sha256),  # its float model writes the text
         ("recipe", design.recipe.sha256),
         ("context", str(design.context)),
@@ -208,7 +210,7 @@ def model_health(design: Design, model: Any, cache: Path) -> ModelHealth | None:
     size = {"sequences": 1, "length": 16} if large else {"sequences": 2, "length": 64}
     size["length"] = min(size["length"], calibration.length)
     short = design.recipe.model_copy(update={"calibration": calibration.model_copy(update=size)})
-    text = calibration_text(checkpoint, short).tokens
+    text = quantize.calibration_text(checkpoint, short).tokens
     found = measure_health(cast("GoldenModel", golden), text, checkpoint.tensor)
     with contextlib.suppress(OSError):  # a cache that cannot be written makes it anew each time
         file.parent.mkdir(parents=True, exist_ok=True)

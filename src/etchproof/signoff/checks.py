@@ -11,7 +11,7 @@ from typing import Final
 
 from etchproof.coverage import hooks
 from etchproof.errors import InputError
-from etchproof.quantize.quality import QualityReport, measure
+from etchproof.quantize.quality_report import QualityReport
 from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.render.fabric import Fabric
 from etchproof.render.images import ImageSet, load_image
@@ -109,6 +109,7 @@ def measure_quality(design: Design, model: QuantizedModel) -> QualityReport:
     """The golden model against the float model, on text that the float model writes."""
     from etchproof.float_model.llama import FloatModel
     from etchproof.quantize import sample_text
+    from etchproof.quantize.quality import measure
 
     length = min(QUALITY_LENGTH, design.quantized.context)
     text = sample_text(design.checkpoint, QUALITY_SEQUENCES, length, QUALITY_SEED)

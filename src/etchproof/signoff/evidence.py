@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from etchproof.compare.readback import UnitReadback
 from etchproof.coverage.injection import InjectedBit
 from etchproof.quantize.health import ModelHealth
-from etchproof.quantize.quality import TapQuality
+from etchproof.quantize.quality_report import TapQuality
 from etchproof.signoff.testplan import Stage
 from etchproof.verdict.result import ModelRecord, Reason, RecipeRecord, Sha256
 

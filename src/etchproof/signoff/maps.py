@@ -10,7 +10,7 @@ from typing import Final
 
 from etchproof.contract.mask import MaskSite
 from etchproof.contract.taps import TapKey, rows
-from etchproof.quantize.quality import TapQuality
+from etchproof.quantize.quality_report import TapQuality
 from etchproof.signoff.evidence import AccumulatorEvidence, RomEvidence
 
 _NUMBERED: Final = 40  # columns that leave room for a number in each cell

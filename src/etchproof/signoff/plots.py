@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from etchproof.quantize.quality import TapQuality
+from etchproof.quantize.quality_report import TapQuality
 from etchproof.signoff.evidence import RomEvidence
 
 WIDTH: Final = 330

@@ -104,7 +104,10 @@ def test_the_repositorys_own_file(repo_root: Path) -> None:
     assert reference.recipes.default == "w6a16"
     assert reference.rtl.renderings == "models.fabric:renderings"
     assert reference.rom is not None
-    assert (reference.rom.images, reference.rom.site) == ("models.rom.writer:images", "models.rom.writer:site")
+    assert (reference.rom.images, reference.rom.site) == (
+        "models.rom.writer:images",
+        "models.rom.writer:site",
+    )
     assert reference.verif.tests == ("verif.tests", "verif.adapter_tests")
     assert reference.verif.generation == "GreedyGeneration"
 

@@ -13,7 +13,7 @@ import pytest
 from markupsafe import escape
 
 from etchproof.errors import InputError
-from etchproof.quantize.quality import TapQuality
+from etchproof.quantize.quality_report import TapQuality
 from etchproof.signoff.evidence import (
     AccumulatorEvidence,
     AdapterEvidence,
