@@ -27,6 +27,13 @@ LORA_PRODUCT_BITS = 30  # |b * h| <= 2**30
 MAX_HIDDEN = 1 << 14  # keeps RMSNorm's sum of squares below 2**63
 MAX_CONTEXT = (1 << 18) - 1  # softmax's sum is at most T * 2**20, and the reciprocal takes less than 2**38
 MAX_LAYERS = (1 << 11) - 2  # what a unit of the ROM test port can name, docs/rom-format.md
+LAYER_STEPS = (
+    *("attn_norm", "qkv", "rope", "attention", "o_proj", "attn_residual"),
+    *("mlp_norm", "gate_up", "swiglu", "down_proj", "mlp_residual"),
+)
+"""The steps of a layer, in the order in which its stage runs them."""
+
+TAIL_STEPS = ("final_norm", "lm_head", "argmax")
 MODULES = {name: ("self_attn" if name[0] in "qkvo" else "mlp") for name in LINEARS}
 
 

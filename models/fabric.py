@@ -8,7 +8,7 @@ from typing import Any
 
 from etchproof.checkpoint.linears import LINEARS, LORA_PRODUCTS
 from etchproof.render.templates import Rendering
-from models.chip import ChipPlan
+from models.chip import LAYER_STEPS, TAIL_STEPS, ChipPlan
 from models.numerics import tables
 from models.numerics.params import LAYER_WORDS, TOP_WORDS
 from models.rom.units import ROM_BITS, RomUnit, front_roms, layer_roms, tail_roms
@@ -34,7 +34,7 @@ class TapView:
     cols: int
     width: int
     count: str  # SystemVerilog expression: elements that count
-    step: int
+    step: str
     only: str = ""  # SystemVerilog expression: whether there is one at all
 
     @property
@@ -45,7 +45,16 @@ class TapView:
     @property
     def valid(self) -> str:
         """SystemVerilog expression: whether it is taken now."""
-        return f"done[{self.step}]" + (f" && {self.only}" if self.only else "")
+        return f"done[{_parameter(self.step)}]" + (f" && {self.only}" if self.only else "")
+
+
+def _parameter(step: str) -> str:
+    """The SystemVerilog name of a step's number."""
+    return "Step" + "".join(word.title() for word in step.split("_"))
+
+
+def _parameters(steps: tuple[str, ...]) -> Mapping[str, int]:
+    return {_parameter(step): number for number, step in enumerate(steps)}
 
 
 def _index_bits(count: int) -> int:
@@ -78,17 +87,17 @@ def renderings(plan: ChipPlan) -> tuple[Rendering, ...]:
         "kv_bits": plan.kv_bits,
     }
 
-    def blocked(name: str, vector: Vector, step: int, *, padded: bool = False) -> TapView:
+    def blocked(name: str, vector: Vector, step: str, *, padded: bool = False) -> TapView:
         rows = vector.padded_blocks if padded else vector.blocks
         return TapView(name, rows, lanes, width[name], str(vector.size), step)
 
-    def heads(name: str, count: int, step: int) -> TapView:
+    def heads(name: str, count: int, step: str) -> TapView:
         return TapView(name, count, plan.head_dim, width[name], str(count * plan.head_dim), step)
 
-    def positions(name: str, step: int) -> TapView:
+    def positions(name: str, step: str) -> TapView:
         return TapView(name, cache_rows, plan.n_heads, width[name], "visible", step)
 
-    def linear(name: str, vector: Vector, step: int, *, padded: bool = False) -> Iterator[TapView]:
+    def linear(name: str, vector: Vector, step: str, *, padded: bool = False) -> Iterator[TapView]:
         """The products of its adapter, if the chip can have one, and its own result."""
         if plan.lora_slots:
             on, (first, second) = f"{name}_lora_on", LORA_PRODUCTS[name]
@@ -97,28 +106,28 @@ def renderings(plan: ChipPlan) -> tuple[Rendering, ...]:
         yield blocked(name, vector, step, padded=padded)
 
     layer_taps = (
-        blocked("attn_norm", hidden, 0, padded=True),
-        *linear("q_proj", query, 1),
-        *linear("k_proj", key_value, 1),
-        *linear("v_proj", key_value, 1),
-        heads("q_rope", plan.n_heads, 2),
-        heads("k_rope", plan.n_kv_heads, 2),
-        positions("scores", 3),
-        positions("softmax", 3),
-        blocked("attn_out", query, 3, padded=True),
-        *linear("o_proj", hidden, 4),
-        blocked("attn_residual", hidden, 5),
-        blocked("mlp_norm", hidden, 6, padded=True),
-        *linear("gate_proj", ffn, 7, padded=True),
-        *linear("up_proj", ffn, 7, padded=True),
-        blocked("swiglu", ffn, 8, padded=True),
-        *linear("down_proj", hidden, 9),
-        blocked("mlp_residual", hidden, 10),
+        blocked("attn_norm", hidden, "attn_norm", padded=True),
+        *linear("q_proj", query, "qkv"),
+        *linear("k_proj", key_value, "qkv"),
+        *linear("v_proj", key_value, "qkv"),
+        heads("q_rope", plan.n_heads, "rope"),
+        heads("k_rope", plan.n_kv_heads, "rope"),
+        positions("scores", "attention"),
+        positions("softmax", "attention"),
+        blocked("attn_out", query, "attention", padded=True),
+        *linear("o_proj", hidden, "o_proj"),
+        blocked("attn_residual", hidden, "attn_residual"),
+        blocked("mlp_norm", hidden, "mlp_norm", padded=True),
+        *linear("gate_proj", ffn, "gate_up", padded=True),
+        *linear("up_proj", ffn, "gate_up", padded=True),
+        blocked("swiglu", ffn, "swiglu", padded=True),
+        *linear("down_proj", hidden, "down_proj"),
+        blocked("mlp_residual", hidden, "mlp_residual"),
     )
     tail_taps = (
-        blocked("final_norm", hidden, 0, padded=True),
-        blocked("logits", vocab, 1),
-        TapView("token", 1, 1, width["token"], "1", 2),
+        blocked("final_norm", hidden, "final_norm", padded=True),
+        blocked("logits", vocab, "lm_head"),
+        TapView("token", 1, 1, width["token"], "1", "argmax"),
     )
     layer_inputs = ("in_valid_i", "rom_chain_i", *(("lora_select_i",) if plan.lora_slots else ()))
     modules = tuple(f"ep_layer_{kind}" for kind in range(len(plan.layer_kinds)))
@@ -147,6 +156,7 @@ def renderings(plan: ChipPlan) -> tuple[Rendering, ...]:
                     "linears": {item.name: item for item in kind},
                     "linear_numbers": _indices(LINEARS),
                     "taps": layer_taps,
+                    "steps": _parameters(LAYER_STEPS),
                 }
                 | _roms(layer_roms(plan, number)),
             )
@@ -155,7 +165,9 @@ def renderings(plan: ChipPlan) -> tuple[Rendering, ...]:
         Rendering(
             "ep_tail.sv.j2",
             "ep_tail.sv",
-            common | {"head": plan.lm_head, "taps": tail_taps} | _roms(tail_roms(plan)),
+            common
+            | {"head": plan.lm_head, "taps": tail_taps, "steps": _parameters(TAIL_STEPS)}
+            | _roms(tail_roms(plan)),
         ),
         Rendering(
             "ep_chip.sv.j2",
@@ -168,7 +180,7 @@ def renderings(plan: ChipPlan) -> tuple[Rendering, ...]:
                 "layer_clocks": 2 if plan.lora_slots else 1,
                 "lora_in_blocks": tuple(item.in_blocks for item in plan.layer_kinds[0]),
                 "lora_out_blocks": tuple(item.blocks for item in plan.layer_kinds[0]),
-                "taps": (blocked("embedding", hidden, 0),),
+                "taps": (blocked("embedding", hidden, "embedding"),),
             }
             | _roms(front_roms(plan)),
         ),

@@ -14,6 +14,7 @@ from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.quantize.recipe import Lora, MatrixRule, Tile
 from models import chip
 from models.chip import LinearPlan
+from models.cycles import layer_cycles, tail_cycles
 from models.numerics import params
 from tests.unit.models.conftest import CONFIG, recipe
 
@@ -212,3 +213,10 @@ class TestParams:
     def test_the_tail_is_held_to_its_range_too(self, toy: QuantizedModel, tap: str, frac: int) -> None:
         with pytest.raises(InputError, match=r"expected 0 \.\. 62"):
             params.top_params(replace(toy, frac={**toy.frac, tap: frac}))
+
+
+def test_the_steps_of_a_stage_are_those_of_the_cycle_model() -> None:
+    """The templates number them by ``LAYER_STEPS``, and the cycle model times them by the same names."""
+    plan = chip.plan(CONFIG, recipe())
+    assert tuple(layer_cycles(plan, 0, 0)) == ("receive", *chip.LAYER_STEPS)
+    assert tuple(tail_cycles(plan)) == ("receive", *chip.TAIL_STEPS)
