@@ -157,6 +157,31 @@ def test_a_memory_in_the_place_of_data(team: Path) -> None:
     )
 
 
+def test_a_golden_model_that_fails(team: Path) -> None:
+    """The reason that comes first is the golden model's own error, with its place."""
+    file = team / "echo_model.py"
+    text = file.read_text()
+    assert text.count('        return {(-1, "sum"):') == 1
+    file.write_text(
+        text.replace(
+            '        return {(-1, "sum"):', '        raise ValueError("oops")\n        return {(-1, "sum"):'
+        )
+    )
+    status, said, _ = run(team, "--vectors", "vectors.npy")
+    assert status == 1 and "golden_failed: ValueError at echo_model.py:" in said and ": oops" in said, said
+
+
+def test_a_file_that_the_project_does_not_declare(team: Path) -> None:
+    """Its content is in no hash: what ran with another content could be served as this run's result."""
+    (team / "beside.hex").write_text("00000000\n")
+    file = team / "echo.v"
+    text = file.read_text()
+    for path in (str(team / "beside.hex"), "../beside.hex"):
+        file.write_text(text.replace('"tables/fault.hex"', f'"{path}"'))
+        status, said, _ = run(team, "--vectors", "vectors.npy")
+        assert status == 1 and f"undeclared_file: the RTL read {path}" in said, said
+
+
 def test_a_memory_that_the_rtl_does_not_read(team: Path) -> None:
     """What the chip then computes with is not what was compared with the model."""
     file = team / "echo.v"
@@ -178,6 +203,7 @@ def test_a_memory_that_the_rtl_does_not_read(team: Path) -> None:
         ("elements: int = 4", "elements: int = 4\n    element_range: int = 5", "whose element_range is 5"),
         ("Model((path,),", "Model(path,", "whose files are"),
         ("context: int | None = None", "context: int | None = 3", "the chip's context holds 3"),
+        ("    add = np.load(path)", "    open('/no/such')", "'echo_model:load' failed: FileNotFoundError at"),
         ("    add = np.load(path)", "    raise SystemExit(0)", "'echo_model:load' failed: SystemExit"),
         ('"tables/fault.hex"', '"tables/add.hex"', "'tables/add.hex' stands twice"),
     ],

@@ -73,7 +73,7 @@ NO_LOADERS: Final[dict[str, str]] = {
     "etchproof.sim.build:_failure": "reads the log of a build that this process has just run",
     "etchproof.sim.run:_complaint": "reads the log of a simulator that this process has just run",
     "etchproof.sim.run:_missing_memory": "reads the log of a simulator that this process has just run",
-    "etchproof.sim.run:_unread": "reads what a simulator that this process has just run has opened",
+    "etchproof.sim.run:_reading": "reads what a simulator that this process has just run has opened",
     "etchproof.sim.child:start": "parses a variable that the parent set for this process",
     "etchproof.sim.golden:GoldenServer._serve": "opens the memory that this process shares with its simulator",
     "etchproof.signoff.provenance:_files": "hashes the ROM images that this process has just etched",

@@ -20,7 +20,7 @@ from etchproof.contract.golden import Golden, GoldenSession
 from etchproof.contract.memory import Memory
 from etchproof.contract.model import Model
 from etchproof.contract.taps import Tap
-from etchproof.errors import EtchproofError, InputError
+from etchproof.errors import EtchproofError, InputError, machine_trouble
 from etchproof.project.declaration import Project, load_object
 from etchproof.quantize.quantized_model import QuantizedAdapter, QuantizedModel
 from etchproof.quantize.recipe import Recipe
@@ -229,9 +229,11 @@ def hook(project: Project, key: str, name: str) -> Callable[..., Any]:
     def called(*arguments: Any) -> Any:
         try:
             return found(*arguments)
-        except (EtchproofError, OSError, MemoryError):
+        except (EtchproofError, MemoryError):
             raise
         except (Exception, SystemExit) as error:  # a project's code may fail in any way
+            if isinstance(error, OSError) and machine_trouble(error, project.file) is not None:
+                raise
             place = traceback.extract_tb(error.__traceback__)[-1]
             where = f" at {Path(place.filename).name}:{place.lineno}"
             raise InputError(

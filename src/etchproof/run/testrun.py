@@ -253,6 +253,7 @@ def run_test(
         test_case=test,
         images_index=folder / IMAGES_INDEX,
         memories=chip.images.memories,
+        data=chip.fabric.setup.data,
         config=told,
         seed=seed,
         timeout_s=timeout_s,

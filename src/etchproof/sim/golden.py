@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from io import FileIO
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -59,10 +60,12 @@ class GoldenServer:
 
     Attributes:
         trouble: what the system refused to the golden model, a full disk or a limit; None while nothing.
+        failed: how the golden model failed, in one line; None while it has not.
     """
 
     def __init__(self, source: GoldenSource) -> None:
         self.trouble: InputError | None = None
+        self.failed: str | None = None
         self._source = source
         self._here, self._there = Pipe()
         self._memory = os.memfd_create("golden")
@@ -106,6 +109,9 @@ class GoldenServer:
                         self.trouble = machine_trouble(
                             error, "the golden model's memory, shared with the simulator"
                         )
+                    place = traceback.extract_tb(error.__traceback__)[-1]
+                    where = f"{Path(place.filename).name}:{place.lineno}"
+                    self.failed = f"{type(error).__name__} at {where}: {error}"
                     connection.send(traceback.format_exc())
         except (BrokenPipeError, ConnectionResetError):  # the simulator has ended
             pass

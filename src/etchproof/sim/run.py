@@ -75,6 +75,7 @@ def simulate(
     test_case: str,
     images_index: Path | None,
     memories: Collection[str] = (),
+    data: Collection[str] = (),
     config: Mapping[str, Any],
     seed: int,
     timeout_s: float,
@@ -96,6 +97,7 @@ def simulate(
         test_case: the name of their one test that runs.
         images_index: index of the ROM images (``etchproof.render.images_index``); None for a chip without.
         memories: files below ``run_dir`` that the RTL has to read; one that it did not is a failure, ``memory_unread``.
+        data: files below it that the RTL may read; any other is a failure, ``undeclared_file``.
         config: JSON-able, for ``etchproof.sim.child.run_config()``.
         seed: 1 .. 2^31 - 1, of cocotb and of a strict simulator's unknown values.
         timeout_s: wall-clock limit.
@@ -135,8 +137,7 @@ def simulate(
     )
     if images_index is not None:
         env["ETCHPROOF_IMAGES"] = str(images_index.absolute())
-    if memories:
-        env["ETCHPROOF_OPENED"] = str(opened)
+    env["ETCHPROOF_OPENED"] = str(opened)
     if tap_bytes is not None:
         env["ETCHPROOF_TAP_BYTES"] = str(tap_bytes)
 
@@ -169,8 +170,9 @@ def simulate(
     wall_s = time.monotonic() - started
     if server is not None and server.trouble is not None:
         raise server.trouble
-    unread = _unread(opened, memories)
-    outcome = _outcome(process.returncode, timed_out, timeout_s, test_case, results, log, unread, wall_s)
+    golden_failed = (Failure("golden_failed", "", server.failed),) if server and server.failed else ()
+    seen = (*golden_failed, *_reading(opened, memories, data))
+    outcome = _outcome(process.returncode, timed_out, timeout_s, test_case, results, log, seen, wall_s)
     for failure in outcome.failures:
         if refused := said_by_the_system(failure.message):
             raise InputError(f"the simulation could not go on: {refused}", source=run_dir)
@@ -224,7 +226,7 @@ def _outcome(
     test_case: str,
     results: Path,
     log: Path,
-    unread: Sequence[str],
+    seen: tuple[Failure, ...],
     wall_s: float,
 ) -> SimOutcome:
     passed: tuple[str, ...] = ()
@@ -250,9 +252,8 @@ def _outcome(
         failures = (*failures, Failure("simulator_exit", "", f"the simulator ended early: {_complaint(log)}"))
     if missing := _missing_memory(log):
         failures = (*failures, Failure("memory_missing", "", missing))
-    if unread and status != "crashed":
-        named = ", ".join(unread[:4]) + (f" and {len(unread) - 4} more" if len(unread) > 4 else "")
-        failures = (*failures, Failure("memory_unread", "", f"the RTL did not read {named}"))
+    if status != "crashed":
+        failures = (*seen, *failures)
     if not failures:
         status = "passed"
     return SimOutcome(
@@ -344,12 +345,29 @@ def _joined(first: Sequence[Path], variable: str) -> str:
     return os.pathsep.join(dict.fromkeys([*map(str, first), *inherited]))
 
 
-def _unread(opened: Path, memories: Collection[str]) -> list[str]:
-    """Memories that are not among the files that the simulator opened, by any of their names."""
-    names = opened.read_text(encoding="utf-8").splitlines() if opened.exists() else []
+def _reading(opened: Path, memories: Collection[str], data: Collection[str]) -> tuple[Failure, ...]:
+    """What is wrong with the files that the simulator opened, each by any of its names."""
+    names = opened.read_text(encoding="utf-8", errors="replace").splitlines() if opened.exists() else []
     opened.unlink(missing_ok=True)
-    read = {os.path.realpath(opened.parent / name) for name in names}
-    return sorted(name for name in memories if os.path.realpath(opened.parent / name) not in read)
+
+    def place(name: str) -> str:
+        return os.path.realpath(opened.parent / name)
+
+    read = {place(name): name for name in names}
+    known = {place(name): name for name in (*memories, *data)}
+    unread = sorted(name for name in memories if place(name) not in read)
+    strange = sorted(name for where, name in read.items() if where not in known)
+    found = []
+    if unread:
+        found.append(Failure("memory_unread", "", f"the RTL did not read {_some(unread)}"))
+    if strange:
+        message = f"the RTL read {_some(strange)}, which neither [rtl] data nor [rom] memories names"
+        found.append(Failure("undeclared_file", "", message))
+    return tuple(found)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _missing_memory(log: Path) -> str | None:

@@ -142,6 +142,7 @@ class Unit:
             test_modules=["etchproof.unit.bench"],
             test_case=_TEST,
             images_index=None,
+            data=fabric.setup.data,
             config={
                 "taps": sorted(plan.names),
                 "clock": clock,

@@ -86,6 +86,8 @@ Sink sink;
 
 }  // namespace
 
+extern "C" std::FILE* __real_fopen(const char* name, const char* mode);
+
 void ep_fail(const char* name, const std::string& message) {
     if (sink.errors_shown < kErrorsShown) {
         ++sink.errors_shown;
@@ -302,7 +304,7 @@ extern "C" void ep_rom_load(int layer, const char* name, const svOpenArrayHandle
         return ep_fail("image_size", where + " has " + std::to_string(image.bytes) + " bytes, the ROM "
                                       + std::to_string(depth) + " rows of " + std::to_string(row_bytes) + " bytes");
     }
-    std::FILE* const file = std::fopen(image.path.c_str(), "rb");
+    std::FILE* const file = __real_fopen(image.path.c_str(), "rb");  // the engine's own reading is not listed
     if (!file) return ep_fail("image_missing", where + " cannot be opened");
     const uint64_t got = std::fread(storage, 1, image.bytes, file);
     const bool is_longer = std::fgetc(file) != EOF;
@@ -322,7 +324,6 @@ extern "C" void ep_rom_load(int layer, const char* name, const svOpenArrayHandle
 
 // Every fopen of the simulator comes here (linked with --wrap=fopen), that of $readmemh among them. What is opened for
 // reading is listed in the file that ETCHPROOF_OPENED names, a line each.
-extern "C" std::FILE* __real_fopen(const char* name, const char* mode);
 extern "C" std::FILE* __wrap_fopen(const char* name, const char* mode) {
     std::FILE* const file = __real_fopen(name, mode);
     static const char* const list = std::getenv("ETCHPROOF_OPENED");
