@@ -25,7 +25,7 @@ FILES = (
     *sorted((ENGINE / "quantize").glob("*.py")),
     *(ENGINE / name for name in ("run/flow.py", "checkpoint/rope.py", "checkpoint/shape.py")),
     ROOT / "models" / "chip.py",
-    ROOT / "models" / "params.py",
+    ROOT / "models" / "numerics" / "params.py",
 )
 WITHOUT_KEY = {
     ("adapter_store.py", "load_quantized_adapter"): "the file as a whole is at fault",

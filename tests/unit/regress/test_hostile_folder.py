@@ -17,7 +17,7 @@ from tests.hostile import fill
 LIMIT_S = 120
 PLANTED = """
 def renderings(plan):
-    raise OSError("planted \\x1b[31m \\x00 \\ufffe ]]> & <b>")
+    raise MemoryError("planted \\x1b[31m \\x00 \\ufffe ]]> & <b>")
 """
 
 
