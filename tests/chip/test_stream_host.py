@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -222,3 +223,20 @@ def test_gates_that_were_meant_are_missing(team: Path) -> None:
     line = [sys.executable, "-m", "etchproof", "signoff", "model.npy", "--out", "signed"]
     done = subprocess.run(line, cwd=team, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 2 and "tapeout.yaml: signoff.gates: no such file" in done.stderr, done.stderr
+
+
+def test_a_waiver_does_not_reach_the_engines_top(team: Path) -> None:
+    """A warning that a team waives in its RTL still fails the build where the top is wired: bits would be lost."""
+    file = team / "etchproof.toml"
+    text = file.read_text()
+    waived = '[rtl.waive]\nWIDTHTRUNC = "wraps"\nWIDTHEXPAND = "wraps"\nPINMISSING = "spare"\n'
+    file.write_text(f"{text}\n{waived}")
+    status, said, _ = run(team, "--vectors", "vectors.npy")
+    assert status == 0, said
+    ports = [line for line in text.splitlines() if line.startswith("input")]
+    assert len(ports) == 1 and "[" in ports[0], ports
+    narrow = re.sub(r"\[\d+:0\]", "[3:0]", ports[0])
+    file.write_text(f"{text.replace(ports[0], narrow)}\n{waived}")
+    np.save(team / "vectors.npy", np.load(team / "vectors.npy") % 16)
+    status, said, _ = run(team, "--vectors", "vectors.npy")
+    assert status == 2 and "WIDTHEXPAND" in said, said

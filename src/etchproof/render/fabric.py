@@ -41,7 +41,7 @@ class Setup:
         defines: macros by name; an empty value defines the name alone.
         parameters: of the top module, by name.
         data: files that the RTL reads while it runs: by where it looks from its working folder, the fabric's file.
-        waive: warnings of Verilator that do not fail the build.
+        waive: warnings of Verilator that do not fail the build (``etchproof.render.sources.write_waivers``).
         native: sources in C++, which are linked into the simulator, and their headers.
     """
 
@@ -58,7 +58,7 @@ class Setup:
         """Verilator's, but for the folders."""
         defines = (f"-D{name}={value}" if value else f"-D{name}" for name, value in self.defines.items())
         parameters = (f"-G{name}={value}" for name, value in self.parameters.items())
-        return (*defines, *parameters, *(f"-Wno-{name}" for name in self.waive))
+        return (*defines, *parameters)
 
     def lines(self) -> list[str]:
         """What it says, for the hash; nothing for a setup that says nothing."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
+from typing import Final
 
 from etchproof.errors import InputError
 from etchproof.project.declaration import Project
 from etchproof.project.filelist import with_lists
 from etchproof.project.sources import named
 from etchproof.render.fabric import NATIVE, Setup
+
+_WAIVERS: Final = "ep_waived.vlt"
 
 
 def matched(root: Path, patterns: Sequence[str | Path], *, source: Path, key: str) -> list[Path]:
@@ -83,6 +87,22 @@ def _included(root: Path, folders: Sequence[str], source: Path) -> list[Path]:
             raise InputError(f"{folder!r} holds no file to include", source=source, key="include")
         found |= dict.fromkeys(here)
     return list(found)
+
+
+def write_waivers(out: Path, warnings: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Write the control file that lets warnings of Verilator pass in some files of a fabric, and in no other.
+
+    What the engine adds around a chip stays strict: a pin that is missing or of another width would not be compared.
+
+    Returns:
+        The file's name, which has to be compiled first; nothing where nothing is waived.
+    """
+    if not warnings:
+        return []
+    patterns = [re.sub(r"[^\w./+-]", "?", name) for name in names]
+    lines = [f'lint_off -rule {warning} -file "*{pattern}"' for warning in warnings for pattern in patterns]
+    (out / _WAIVERS).write_text("\n".join(["`verilator_config", *lines, ""]), encoding="utf-8")
+    return [_WAIVERS]
 
 
 def take(

@@ -32,8 +32,8 @@ from etchproof.quantize.recipe import Recipe, load_recipe
 from etchproof.render.fabric import Fabric, make_fabric
 from etchproof.render.images import ImageSet, flip_bits, memory_site, write_images
 from etchproof.render.images_index import IndexedImage
-from etchproof.render.sources import take
-from etchproof.render.templates import render
+from etchproof.render.sources import take, write_waivers
+from etchproof.render.templates import library_files, render
 from etchproof.run import hooks
 from etchproof.run.design import Design, Loaded, Quantized, load_own
 from etchproof.run.watcher import Watcher
@@ -277,6 +277,9 @@ def render_plan(project: Project, plan: Any, out: Path) -> Fabric:
         source=project.file,
     )
     setup = replace(setup, defines=rtl.defines, waive=tuple(rtl.waive))
+    engines = {path.name for path in library_files()}
+    of_the_team = [*(name for name in names if name not in engines), *own]
+    names = [*write_waivers(out, setup.waive, of_the_team), *names]
     if project.host is None:
         setup = replace(setup, parameters=rtl.parameters)
         return make_fabric(out, [*names, *own], rtl.top, setup)

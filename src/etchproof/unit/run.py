@@ -18,7 +18,7 @@ from etchproof.contract.taps import Array, Tap, TapPlan, TokenArrays
 from etchproof.coverage.verilator import COVERAGE_FILE, read, summary
 from etchproof.errors import InputError
 from etchproof.render.fabric import Fabric, Setup, make_fabric, place_data
-from etchproof.render.sources import copy_as_they_are, take
+from etchproof.render.sources import copy_as_they_are, take, write_waivers
 from etchproof.render.templates import compile_order, library_files
 from etchproof.run.flow import cache_folder
 from etchproof.sim import build as sim_build
@@ -219,7 +219,9 @@ class Unit:
             f'`verilator_config\npublic_flat_rw -module "{top}" -var "*"\n', encoding="utf-8"
         )
         named = dataclasses.replace(setup, included=taken.included, data=taken.data, native=taken.native)
-        return make_fabric(out, [_CONTROL_FILE, *compile_order(library), *own, _TAPS_FILE], top, named)
+        waivers = write_waivers(out, setup.waive, own)
+        names = [*waivers, _CONTROL_FILE, *compile_order(library), *own, _TAPS_FILE]
+        return make_fabric(out, names, top, named)
 
 
 def _check(
