@@ -70,6 +70,7 @@ NO_LOADERS: Final[dict[str, str]] = {
     "etchproof.sim.rewrite.merge:_leave_out": _SIMULATOR,
     "etchproof.sim.rewrite.triggers:quicken_triggers": _SIMULATOR,
     "etchproof.sim.rewrite.triggers:_add_members": _SIMULATOR,
+    "etchproof.sim.build:_kept": "looks for a word in C++ of the fabric, whose hash has just been taken",
     "etchproof.sim.build:_failure": "reads the log of a build that this process has just run",
     "etchproof.sim.run:_complaint": "reads the log of a simulator that this process has just run",
     "etchproof.sim.run:_missing_memory": "reads the log of a simulator that this process has just run",

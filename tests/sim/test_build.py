@@ -517,6 +517,18 @@ class TestFabric:
         with pytest.raises(InputError, match=problem):
             make_fabric(tmp_path, ["a.sv", *names], "top", Setup(native=frozenset(names)))
 
+    @pytest.mark.parametrize(("included", "kept"), [("ep_sink.h", {"port.o"}), ("Vtop__Dpi.h", set())])
+    def test_an_object_of_one_design_is_not_kept_for_another(
+        self, tmp_path: Path, included: str, kept: set[str]
+    ) -> None:
+        """A header of Verilator's says what one design has, also where it is included by way of the project's own."""
+        (tmp_path / "port.h").write_text(f'#include "{included}"\n')
+        (tmp_path / "port.cpp").write_text('#include "port.h"\n')
+        native = [tmp_path / "port.cpp", tmp_path / "port.h"]
+        found = build_module._kept(tmp_path, {"kind": "fast", "fabric": "1", "top": "t"}, native)
+        names = {name for objects in found.values() for name in objects}
+        assert names - {"verilated*.o", "ep_sink.o"} == kept
+
     def test_native_code_is_in_the_hash_and_is_not_verilog(self, tmp_path: Path) -> None:
         hashes = set()
         for text in ("// one", "// two"):

@@ -234,11 +234,16 @@ def _build(
 
 
 def _kept(cache: Path, inputs: Mapping[str, Any], native: Sequence[Path]) -> dict[Path, Sequence[str]]:
-    """Objects that other designs need, too, by the folder of each: of Verilator and the engine, and of the project."""
+    """Objects that other designs need, too, by the folder of each: of Verilator and the engine, and of the project.
+
+    C++ that includes what Verilator writes of a design is of that design alone: every such header is named ``Vtop...``.
+    """
     runtime = cache / "runtime" / _key({k: v for k, v in inputs.items() if k not in ("fabric", "top")})
     sources = {path.name: file_sha256(path) for path in native}
-    objects = [f"{path.stem}.o" for path in native if path.suffix not in HEADERS]
-    return {runtime: ("verilated*.o", "ep_sink.o"), runtime / _key(sources): objects}
+    kept: dict[Path, Sequence[str]] = {runtime: ("verilated*.o", "ep_sink.o")}
+    if not any(b"Vtop" in path.read_bytes() for path in native):
+        kept[runtime / _key(sources)] = [f"{path.stem}.o" for path in native if path.suffix not in HEADERS]
+    return kept
 
 
 def _fields(record: Build) -> dict[str, Any]:
