@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 HERE = Path(__file__).parent / "stream"
+WAIVED = '\n[rtl.waive]\nWIDTHTRUNC = "of a test"\nWIDTHEXPAND = "of a test"\n'
 pytestmark = pytest.mark.sim
 
 
@@ -196,6 +197,88 @@ def test_a_memory_that_the_rtl_does_not_read(team: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "shape"),
+    [
+        ("[7:0] add [0:3]", "[6:0] add [0:3]", "4 words of 8 bits, the RTL's array takes 4 of 7 bits"),
+        ("[7:0] add [0:3]", "[7:0] add [0:7]", "4 words of 8 bits, the RTL's array takes 8 of 8 bits"),
+    ],
+)
+def test_a_memory_of_another_shape_than_the_rtls_array(team: Path, old: str, new: str, shape: str) -> None:
+    """Verilator cuts what is too wide, and rows that no file fills hold nothing that anybody declared."""
+    np.save(team / "model.npy", np.array([1, 1, 1, 1, 0], np.uint8))  # no bit is lost, so every tap is equal
+    file = team / "echo.v"
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+    toml = team / "etchproof.toml"
+    toml.write_text(f"{toml.read_text()}{WAIVED}")
+    status, said, _ = run(team, "--vectors", "vectors.npy")
+    assert status == 1 and f"memory_shape: tables/add.hex has {shape}" in said, said
+
+
+def test_an_array_may_be_wider_than_its_memory(team: Path) -> None:
+    file = team / "echo.v"
+    file.write_text(file.read_text().replace("[7:0] add [0:3]", "[8:0] add [3:0]"))
+    toml = team / "etchproof.toml"
+    toml.write_text(f"{toml.read_text()}{WAIVED}")
+    status, said, _ = run(team, "--vectors", "vectors.npy")
+    assert status == 0, said
+
+
+def test_what_the_projects_python_reads_is_declared(team: Path) -> None:
+    """Its content is in the key of a stored result, which another content makes stale."""
+    (team / "offset.txt").write_text("0")
+    file = team / "echo_model.py"
+    text = file.read_text()
+    assert text.count("self._add = model.add") == 1
+    file.write_text(
+        text.replace(
+            "self._add = model.add",
+            "self._add = model.add + int(Path(__file__).with_name('offset.txt').read_text())",
+        )
+    )
+    status, said, _ = run(team, "--vectors", "vectors.npy")
+    assert status == 1, said
+    assert re.search(
+        r"golden_failed: \S*etchproof\.toml: golden\.data: echo_model\.py:\d+ reads offset\.txt, which no key names",
+        said,
+    )
+    toml = team / "etchproof.toml"
+    toml.write_text(toml.read_text().replace("[golden]\n", '[golden]\ndata = ["offset.txt"]\n'))
+    (team / "list.yaml").write_text(
+        "entries:\n- {tests: [RandomInputs], models: [model.npy], builds: [plain]}\n"
+    )
+    line = [sys.executable, "-m", "etchproof", "regress", "list.yaml", "--out", "listed", "-j", "1"]
+
+    def regress() -> tuple[int, str]:
+        done = subprocess.run(line, cwd=team, capture_output=True, text=True, timeout=300, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    status, said = regress()
+    assert status == 0, said
+    status, said = regress()
+    assert "passed before" in said, said
+    (team / "offset.txt").write_text("1")
+    status, said = regress()
+    assert status == 1 and "passed before" not in said, said
+
+
+def test_a_model_names_every_file_that_it_was_read_from(team: Path) -> None:
+    file = team / "echo_model.py"
+    file.write_text(
+        file.read_text().replace(
+            "    add = np.load(path)", "    add = np.load(path) + np.load(path.with_name('more.npy'))"
+        )
+    )
+    np.save(team / "more.npy", np.zeros(5, np.uint8))
+    status, said, _ = run(team, "--vectors", "vectors.npy")
+    assert status == 2 and "more.npy, which is not among the model's files" in said, said
+    file.write_text(file.read_text().replace("Model((path,)", "Model((path, path.with_name('more.npy'))"))
+    status, said, _ = run(team, "--vectors", "vectors.npy")
+    assert status == 0, said
+
+
+@pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
         ("vocab_size: int | None = None", "vocab_size: int | None = 0", "whose vocab_size is 0"),
@@ -240,3 +323,20 @@ def test_a_waiver_does_not_reach_the_engines_top(team: Path) -> None:
     np.save(team / "vectors.npy", np.load(team / "vectors.npy") % 16)
     status, said, _ = run(team, "--vectors", "vectors.npy")
     assert status == 2 and "WIDTHEXPAND" in said, said
+
+
+def test_a_build_that_fails_for_a_port_says_so_in_the_words_of_the_host(team: Path) -> None:
+    file = team / "etchproof.toml"
+    text = file.read_text()
+    file.write_text(text.replace('rst"', 'reset"'))
+    status, said, _ = run(team, "--vectors", "vectors.npy")
+    assert (
+        status == 2 and "etchproof.toml: host.reset: 'reset' is no port of echo, which has clk, rst" in said
+    ), said
+    file.write_text(text)
+    rtl = team / "echo.v"
+    rtl.write_text(rtl.read_text().replace("words[at] <= x;", "words[at] <= x + 9'd0;"))
+    status, said, _ = run(team, "--vectors", "vectors.npy")
+    assert status == 2 and re.search(
+        r"%Warning-WIDTH\w+: echo\.v.*\(\d in all; mend the RTL, or waive", said
+    ), said

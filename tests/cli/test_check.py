@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +72,33 @@ def test_what_it_does_without(copy: Path, capsys: pytest.CaptureFixture[str]) ->
         line = next(line for line in out.splitlines() if line.startswith(f"{key} "))
         assert "absent" in line and CAPABILITIES[key].split(":")[0] in line
     assert "lora.drawn" not in out  # without its section, the section is what is absent
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "problem"),
+    [
+        ('"clk"', '"clock"', "host.clock", "'clock' is no port of echo, which has clk, rst, x,"),
+        ('"rst"', '"!reset_n"', "host.reset", "'reset_n' is no port of echo"),
+        ("x[7:0]", "x[6:0]", "host.input.data", "'x' has 8 bits in echo"),
+        ('"y_valid"', '"x_valid"', "host.output.valid", "'x_valid' is no output of echo"),
+        ("{mode = 0}", "{}", "host.constants", "echo has a port 'mode', which no key of [host] names"),
+        ('["busy"]', "[]", "host.unused", "echo has a port 'busy', which no key of [host] names"),
+        ('top = "echo"', 'top = "ohce"', "rtl.top", "'ohce' is not a valid top-level module"),
+        ('top = "echo"', 'top = "echo"\ninclude = ["headers"]', "rtl.include", "headers"),
+        ('top = "echo"', 'top = "echo"\ntestbench = ["tb/*.sv"]', "rtl.testbench", "tb/*.sv"),
+        ("[golden]", '[golden]\ndata = ["luts.json"]', "golden.data", "luts.json"),
+    ],
+)
+def test_the_host_is_held_against_the_chips_ports(
+    tmp_path: Path, old: str, new: str, key: str, problem: str
+) -> None:
+    root = tmp_path / "team"
+    shutil.copytree(ROOT / "tests" / "chip" / "stream", root)
+    file = root / "etchproof.toml"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    line = [sys.executable, "-m", "etchproof", "check"]
+    env = {**os.environ, "COLUMNS": "300"}
+    done = subprocess.run(line, cwd=root, capture_output=True, text=True, timeout=60, check=False, env=env)
+    said = [row for row in done.stdout.splitlines() if row.startswith(f"{key} ") and " missing " in row]
+    assert done.returncode == 2 and problem in said[0], done.stdout + done.stderr

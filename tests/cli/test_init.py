@@ -70,34 +70,73 @@ def test_stubs_around_rtl(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert status == 2 and "no file is overwritten" in out
 
 
+def rtl_of(folder: Path, name: str) -> Path:
+    """The RTL of a chip of the tests, without its taps."""
+    (folder / "src").mkdir()
+    shutil.copy(next((ROOT / "tests" / "chip").glob(f"*/{name}.v")), folder / "src")
+    return folder / "src"
+
+
+def checked(folder: Path) -> tuple[int, str]:
+    """What ``etchproof check`` says in a process of its own: one process serves one project."""
+    line = [sys.executable, "-m", "etchproof", "check"]
+    done = subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
 def test_pins_that_are_no_axi(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rtl = tmp_path / "src"
-    rtl.mkdir()
-    shutil.copy(ROOT / "tests" / "chip" / "stream" / "echo.v", rtl)
+    rtl = rtl_of(tmp_path, "echo")
     status, out = said(capsys, "init", str(tmp_path), "--from", str(rtl), "--top", "echo")
-    assert status == 2 and "has no input stream" in out  # its data is x, whose valid is x_valid
-    text = (rtl / "echo.v").read_text()
-    for old, new in (("x_valid", "in_valid"), ("x_ready", "in_ready"), ("x_last", "in_last")):
-        text = text.replace(old, new)
-    text = text.replace("[7:0] x,", "[7:0] in_data,").replace("words[at] <= x;", "words[at] <= in_data;")
-    text = text.replace("x_first", "in_first")
-    (rtl / "echo.v").write_text(text)
-    status, out = said(capsys, "init", str(tmp_path), "--from", str(rtl), "--top", "echo")
-    assert status == 2 and "has no output stream" in out
-    text = text.replace("[7:0] y,", "[7:0] y_data,").replace("assign y  ", "assign y_data")
-    (rtl / "echo.v").write_text(text)
-    status, out = said(capsys, "init", str(tmp_path), "--from", str(rtl), "--top", "echo")
-    assert status == 0, out
-    host = load_project(tmp_path).host
+    assert status == 0 and "filled in" not in out, out
+    host = load_project(ROOT / "tests" / "chip" / "stream").host
     assert host is not None
-    assert (host.clock, host.reset, host.first) == ("clk", "rst", "in_first")
-    assert (host.input.data, host.output.data, host.output.status) == (
-        "in_data[7:0]",
-        "y_data[7:0]",
-        "y_status[1:0]",
-    )
-    assert (host.constants, host.unused) == ({"mode": 0}, ("busy",))
+    own = {"answer": "answer", "timeout_cycles": 20_000_000}
+    assert load_project(tmp_path).host == host.model_copy(update=own)
     assert load_project(tmp_path).rtl.files == ("src/*.v", "taps.sv")
+    status, out = checked(tmp_path)
+    assert status == 0, out
+
+
+def test_a_start_and_a_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rtl = rtl_of(tmp_path, "counter")
+    status, out = said(capsys, "init", str(tmp_path), "--from", str(rtl), "--top", "counter")
+    assert status == 0 and "filled in" not in out, out
+    host = load_project(ROOT / "tests" / "chip" / "pulses").host
+    assert host is not None
+    assert load_project(tmp_path).host == host.model_copy(update={"answer": "answer"})
+    assert "counter.done && !was_valid" in (tmp_path / "taps.sv").read_text()
+    status, out = checked(tmp_path)
+    assert status == 0, out
+
+
+def test_a_port_called_first_opens_a_sequence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rtl = rtl_of(tmp_path, "counter")
+    file = rtl / "counter.v"
+    file.write_text(file.read_text().replace("input            go,", "input            go,\n  input first,"))
+    status, out = said(capsys, "init", str(tmp_path), "--from", str(rtl), "--top", "counter")
+    host = load_project(tmp_path).host
+    assert status == 0 and host is not None and host.first == "first" and not host.constants, out
+
+
+def test_ports_of_which_no_name_tells_are_to_be_filled_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rtl = rtl_of(tmp_path, "counter")
+    file = rtl / "counter.v"
+    text = file.read_text()
+    file.write_text(text.replace("go", "kick").replace("token", "word").replace("done", "there"))
+    status, out = said(capsys, "init", str(tmp_path), "--from", str(rtl), "--top", "counter")
+    assert status == 0, out
+    assert "FILL_IN_input_valid, FILL_IN_output_valid (docs/host.md)" in out
+    toml = (tmp_path / "etchproof.toml").read_text()
+    assert "#   in kick\n" in toml and "#   out next[7:0]\n" in toml
+    status, out = checked(tmp_path)
+    assert status == 2 and "'FILL_IN_input_valid' is no port of counter" in " ".join(out.split()), out
+    filled = toml.replace("FILL_IN_input_valid", "kick").replace("FILL_IN_output_valid", "there")
+    drop = [line for line in filled.splitlines() if not line.startswith(("constants", "unused"))]
+    (tmp_path / "etchproof.toml").write_text("\n".join(drop))
+    status, out = checked(tmp_path)
+    assert status == 0, out
 
 
 @pytest.mark.parametrize(

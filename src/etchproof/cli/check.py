@@ -15,8 +15,11 @@ from rich.text import Text
 from etchproof.cli.console import make_console
 from etchproof.cli.source import choose_project
 from etchproof.errors import InputError
-from etchproof.project.declaration import Project, load_module, load_object
+from etchproof.project.code import load_module, load_object
+from etchproof.project.declaration import Project
 from etchproof.project.filelist import with_lists
+from etchproof.project.sections import HostSection
+from etchproof.render.pins import port_problems
 from etchproof.render.sources import matched
 from etchproof.run import flow
 
@@ -79,10 +82,20 @@ def _findings(project: Project) -> Iterator[tuple[str, str, str | None]]:
         yield "verif.tests", module, _refused(partial(load_module, project, module, key="verif.tests"))
     for text in project.rtl.filelist:
         yield "rtl.filelist", text, _refused(partial(with_lists, project))
-    for key, patterns in (("rtl.files", project.rtl.files), ("rtl.data", tuple(project.rtl.data.values()))):
-        for pattern in patterns:
-            find = partial(matched, project.root, [pattern], source=project.file, key=key)
+    patterns = {
+        "rtl.files": project.rtl.files,
+        "rtl.testbench": project.rtl.testbench,
+        "rtl.include": project.rtl.include,
+        "rtl.data": tuple(project.rtl.data.values()),
+        "golden.data": project.golden.data,
+    }
+    for key, named in patterns.items():
+        for pattern in named:
+            path = f"{pattern}/*" if key == "rtl.include" else pattern
+            find = partial(matched, project.root, [path], source=project.file, key=key)
             yield key, pattern, _refused(find)
+    if project.host is not None:
+        yield from _ports(project, project.host)
     for key, folder in _FOLDERS.items():
         of_llama = key in ("recipes.path", "shapes.path")
         if (value := _value(project, key)) is not None and not (of_llama and project.model is not None):
@@ -93,6 +106,18 @@ def _findings(project: Project) -> Iterator[tuple[str, str, str | None]]:
         for key in _FILES:
             name = str(_value(project, key))
             yield key, name, None if (project.root / name).is_file() else f"{name!r} is no file"
+
+
+def _ports(project: Project, host: HostSection) -> Iterator[tuple[str, str, str | None]]:
+    """What is wrong with the ports that ``[host]`` names."""
+    try:
+        problems = list(port_problems(project, host))
+    except InputError as error:
+        yield f"{error.key}", project.rtl.top, error.problem
+        return
+    yield from problems
+    if not problems:
+        yield "host", "its ports are those of the chip", None
 
 
 def _code(project: Project) -> Iterator[tuple[str, str]]:

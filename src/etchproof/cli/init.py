@@ -6,6 +6,7 @@ from pathlib import Path
 
 from etchproof.cli.console import make_console
 from etchproof.errors import InputError, machine_trouble
+from etchproof.project.declaration import PROJECT_FILE
 from etchproof.project.scaffold import copy_reference, write_stubs
 
 
@@ -16,8 +17,12 @@ def run_init(*, folder: Path, rtl: Path | None, top: str | None) -> int:
         raise InputError(
             "stands alone", key="--from" if top is None else "--top", hint="give --from and --top"
         )
+    unknown: list[str] = []
     try:
-        names = copy_reference(folder) if rtl is None or top is None else write_stubs(folder, rtl, top)
+        if rtl is None or top is None:
+            names = copy_reference(folder)
+        else:
+            names, unknown = write_stubs(folder, rtl, top)
     except OSError as error:
         raise machine_trouble(error, folder) or InputError(
             f"cannot be written: {error.strerror}", source=folder, key="DIR"
@@ -28,5 +33,8 @@ def run_init(*, folder: Path, rtl: Path | None, top: str | None) -> int:
         next_steps = [f"cd {folder}", "etchproof check", "etchproof cosim MODEL --prompt-ids 1 --tokens 1"]
     for name in names:
         console.print(str(folder / name), soft_wrap=True)
+    if unknown:
+        where = folder / PROJECT_FILE
+        console.print(f"to be filled in, in {where}: {', '.join(unknown)} (docs/host.md)", soft_wrap=True)
     console.print("next:", *next_steps, sep="\n  ", soft_wrap=True)
     return 0

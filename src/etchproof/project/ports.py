@@ -15,6 +15,12 @@ from etchproof.tools import slang_driver
 _CLOCK: Final = re.compile(r"(.*_)?a?(clk|clock)(_i)?", re.IGNORECASE)
 _RESET: Final = re.compile(r"(.*_)?a?(rst|reset)(?P<low>_?n)?(_?i)?", re.IGNORECASE)
 _VALID: Final = re.compile(r"(?P<stem>.*?)(valid|vld)(_[io])?", re.IGNORECASE)
+_START: Final = re.compile(r"(.*_)?(start|go|begin|req|strobe|en|enable)(_i)?", re.IGNORECASE)
+_DONE: Final = re.compile(r"(.*_)?(done|finish|finished|ack|complete|completed)(_o)?", re.IGNORECASE)
+_FIRST: Final = re.compile(r"(.*_)?(first|sof)(_i)?", re.IGNORECASE)
+
+FILL_IN: Final = "FILL_IN_"
+"""Begins what stands for a port that no name told of."""
 
 _BESIDE_DATA: Final = ("last", "status", "user", "keep", "strb", "first", "pos")
 """Ends of the names of a stream's ports that carry no data."""
@@ -38,26 +44,37 @@ class Instance:
     ports: tuple[Port, ...]
 
 
-def elaborate(rtl: Path, sources: Sequence[Path], top: str) -> tuple[tuple[Port, ...], tuple[Instance, ...]]:
+def elaborate(
+    files: Sequence[Path],
+    top: str,
+    *,
+    options: Sequence[str] = (),
+    source: Path,
+    key: str,
+    whole: bool = True,
+) -> tuple[tuple[Port, ...], tuple[Instance, ...]]:
     """The ports of a module, and the instances within it, as slang finds them.
 
+    Args:
+        files: of the RTL, in the order of compilation.
+        top: the module.
+        options: further words of slang's command line.
+        source: what an error names; ``key`` likewise.
+        whole: whether an error anywhere is one; otherwise it is enough that the module is found.
+
     Raises:
-        InputError: slang is not installed, or the sources cannot be elaborated.
+        InputError: slang is not installed, or the files cannot be elaborated.
     """
-    if not sources:
-        raise InputError("holds no .v and no .sv", source=rtl, key="--from")
     driver = slang_driver()
-    folders = sorted({str((rtl / path).parent) for path in sources} | {str(rtl)})
-    words = ["slang", "--top", top, *(word for folder in folders for word in ("-I", folder))]
-    command = shlex.join([*words, *(str(rtl / path) for path in sources)])
+    command = shlex.join(["slang", "--top", top, *options, *map(str, files)])
     if not driver.parseCommandLine(command) or not driver.processOptions() or not driver.parseAllSources():
-        raise InputError("cannot be read by slang", source=rtl, key="--from")
+        raise InputError("cannot be read by slang", source=source, key=key)
     compilation = driver.createCompilation()
     errors = [found for found in compilation.getAllDiagnostics() if found.isError()]
     found = [one for one in compilation.getRoot().topInstances if one.name == top]
-    if errors or not found:
+    if (errors and whole) or not found:
         said = driver.diagEngine.formatMessage(errors[0]) if errors else f"there is no module {top!r}"
-        raise InputError(f"cannot be elaborated: {said}", source=rtl, key="--top")
+        raise InputError(f"cannot be elaborated: {said}", source=source, key=key)
     body = found[0].body
     return _ports(body), tuple(
         Instance(member.name, member.definition.name, _ports(member.body))
@@ -76,12 +93,14 @@ def _ports(body: object) -> tuple[Port, ...]:
 
 @dataclass(frozen=True)
 class Stream:
+    """Ports with a handshake, as ``etchproof.project.sections.StreamPins``."""
+
     stem: str
     valid: Port
-    ready: Port
+    ready: Port | None
     data: Port
-    last: Port | None
-    status: Port | None
+    last: Port | None = None
+    status: Port | None = None
 
     @property
     def named(self) -> set[str]:
@@ -90,7 +109,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Host:
-    """What ``[host]`` says of a chip, as its ports suggest."""
+    """What ``[host]`` says of a chip, as its ports suggest; ``FILL_IN_...`` where they suggest nothing."""
 
     clock: Port
     reset: Port
@@ -101,65 +120,77 @@ class Host:
     constants: tuple[Port, ...]
     unused: tuple[Port, ...]
 
+    @property
+    def unknown(self) -> list[str]:
+        """What has to be filled in."""
+        ports = [self.clock, self.reset]
+        ports += [port for stream in (self.input, self.output) for port in (stream.valid, stream.data)]
+        return [port.name for port in ports if port.name.startswith(FILL_IN)]
 
-def guess_host(ports: Sequence[Port], rtl: Path, top: str) -> Host:
-    """Clock, reset and streams by the names of ports.
 
-    Raises:
-        InputError: there is none of one of them.
-    """
+def guess_host(ports: Sequence[Port]) -> Host:
+    """Clock, reset and streams by the names of ports: valid and ready, valid alone, or a start and a done."""
     ones = [port for port in ports if port.direction == "in" and port.bits == 1]
-    clock = next((port for port in ones if _CLOCK.fullmatch(port.name)), None)
-    reset = next(((port, match) for port in ones if (match := _RESET.fullmatch(port.name))), None)
-    source, sink = _stream(ports, "in"), _stream(ports, "out")
-    there = {"clock": clock, "reset": reset, "input stream": source, "output stream": sink}
-    for what, found in there.items():
-        if found is None:
-            raise InputError(
-                f"{top} has no {what} that its ports' names tell",
-                source=rtl,
-                key="--top",
-                hint="streams have ports *valid and *ready with data beside them; another host: docs/testbench.md",
-            )
-    assert clock and reset and source and sink
-    named = {clock.name, reset[0].name} | source.named | sink.named
-    firsts = (f"{source.stem}user", f"{source.stem}first")
-    first = next((port for port in ones if port.name not in named and port.name in firsts), None)
+    clock = next((port for port in ones if _CLOCK.fullmatch(port.name)), _unknown("clock", "in"))
+    resets = ((port, match) for port in ones if (match := _RESET.fullmatch(port.name)))
+    reset, match = next(resets, (_unknown("reset", "in"), None))
+    rest = [port for port in ports if port not in (clock, reset)]
+    source, sink = _stream(rest, "in"), _stream(rest, "out")
+    named = {clock.name, reset.name} | source.named | sink.named
+    firsts = [port for port in ones if port.name not in named]
+    stems = (f"{source.stem}user", f"{source.stem}first")
+    first = next((port for port in firsts if port.name in stems or _FIRST.fullmatch(port.name)), None)
     left = [port for port in ports if port.name not in named and port != first]
     return Host(
-        *(clock, reset[0], reset[1]["low"] is not None, source, sink, first),
+        *(clock, reset, match is not None and match["low"] is not None, source, sink, first),
         constants=tuple(port for port in left if port.direction == "in"),
         unused=tuple(port for port in left if port.direction == "out"),
     )
 
 
-def _stream(ports: Sequence[Port], direction: Literal["in", "out"]) -> Stream | None:
-    """The first pair of valid and ready with data; its data goes in the direction of valid."""
-    back = "out" if direction == "in" else "in"
-    for valid in ports:
-        match = _VALID.fullmatch(valid.name)
-        if match is None or (valid.direction, valid.bits) != (direction, 1):
-            continue
-        stem = match["stem"].lower()
-        mine = [port for port in ports if port.name.lower().startswith(stem) and port != valid]
-        ready = next(
-            (
-                port
-                for port in mine
-                if port.direction == back and port.bits == 1 and _is(port, "ready", "rdy")
-            ),
-            None,
-        )
-        data = [port for port in mine if port.direction == direction and not _is(port, *_BESIDE_DATA)]
-        if ready is not None and data:
-            widest = max(data, key=lambda port: port.bits)
-            kinds = {
-                kind: next((port for port in mine if port.direction == direction and _is(port, kind)), None)
-                for kind in ("last", "status")
-            }
-            status = kinds["status"] if direction == "out" else None
-            return Stream(match["stem"], valid, ready, widest, kinds["last"], status)
-    return None
+def _unknown(what: str, direction: Literal["in", "out"], bits: int = 1) -> Port:
+    return Port(f"{FILL_IN}{what}", direction, bits)
+
+
+def _stream(ports: Sequence[Port], direction: Literal["in", "out"]) -> Stream:
+    """The first pair of valid and ready with data, which goes in valid's direction; else valid or a pulse alone."""
+    pairs = [
+        _pair(valid, ports, direction) for valid in ports if valid.direction == direction and valid.bits == 1
+    ]
+    found = [pair for pair in pairs if pair is not None]
+    whole = [pair for pair in found if pair.ready is not None]
+    if whole or found:
+        return (whole or found)[0]
+    what, pulse = ("input", _START) if direction == "in" else ("output", _DONE)
+    mine = [port for port in ports if port.direction == direction]
+    ones = [port for port in mine if port.bits == 1 and pulse.fullmatch(port.name)]
+    valid = ones[0] if ones else _unknown(f"{what}_valid", direction)
+    data = [port for port in mine if port != valid and port.bits > 1 and not _is(port, *_BESIDE_DATA)]
+    widest = max(data, key=lambda port: port.bits, default=_unknown(f"{what}_data", direction, 8))
+    return Stream("", valid, None, widest)
+
+
+def _pair(valid: Port, ports: Sequence[Port], direction: Literal["in", "out"]) -> Stream | None:
+    """The stream of a port that is called valid; None where the port is not, or no data goes with it."""
+    match = _VALID.fullmatch(valid.name)
+    if match is None:
+        return None
+    stem = match["stem"].lower()
+    names = (stem.rstrip("_"), stem)
+    mine = [
+        port
+        for port in ports
+        if port != valid and (port.name.lower() in names or port.name.lower().startswith(stem))
+    ]
+    ahead = [port for port in mine if port.direction == direction]
+    readies = [port for port in mine if port.direction != direction and port.bits == 1]
+    data = [port for port in ahead if not _is(port, *_BESIDE_DATA)]
+    if not data or not stem.strip("_"):
+        return None
+    widest = max(data, key=lambda port: port.bits)
+    last, status = (next((port for port in ahead if _is(port, kind)), None) for kind in ("last", "status"))
+    ready = next((port for port in readies if _is(port, "ready", "rdy")), None)
+    return Stream(match["stem"], valid, ready, widest, last, status if direction == "out" else None)
 
 
 def _is(port: Port, *words: str) -> bool:

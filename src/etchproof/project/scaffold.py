@@ -43,17 +43,19 @@ def copy_reference(folder: Path) -> list[str]:
     return list(_COPIED)
 
 
-def write_stubs(folder: Path, rtl: Path, top: str) -> list[str]:
-    """Write a project around a team's RTL; no file is overwritten. Returns the files.
+def write_stubs(folder: Path, rtl: Path, top: str) -> tuple[list[str], list[str]]:
+    """Write a project around a team's RTL; no file is overwritten.
 
     Args:
         folder: of the project; the RTL is copied to ``rtl/`` in it unless it lies there already.
         rtl: the folder of the RTL.
         top: the chip's module.
 
+    Returns:
+        The files, and what of ``[host]`` is to be filled in, since the ports' names do not tell it.
+
     Raises:
-        InputError: the RTL cannot be elaborated, has no such module, or no pair of ports with valid and ready; or a
-            file is there already.
+        InputError: the RTL cannot be elaborated or has no such module, or a file is there already.
     """
     if not rtl.is_dir():
         raise InputError("is no folder", source=rtl, key="--from")
@@ -62,10 +64,17 @@ def write_stubs(folder: Path, rtl: Path, top: str) -> list[str]:
     sources = sorted(
         path.relative_to(rtl) for path in rtl.rglob("*") if path.suffix in _RTL and path.is_file()
     )
-    ports, instances = elaborate(rtl, [path for path in sources if path.suffix in (".v", ".sv")], top)
-    host = guess_host(ports, rtl, top)
+    compiled = [path for path in sources if path.suffix in (".v", ".sv")]
+    if not compiled:
+        raise InputError("holds no .v and no .sv", source=rtl, key="--from")
+    folders = sorted({str((rtl / path).parent) for path in sources} | {str(rtl)})
+    options = [word for folder_of in folders for word in ("-I", folder_of)]
+    ports, instances = elaborate(
+        [rtl / path for path in compiled], top, options=options, source=rtl, key="--top"
+    )
+    host = guess_host(ports)
     texts = {
-        PROJECT_FILE: _toml(folder.resolve().name, place, sources, top, host),
+        PROJECT_FILE: _toml(folder.resolve().name, place, sources, top, host, ports),
         "model.py": _MODEL,
         "golden.py": _GOLDEN,
         "taps.py": _TAPS.replace("DTYPE", f"u{_width(host.output.data.bits)}"),
@@ -82,14 +91,16 @@ def write_stubs(folder: Path, rtl: Path, top: str) -> list[str]:
         shutil.copytree(rtl, folder / "rtl")
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    return list(texts)
+    return list(texts), host.unknown
 
 
 def _ranged(port: Port) -> str:
     return port.name if port.bits == 1 else f"{port.name}[{port.bits - 1}:0]"
 
 
-def _toml(name: str, place: Path, sources: Sequence[Path], top: str, host: Host) -> str:
+def _toml(
+    name: str, place: Path, sources: Sequence[Path], top: str, host: Host, ports: Sequence[Port]
+) -> str:
     patterns = sorted(
         {str(place / path.parent / f"*{path.suffix}") for path in sources if path.suffix in (".v", ".sv")}
     )
@@ -117,6 +128,7 @@ def _toml(name: str, place: Path, sources: Sequence[Path], top: str, host: Host)
         'plan = "taps:plan"',
         "",
         "[host]",
+        *(_ports_of(top, ports) if host.unknown else ()),
         f'clock = "{host.clock.name}"',
         f'reset = "{low}{host.reset.name}"',
         f"input = {_pins(host.input)}",
@@ -132,13 +144,20 @@ def _toml(name: str, place: Path, sources: Sequence[Path], top: str, host: Host)
     return "\n".join(lines) + "\n"
 
 
+def _ports_of(top: str, ports: Sequence[Port]) -> Iterator[str]:
+    yield f"# Not every port's use could be told by its name: fill it in (docs/host.md). {top} has"
+    yield from (f"#   {port.direction} {_ranged(port)}" for port in ports)
+
+
 def _list(words: Sequence[str]) -> str:
     """A list in TOML."""
     return json.dumps(list(words))
 
 
 def _pins(stream: Stream) -> str:
-    pins = {"valid": stream.valid.name, "ready": stream.ready.name, "data": _ranged(stream.data)}
+    pins = {"valid": stream.valid.name}
+    pins |= {"ready": stream.ready.name} if stream.ready else {}
+    pins |= {"data": _ranged(stream.data)}
     pins |= {"last": stream.last.name} if stream.last else {}
     pins |= {"status": _ranged(stream.status)} if stream.status else {}
     return "{ " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in pins.items()) + " }"
@@ -153,16 +172,22 @@ def _taps_sv(top: str, host: Host, instances: Sequence[Instance]) -> str:
     width = _width(sink.data.bits)
     ends = f" && {top}.{sink.last.name}" if sink.last else ""
     low = "!" if host.is_low else ""
-    opens = ""
-    if host.first is not None:
-        opens = f" || ({top}.{source.valid.name} && {top}.{source.ready.name} && {top}.{host.first.name})"
+    taken = " && ".join(f"{top}.{port.name}" for port in (source.valid, source.ready, host.first) if port)
+    opens = f" || ({taken})" if host.first is not None else ""
+    given = f"{top}.{sink.valid.name}"
+    if sink.ready is not None:
+        answers = f"  wire answers = {given} && {top}.{sink.ready.name};\n"
+    else:  # an answer is where valid rises
+        answers = f"""  logic was_valid;
+  always_ff @(posedge clk) was_valid <= !in_reset && {given};
+  wire answers = {given} && !was_valid;
+"""
     return f"""// The taps of {top}, bound to it: its RTL has nothing of them (docs/taps.md).
 module taps;
   // The position of an item in its sequence; where a chip has a counter of its own, take that.
   wire clk = {top}.{host.clock.name};
   wire in_reset = {low}{top}.{host.reset.name};
-  wire answers = {top}.{sink.valid.name} && {top}.{sink.ready.name};
-  logic [31:0] position;
+{answers}  logic [31:0] position;
   always_ff @(posedge clk)
     if (in_reset{opens}) position <= '0;
     else if (answers{ends}) position <= position + 1;

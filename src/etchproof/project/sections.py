@@ -46,11 +46,13 @@ class ModelSection(Section):
 class GoldenSection(Section):
     """``[golden]``: the model that says what the chip has to compute (``etchproof.contract.golden``).
 
-    ``factory(model, adapters)`` makes one that gives sessions; ``session(model)`` makes a session itself.
+    ``factory(model, adapters)`` makes one that gives sessions; ``session(model)`` makes a session itself. ``data`` has
+    patterns of files and folders that the project's Python reads, beside the model's (``etchproof.project.reading``).
     """
 
     factory: ObjectName | None = None
     session: ObjectName | None = None
+    data: Texts = ()
 
     @model_validator(mode="after")
     def _one(self) -> GoldenSection:

@@ -8,7 +8,10 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.machinery
+import importlib.metadata
+import importlib.util
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import takewhile
@@ -33,16 +36,18 @@ _BLOCK_BYTES: Final = 1 << 22
 _DOCUMENTATION: Final = frozenset({".md", ".rst"})
 _DOCUMENTS: Final = ("LICENSE", "NOTICE", "COPYING")
 _PATTERN: Final = frozenset("*?[")
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 _LEFT_OUT: Final = frozenset({"__pycache__", ".git"})
 
 
 def project_sha256(project: Project) -> str:
-    """Hash of ``project_files``.
+    """Hash of ``project_files``, and of the installed packages that its modules import.
 
     Raises:
         InputError: a file cannot be read.
     """
-    return tree_sha256(project_files(project), project.root)
+    files, installed = _found(project)
+    return together([("files", tree_sha256(files, project.root)), *installed.items()])
 
 
 def engine_sha256() -> str:
@@ -59,12 +64,19 @@ def project_files(project: Project) -> set[Path]:
     """Every file of a project that can reach a result.
 
     These are ``etchproof.toml``; each module that one of its keys names, whole packages with whatever lies in them, and
-    what those import from the project's root; each file and folder that a key names; and what lists of RTL name. The
-    four files of ``[signoff]`` judge results and make none: sign-off reads them anew each time.
+    what those import from the project's root or from other folders of source, such as an editable installation; each
+    file and folder that a key names; and what lists of RTL name. The four files of ``[signoff]`` judge results and make
+    none: sign-off reads them anew each time.
     """
-    found, seen = {project.file}, set[str]()
+    return _found(project)[0]
+
+
+def _found(project: Project) -> tuple[set[Path], dict[str, str]]:
+    """The files of ``project_files``, and the installed packages by name, each as its installation tells of it."""
+    found, modules = {project.file}, _Modules(project.root)
     for text in _texts(project):
-        found |= _module_files(project.root, text.partition(":")[0].partition(".")[0], seen)
+        name, colon, _ = text.partition(":")
+        modules.take(name.partition(".")[0], code=bool(colon) or text in project.verif.tests)
         for path in named(project.root, text):
             found |= set(files_below(path)) if path.is_dir() else {path}
     if project.rtl.filelist:
@@ -73,7 +85,8 @@ def project_files(project: Project) -> set[Path]:
         found |= {path for folder in listed.include for path in files_below(project.root / folder)}
     signoff = project.signoff
     judges = (signoff.testplan, signoff.gates, signoff.waivers, signoff.exclusions)
-    return found - {project.root / name for name in judges}
+    found |= modules.files
+    return found - {project.root / name for name in judges}, dict(sorted(modules.installed.items()))
 
 
 def named(root: Path, text: str) -> list[Path]:
@@ -139,21 +152,76 @@ def _texts(record: BaseModel) -> Iterator[str]:
                 yield text
 
 
-def _module_files(root: Path, name: str, seen: set[str]) -> set[Path]:
-    """The files of a module or package at the root, and of those at the root that it imports."""
-    if name in seen:
-        return set()
-    seen.add(name)
-    package = root / name
-    modules = {root / f"{name}{suffix}" for suffix in importlib.machinery.all_suffixes()}
-    found = {path for path in modules if path.is_file()}  # compiled ones too
-    if package.is_dir():
-        found |= set(files_below(package))
-    for path in list(found):
-        if path.suffix == ".py":
-            for imported in _imports(path, root):
-                found |= _module_files(root, imported, seen)
-    return found  # none of a module that is installed
+class _Modules:
+    """Modules and packages, with all that they import, but for the interpreter's and the engine's.
+
+    Attributes:
+        files: those at the root, and in other folders of source; packages are whole.
+        installed: the others, by name: what the installation wrote of their files.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.files: set[Path] = set()
+        self.installed: dict[str, str] = {}
+        self._root = root
+        self._seen: set[str] = set(sys.stdlib_module_names)
+
+    def take(self, name: str, *, code: bool = True) -> None:
+        """One by its first name; of a text that may be no name of code, only one at the root."""
+        if name in self._seen:
+            return
+        found = self._in(self._root, name)
+        if not found and not code:
+            return
+        self._seen.add(name)
+        if not found:
+            found = self._elsewhere(name)
+        self.files |= found
+        for path in found:
+            if path.suffix == ".py":
+                for imported in _imports(path, self._root):
+                    self.take(imported)
+
+    def _in(self, folder: Path, name: str) -> set[Path]:
+        package = folder / name
+        modules = {folder / f"{name}{suffix}" for suffix in importlib.machinery.all_suffixes()}
+        found = {path for path in modules if path.is_file()}  # compiled ones too
+        return found | set(files_below(package)) if package.is_dir() else found
+
+    def _elsewhere(self, name: str) -> set[Path]:
+        """The files of a module that is not at the root; none of one that is installed."""
+        if name == ENGINE.name:
+            return set()
+        try:
+            spec = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            return set()  # importing it fails, and says so
+        if spec is None:
+            return set()
+        places = list(spec.submodule_search_locations or ()) or [spec.origin or ""]
+        if all(_INSTALLED & set(Path(place).parts) for place in places):
+            self.installed[name] = _installation(name)
+            return set()
+        return {
+            path
+            for place in map(Path, places)
+            for path in (files_below(place) if place.is_dir() else [place])
+            if path.is_file()
+        }
+
+
+@lru_cache(maxsize=256)
+def _installation(name: str) -> str:
+    """The list of files with their hashes that pip wrote when it installed a package."""
+    try:
+        record = importlib.metadata.distribution(name).read_text("RECORD") or ""
+        if f"\n{name}/" in record or f"\n{name}." in record:
+            return record
+    except importlib.metadata.PackageNotFoundError:
+        pass  # it came with one of another name
+    names = importlib.metadata.packages_distributions().get(name, [])  # reads those of all
+    records = (importlib.metadata.distribution(one) for one in sorted(set(names)))
+    return "\n".join(record.read_text("RECORD") or record.version for record in records)
 
 
 def _imports(path: Path, root: Path) -> set[str]:

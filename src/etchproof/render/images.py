@@ -115,9 +115,9 @@ class ImageSet:
         return [path for image, path in self._read(replaced) if not image.is_memory]
 
     @property
-    def memories(self) -> list[str]:
-        """The files that the RTL reads, by where it looks for them."""
-        return [image.name for image in self.images if image.is_memory]
+    def memories(self) -> dict[str, tuple[int, int]]:
+        """Words, and bits of each, of the files that the RTL reads, by where it looks for them."""
+        return {image.name: (math.prod(image.shape), image.bits) for image in self.images if image.is_memory}
 
     def place_memories(self, folder: Path, replaced: Sequence[IndexedImage] = ()) -> None:
         """Write the memories that the RTL fills itself where it looks for them from ``folder``; as for ``index``.

@@ -12,6 +12,7 @@ from etchproof.checkpoint import Checkpoint, ModelConfig
 from etchproof.contract.model import Inputs, Model
 from etchproof.contract.taps import TapPlan
 from etchproof.errors import InputError
+from etchproof.project import reading
 from etchproof.project.declaration import Project
 from etchproof.project.sources import tree_sha256
 from etchproof.quantize.recipe import Recipe
@@ -184,8 +185,9 @@ def load_own(project: Project, path: Path) -> Loaded:
     Raises:
         InputError: it cannot be read, or lacks what the engine has to know of it (``etchproof.contract.model``).
     """
-    model = hooks.load_model(project)(path)
-    key = "model.load"
+    load, key = hooks.load_model(project), "model.load"
+    with reading.gathered() as read:
+        model = load(path)
 
     def number(name: str, *, least: int, optional: bool) -> int | None:
         value = getattr(model, name, None)
@@ -204,6 +206,15 @@ def load_own(project: Project, path: Path) -> Loaded:
             source=project.file,
             key=key,
         )
+    own = {file.resolve() for file in files}
+    if others := sorted(str(file) for file in read - own if file.exists()):
+        raise InputError(
+            f"reads {others[0]}, which is not among the model's files",
+            source=project.file,
+            key=key,
+            hint="add it to files, or to [golden] data where every model reads it",
+        )
+    reading.allow(*own)
     vocab_size = number("vocab_size", least=1, optional=True)
     elements = number("elements", least=1, optional=vocab_size is not None) or 1
     context = number("context", least=1, optional=vocab_size is None)

@@ -21,7 +21,8 @@ from etchproof.contract.memory import Memory
 from etchproof.contract.model import Model
 from etchproof.contract.taps import Tap
 from etchproof.errors import EtchproofError, InputError, machine_trouble
-from etchproof.project.declaration import Project, load_object
+from etchproof.project.code import load_object
+from etchproof.project.declaration import Project
 from etchproof.quantize.quantized_model import QuantizedAdapter, QuantizedModel
 from etchproof.quantize.recipe import Recipe
 from etchproof.render.images import Image, memory_image

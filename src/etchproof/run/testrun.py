@@ -17,10 +17,13 @@ from etchproof.contract.golden import GoldenSession
 from etchproof.errors import EtchproofError, InputError
 from etchproof.files.json_record import read_json_record
 from etchproof.host.stimulus import CONFIG, expectation
+from etchproof.project import reading
+from etchproof.project.declaration import Project
 from etchproof.quantize.recipe import Recipe
 from etchproof.render.fabric import FABRIC_FILE, Fabric, place_data, write_fabric
 from etchproof.render.images import ImageSet
 from etchproof.render.images_index import IndexedImage, write_images_index
+from etchproof.render.pins import port_problems
 from etchproof.run import flow, hooks
 from etchproof.run.design import Design
 from etchproof.run.flow import Injection
@@ -28,12 +31,12 @@ from etchproof.run.model_files import MODEL_FOLDER, keep_model
 from etchproof.run.slots import ADAPTERS_FOLDER, LoadedAdapter, expect_texts, write_frames
 from etchproof.run.streams import directed_test, generation_test, run_facts, stream_facts, test_modules
 from etchproof.run.watcher import Silent, Watcher
-from etchproof.sim.build import Build, Kind, build
+from etchproof.sim.build import Build, BuildError, Kind, build
 from etchproof.sim.golden import GoldenSource
 from etchproof.sim.run import SimOutcome, simulate
 from etchproof.tools import find_verilator
 from etchproof.verdict.expect import Expectation, Generation, PlannedRun
-from etchproof.verdict.judge import check_fabric, check_rom, judge, read_comparison
+from etchproof.verdict.judge import causes_first, check_fabric, check_rom, judge, read_comparison
 from etchproof.verdict.result import Reason
 
 IMAGES_INDEX: Final = "images.index"
@@ -161,6 +164,7 @@ def etch(
         InputError: bad input or a missing tool.
     """
     watcher = watcher or Silent()
+    reading.allow(folder)
     model = flow.etched_model(design, cache, watcher, asked)
     if corners is not None:
         model = flow.corner_weights(design, model, corners)
@@ -187,11 +191,31 @@ def with_simulator(etched: Etched, kind: Kind, cache: Path, watcher: Watcher | N
     with watcher.stage("build") as say:
         watcher.busy("compiling the simulator, once for each fabric")
         verilator = find_verilator()
-        simulator = build(etched.fabric, kind, verilator=verilator, cache_dir=cache)
+        try:
+            simulator = build(etched.fabric, kind, verilator=verilator, cache_dir=cache)
+        except BuildError:
+            _check_pins(etched.design.project)
+            raise
         what = "cached" if simulator.cached else "compiled"
         code = "untouched" if simulator.rewrites is None else "rewritten"
         say(f"{what}, {kind}, {code}, {verilator.version} ({verilator.source})")
     return Chip(etched.design, etched.model, etched.fabric, etched.images, simulator)
+
+
+def _check_pins(project: Project) -> None:
+    """Say it in the words of ``[host]`` where a build failed for its ports.
+
+    Raises:
+        InputError: ``[host]`` does not fit the chip.
+    """
+    if project.host is None:
+        return
+    try:
+        problems = list(port_problems(project, project.host))
+    except InputError:
+        return  # there is no slang, or it does not read the RTL: what Verilator said stands
+    for key, _, problem in problems:
+        raise InputError(problem, source=project.file, key=key, hint="`etchproof check` says all of it")
 
 
 def run_test(
@@ -223,6 +247,7 @@ def run_test(
     varied = variation or Variation()
     design, project = chip.design, chip.design.project
     folder.mkdir(parents=True, exist_ok=True)
+    reading.allow(folder)
     _clear(folder)
     replaced = [*flow.inject(chip.images, injections, folder), *varied.replaced]
     index = chip.images.index(replaced)
@@ -276,7 +301,7 @@ def run_test(
     )
     reasons += check_fabric(chip.fabric, chip.build)
     reasons += check_rom(chip.images)
-    return TestRun(outcome, comparison, readback, tuple(reasons), folder)
+    return TestRun(outcome, comparison, readback, causes_first(reasons), folder)
 
 
 def state(

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from etchproof.errors import InputError, shown
 from etchproof.files.documents import read_document, unique_keys
-from etchproof.project.declaration import Project, load_module
+from etchproof.project.code import load_module
+from etchproof.project.declaration import Project
 from etchproof.run.streams import test_modules
 
 Stage = Literal["V1", "V2", "V3"]

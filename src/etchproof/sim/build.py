@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -44,11 +45,13 @@ TIME_PRECISION: Final = ("1ns", "1ps")
 
 _CPP: Final = ("ep_sink.cpp", "ep_sink.h")
 _FORMAT: Final = 6  # of the cache entries; part of the key
+_READMEM: Final = "_Z12VL_READMEM_NbimiRKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEEPvmm"
 _COMMON: Final = (
     "--timing",
     "-CFLAGS", "-std=c++20",    # coroutines, for --timing
     "-LDFLAGS", "-rdynamic",    # Python finds the sink's functions in the executable
-    "-LDFLAGS", "-Wl,--wrap=fopen",  # the sink hears which files the RTL reads
+    "-LDFLAGS", "-Wl,--wrap=fopen",  # the sink hears which files the RTL reads, and into which arrays
+    "-LDFLAGS", f"-Wl,--wrap={_READMEM}",
     "-LDFLAGS", "-Wl,--enable-new-dtags",  # LD_LIBRARY_PATH, the running cocotb, goes before the one linked with
     "-fno-slice",               # arrays are copied whole, not element by element
     "--unroll-count", "1",      # loops stay loops: g++ turns them into vector instructions
@@ -79,6 +82,7 @@ _MAKE_VARIABLES: Final[dict[Kind, tuple[str, ...]]] = {
 }
 _COMPILER: Final = ("CXX=g++", "LINK=g++", "CFG_CXXFLAGS_PCH_I=-include")
 _LOG_TAIL_LINES: Final = 40
+_WARNING: Final = re.compile(r"%Warning-(\w+): ")
 _BYTES_PER_JOB: Final = 1 << 30  # of memory, for one g++ on a large file
 
 
@@ -90,8 +94,8 @@ class BuildError(InputError):
         log_tail: its last lines.
     """
 
-    def __init__(self, problem: str, *, log: Path, log_tail: str) -> None:
-        super().__init__(problem, source=log)
+    def __init__(self, problem: str, *, log: Path, log_tail: str, hint: str | None = None) -> None:
+        super().__init__(problem, source=log, hint=hint)
         self.log, self.log_tail = log, log_tail
 
 
@@ -286,10 +290,16 @@ def _failure(cache: Path, key: str, log: Path, status: int) -> BuildError:
     lines = text.splitlines()
     complaints = [line for line in lines if "error" in line.lower() or line.startswith("%Warning")]
     first = said_by_the_system(text) or (complaints or lines or ["no output"])[0]
+    warnings = [match[1] for line in lines if (match := _WARNING.match(line))]
+    hint = None
+    if (match := _WARNING.match(first)) is not None:
+        waive = f"[rtl] waive = {{{match[1]} = '...'}}"
+        hint = f"{len(warnings)} in all; mend the RTL, or waive it with a reason: {waive}"
     return BuildError(
         f"the build failed with status {status}: {first[:300]}",
         log=kept,
         log_tail="\n".join(lines[-_LOG_TAIL_LINES:]),
+        hint=hint,
     )
 
 

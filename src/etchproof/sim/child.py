@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
 from importlib.abc import PathEntryFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 from etchproof.errors import InputError
 from etchproof.files.json_file import read_json_object
+from etchproof.project import reading
 
 RUN_ENV: Final = "ETCHPROOF_RUN"
 """Environment variable of the child: the run's folder."""
@@ -33,7 +35,14 @@ def start() -> None:
     # cocotb puts the working folder, which is the run's, first of all. What lies in it is data.
     sys.path_importer_cache[os.getcwd()] = _Nothing()
     del os.environ["PYGPI_USERS"]
+    reading.from_environment(run_dir(), _hashed_files)
     load_entry()
+
+
+def _hashed_files(root: Path) -> Iterable[Path]:
+    from etchproof.project.code import hashed_files  # slow to import, and seldom needed here
+
+    return hashed_files(root)
 
 
 class _Nothing(PathEntryFinder):

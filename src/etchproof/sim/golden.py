@@ -109,12 +109,17 @@ class GoldenServer:
                         self.trouble = machine_trouble(
                             error, "the golden model's memory, shared with the simulator"
                         )
-                    place = traceback.extract_tb(error.__traceback__)[-1]
-                    where = f"{Path(place.filename).name}:{place.lineno}"
-                    self.failed = f"{type(error).__name__} at {where}: {error}"
+                    self.failed = _one_line(error)
                     connection.send(traceback.format_exc())
         except (BrokenPipeError, ConnectionResetError):  # the simulator has ended
             pass
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, EtchproofError):
+        return str(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}: {error}"
 
 
 def _predict(

@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from etchproof.errors import InputError, said_by_the_system
+from etchproof.project import reading
 from etchproof.sim import child
 from etchproof.sim.build import Build
 from etchproof.sim.environment import simulator_env
 from etchproof.sim.golden import GOLDEN_ENV, GoldenServer, GoldenSource
+from etchproof.sim.opened import check_reading
 from etchproof.sim.progress import PROGRESS_FILE, ProgressReader
 from etchproof.sim.results import Failure, ResultsError, read_results
 
@@ -74,7 +76,7 @@ def simulate(
     test_modules: Sequence[str],
     test_case: str,
     images_index: Path | None,
-    memories: Collection[str] = (),
+    memories: Mapping[str, tuple[int, int]] | None = None,
     data: Collection[str] = (),
     config: Mapping[str, Any],
     seed: int,
@@ -96,7 +98,8 @@ def simulate(
         test_modules: what cocotb imports.
         test_case: the name of their one test that runs.
         images_index: index of the ROM images (``etchproof.render.images_index``); None for a chip without.
-        memories: files below ``run_dir`` that the RTL has to read; one that it did not is a failure, ``memory_unread``.
+        memories: words, and bits of each, of the files below ``run_dir`` that the RTL has to read. One that it did not
+            read is a failure, ``memory_unread``; one that does not fill its array, or is wider, is ``memory_shape``.
         data: files below it that the RTL may read; any other is a failure, ``undeclared_file``.
         config: JSON-able, for ``etchproof.sim.child.run_config()``.
         seed: 1 .. 2^31 - 1, of cocotb and of a strict simulator's unknown values.
@@ -132,6 +135,7 @@ def simulate(
             child.PYTHON_PATH_ENV: json.dumps([str(folder.absolute()) for folder in python_path]),
             child.RUN_ENV: str(run_dir),
             "ETCHPROOF_PARENT": str(os.getpid()),
+            **reading.to_environment(),
             **_KEPT_MEMORY,
         }
     )
@@ -171,7 +175,7 @@ def simulate(
     if server is not None and server.trouble is not None:
         raise server.trouble
     golden_failed = (Failure("golden_failed", "", server.failed),) if server and server.failed else ()
-    seen = (*golden_failed, *_reading(opened, memories, data))
+    seen = (*golden_failed, *check_reading(opened, memories or {}, data))
     outcome = _outcome(process.returncode, timed_out, timeout_s, test_case, results, log, seen, wall_s)
     for failure in outcome.failures:
         if refused := said_by_the_system(failure.message):
@@ -343,31 +347,6 @@ def _joined(first: Sequence[Path], variable: str) -> str:
     """Folders before those that an environment variable has."""
     inherited = [part for part in os.environ.get(variable, "").split(os.pathsep) if part]
     return os.pathsep.join(dict.fromkeys([*map(str, first), *inherited]))
-
-
-def _reading(opened: Path, memories: Collection[str], data: Collection[str]) -> tuple[Failure, ...]:
-    """What is wrong with the files that the simulator opened, each by any of its names."""
-    names = opened.read_text(encoding="utf-8", errors="replace").splitlines() if opened.exists() else []
-    opened.unlink(missing_ok=True)
-
-    def place(name: str) -> str:
-        return os.path.realpath(opened.parent / name)
-
-    read = {place(name): name for name in names}
-    known = {place(name): name for name in (*memories, *data)}
-    unread = sorted(name for name in memories if place(name) not in read)
-    strange = sorted(name for where, name in read.items() if where not in known)
-    found = []
-    if unread:
-        found.append(Failure("memory_unread", "", f"the RTL did not read {_some(unread)}"))
-    if strange:
-        message = f"the RTL read {_some(strange)}, which neither [rtl] data nor [rom] memories names"
-        found.append(Failure("undeclared_file", "", message))
-    return tuple(found)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _missing_memory(log: Path) -> str | None:

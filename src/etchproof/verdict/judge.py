@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
+from typing import Final
 
 from etchproof.compare.comparator import COMPARISON_FILE, Comparison
 from etchproof.compare.readback import READBACK_FILE, Readback
@@ -24,6 +25,10 @@ from etchproof.sim.run import SimOutcome
 from etchproof.verdict.expect import Expectation, Generation
 from etchproof.verdict.fed import check_fed, tokens_of
 from etchproof.verdict.result import Reason
+
+_FOLLOW: Final = frozenset(
+    {"comparison_missing", "memory_unread", "nothing_compared", "taps_missing", "test_failed", "tokens"}
+)
 
 
 def read_comparison(run_dir: Path) -> tuple[Comparison | None, list[Reason]]:
@@ -90,6 +95,11 @@ def ended(outcome: SimOutcome, reasons: Sequence[Reason]) -> list[Reason]:
             Reason(name="no_test_run", message=f"the simulation ended as {outcome.status!r} without a test")
         )
     return more
+
+
+def causes_first(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
+    """Reasons, each once, those last that follow where a run ends early, whatever ended it."""
+    return tuple(sorted(dict.fromkeys(reasons), key=lambda reason: reason.name in _FOLLOW))
 
 
 def check_fabric(fabric: Fabric, build: Build) -> list[Reason]:

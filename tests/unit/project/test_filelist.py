@@ -33,7 +33,7 @@ session = "golden:Session"
 [taps]
 plan = "taps:plan"
 [verif]
-tests = "tests"
+tests = "chip_tests"
 [rtl]
 top = "soc"
 """

@@ -12,13 +12,8 @@ from pydantic import ValidationError
 
 from etchproof.errors import InputError
 from etchproof.project import declaration as project_module
-from etchproof.project.declaration import (
-    PROJECT_FILE,
-    find_project,
-    load_object,
-    load_project,
-    reference_root,
-)
+from etchproof.project.code import load_object
+from etchproof.project.declaration import PROJECT_FILE, find_project, load_project, reference_root
 
 MINIMAL = """\
 name = "mine"

@@ -27,7 +27,8 @@ from etchproof.compare.comparator import (
 )
 from etchproof.compare.readback import Readback, UnitReadback
 from etchproof.contract.taps import TapPlan
-from etchproof.project.declaration import load_object, load_project
+from etchproof.project.code import load_object
+from etchproof.project.declaration import load_project
 from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.render.images import ImageSet
 from etchproof.run import flow, slots

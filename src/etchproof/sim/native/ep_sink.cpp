@@ -32,6 +32,9 @@
 #include "verilated.h"
 #include "verilated_sym_props.h"
 
+// The name that the compiler gives to VL_READMEM_N; src/etchproof/sim/build.py has it, too.
+#define EP_READMEM "_Z12VL_READMEM_NbimiRKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEEPvmm"
+
 namespace {
 
 // Ahead of each tap; sink.py unpacks the same layout.
@@ -329,9 +332,26 @@ extern "C" std::FILE* __wrap_fopen(const char* name, const char* mode) {
     static const char* const list = std::getenv("ETCHPROOF_OPENED");
     static std::set<std::string> listed;
     if (file && list && *mode == 'r' && listed.insert(name).second) {
-        std::ofstream{list, std::ios::app} << name << '\n';
+        std::ofstream{list, std::ios::app} << "file " << name << '\n';
     }
     return file;
+}
+
+// Every $readmemh and $readmemb of an array comes here, likewise: how many rows it fills, of how many bits. Verilator
+// cuts a word that is wider without a warning.
+using ReadMemory = void(bool, int, QData, int, const std::string&, void*, QData, QData);
+[[maybe_unused]] static ReadMemory* const kReadMemory = &VL_READMEM_N;  // of the type that EP_READMEM spells
+void __real_readmem(bool hex, int bits, QData depth, int lsb, const std::string& name, void* memory, QData start,
+                    QData end) __asm__("__real_" EP_READMEM);
+void __wrap_readmem(bool hex, int bits, QData depth, int lsb, const std::string& name, void* memory, QData start,
+                    QData end) __asm__("__wrap_" EP_READMEM);
+void __wrap_readmem(bool hex, int bits, QData depth, int lsb, const std::string& name, void* memory, QData start,
+                    QData end) {
+    __real_readmem(hex, bits, depth, lsb, name, memory, start, end);
+    static const char* const list = std::getenv("ETCHPROOF_OPENED");
+    if (!list) return;
+    const QData first = std::max<QData>(start, lsb), last = std::min<QData>(end, lsb + depth - 1);
+    std::ofstream{list, std::ios::app} << "array " << last - first + 1 << ' ' << bits << ' ' << name << '\n';
 }
 
 // The standard wants one type of argument for each C name (IEEE 1800-2017, 35.5.4), so every element width, and for
