@@ -96,7 +96,7 @@ def test_a_fault_is_found(team: Path) -> None:
     for site, problem in (
         ("rom:no.hex[0]^0", "known are tables/add.hex, tables/fault.hex"),
         ("rom:tables/add.hex[4]^0", "outside [4]"),
-        ("rom:tables/add.hex[0,0]^0", "outside [4]"),
+        ("rom:tables/add.hex[0,0]^0", "has 2 indices, the words are [4]"),
         ("rom:tables/add.hex[0]^8", "bit 8 of 8"),
     ):
         status, said, _ = run(team, "--vectors", "vectors.npy", "--inject", site)
@@ -171,6 +171,32 @@ def test_a_golden_model_that_fails(team: Path) -> None:
     )
     status, said, _ = run(team, "--vectors", "vectors.npy")
     assert status == 1 and "golden_failed: ValueError at echo_model.py:" in said and ": oops" in said, said
+
+
+def test_a_tap_that_nobody_declared_is_refused(team: Path) -> None:
+    file = team / "echo_model.py"
+    file.write_text(file.read_text().replace('{(-1, "sum"):', '{(0, "sums"): vectors, (-1, "sum"):'))
+    status, said, _ = run(team, "--vectors", "vectors.npy")
+    assert status == 1 and "golden_failed: predict: gives (0, 'sums'), which is no declared tap" in said, said
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("$finish", r"simulator_exit: the RTL ended the simulation: echo\.v:\d+: Verilog \$finish"),
+        ('$fatal(1, "oops")', r"simulator_exit: .*%Fatal: echo\.v:\d+: .* oops"),
+    ],
+)
+def test_an_rtl_that_ends_the_simulation(team: Path, call: str, told: str) -> None:
+    """The verdict says where, and what was answered before is compared."""
+    file = team / "echo.v"
+    before, _, after = file.read_text().rpartition("endmodule")
+    file.write_text(f"{before}  always @(posedge clk) if (packets == 5) {call};\nendmodule{after}")
+    status, said, record = run(team, "--vectors", "vectors.npy")
+    assert status == 1 and record["elements_compared"] == 16, said
+    first = next(line for line in said.splitlines() if line.startswith("reason"))
+    assert re.search(told, first), said
+    assert "tokens: request 4, token 4, was not made" in said
 
 
 def test_a_file_that_the_project_does_not_declare(team: Path) -> None:
@@ -322,7 +348,7 @@ def test_a_waiver_does_not_reach_the_engines_top(team: Path) -> None:
     file.write_text(f"{text.replace(ports[0], narrow)}\n{waived}")
     np.save(team / "vectors.npy", np.load(team / "vectors.npy") % 16)
     status, said, _ = run(team, "--vectors", "vectors.npy")
-    assert status == 2 and "WIDTHEXPAND" in said, said
+    assert status == 2 and "host.input.data: 'x' has 8 bits in echo" in said, said
 
 
 def test_a_build_that_fails_for_a_port_says_so_in_the_words_of_the_host(team: Path) -> None:

@@ -175,7 +175,7 @@ def regress(
         ),
     ],
     model: Annotated[
-        Path | None, typer.Option("--model", metavar="DIR", help="What @model in the list stands for.")
+        Path | None, typer.Option("--model", metavar="PATH", help="What @model in the list stands for.")
     ] = None,
     recipe: Annotated[
         str | None,

@@ -77,10 +77,15 @@ class StreamDriver(uvm_driver):  # type: ignore[misc]
             play.value = level
             while int(done.value) != level:
                 await ValueChange(done)
-            burst.answers, burst.paused = self.port.answers(), self.port.paused
-            for answer in burst.answers:
-                self.ap.write(answer)
+            burst.answers, burst.paused = self.take(), self.port.paused
             self.seq_item_port.item_done()
+
+    def take(self) -> list[Answer]:
+        """Publish what was answered since the last call."""
+        answers = self.port.answers()
+        for answer in answers:
+            self.ap.write(answer)
+        return answers
 
 
 class StreamMonitor(uvm_subscriber):  # type: ignore[misc]
@@ -237,6 +242,9 @@ class StreamTest(ComparedTest):
         seed = int(os.environ["COCOTB_RANDOM_SEED"])
         for items in stimulus.items(type(self).__name__, self.facts, seed, self.config):
             await ItemSequence(items).run()
+
+    def rescue(self) -> None:
+        self.env.agent.driver.take()
 
     async def end(self) -> None:
         await Timer(IDLE_NS, "ns")  # whatever still comes is of no item

@@ -196,7 +196,10 @@ def memory_site(text: str, images: ImageSet) -> tuple[int, str, tuple[int, ...],
         known = ", ".join(sorted(memories)[:8])
         raise InputError(f"{match['name']!r} is no memory of the chip", key=key, hint=f"known are {known}")
     index = tuple(int(part) for part in match["index"].split(","))
-    if len(index) != len(image.shape) or any(at >= size for at, size in zip(index, image.shape, strict=True)):
+    if len(index) != len(image.shape):
+        problem = f"has {len(index)} indices, the words are {list(image.shape)}"
+        raise InputError(problem, key=key, hint="one index for each dimension")
+    if any(at >= size for at, size in zip(index, image.shape, strict=True)):
         raise InputError(f"element is outside {list(image.shape)}", key=key, hint="indices count from 0")
     if int(match["bit"]) >= image.bits:
         raise InputError(f"bit {match['bit']} of {image.bits}", key=key, hint="bit 0 is the lowest")

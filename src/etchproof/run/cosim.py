@@ -15,13 +15,14 @@ from etchproof.contract.taps import TapKey
 from etchproof.errors import InputError, machine_trouble
 from etchproof.host.stimulus import VECTORS
 from etchproof.run import flow, slots
+from etchproof.run.flow import Injection
 from etchproof.run.folder import RunFolder, claim, log
 from etchproof.run.profile import ChildPeak, make_profile
 from etchproof.run.record import make_result
 from etchproof.run.request import CosimRequest, Job, check, draw_model
 from etchproof.run.slots import LoadedAdapter
 from etchproof.run.streams import generation_test
-from etchproof.run.testrun import Chip, TestRun, prepare, run_test
+from etchproof.run.testrun import Chip, TestRun, etch, run_test, with_simulator
 from etchproof.run.watcher import StageClock, Watcher, tell
 from etchproof.verdict.result import Reason, RunResult
 
@@ -110,7 +111,11 @@ def _run(
     job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: str
 ) -> tuple[RunResult, dict[TapKey, int]]:
     request, design, cache = job.request, job.design, flow.cache_folder()
-    chip = prepare(design, folder.path, request.kind, cache, watcher, asked=job.asked)
+    etched = etch(design, folder.path, cache, watcher, asked=job.asked)
+    injections = flow.locate(
+        request.project, etched.plan, job.rom_sites, etched.images
+    )  # before a long build
+    chip = with_simulator(etched, request.kind, cache, watcher)
     loaded: tuple[LoadedAdapter, ...] = ()
     if job.adapters:
         with watcher.stage("adapters") as say:
@@ -126,7 +131,7 @@ def _run(
         say(f"not measured: {why}" if health is None else str(health))
     with watcher.stage("simulate") as say:
         with ChildPeak(chip.build.executable) if request.profile else contextlib.nullcontext() as peak:
-            run = _simulate(job, folder, chip, loaded, watcher)
+            run = _simulate(job, folder, chip, loaded, injections, watcher)
         reasons = [*run.reasons, *_deliver_dump(request, folder)]
         fed = len(run.comparison.tokens) if run.comparison else 0
         faults = len(job.rom_sites) + len(job.adapter_faults)
@@ -152,7 +157,12 @@ def _listed(loaded: Sequence[LoadedAdapter]) -> str:
 
 
 def _simulate(
-    job: Job, folder: RunFolder, chip: Chip, loaded: Sequence[LoadedAdapter], watcher: Watcher
+    job: Job,
+    folder: RunFolder,
+    chip: Chip,
+    loaded: Sequence[LoadedAdapter],
+    injections: Sequence[Injection],
+    watcher: Watcher,
 ) -> TestRun:
     request = job.request
     config: dict[str, Any] = {
@@ -178,7 +188,7 @@ def _simulate(
             seed=request.seed,
             config=config,
             adapters=loaded,
-            injections=flow.locate(request.project, chip.plan, job.rom_sites, chip.images),
+            injections=injections,
             timeout_s=request.timeout_s,
             on_progress=on_progress,
         )

@@ -101,7 +101,7 @@ class GoldenServer:
                         request = _next(connection)
                         if request is None:
                             return
-                        connection.send(_write(memory, _predict(session, *request)))
+                        connection.send(_write(memory, self._declared(_predict(session, *request))))
                 except BrokenPipeError:
                     raise
                 except Exception as error:
@@ -113,6 +113,13 @@ class GoldenServer:
                     connection.send(traceback.format_exc())
         except (BrokenPipeError, ConnectionResetError):  # the simulator has ended
             pass
+
+    def _declared(self, predicted: Mapping[TapKey, TokenArrays]) -> Mapping[TapKey, TokenArrays]:
+        """What was predicted; a tap that nobody declared would be compared with nothing."""
+        for key in predicted:
+            if key not in self._source.taps.by_key:
+                raise InputError(f"gives {key!r}, which is no declared tap", key="predict")
+        return predicted
 
 
 def _one_line(error: Exception) -> str:

@@ -254,6 +254,8 @@ def _outcome(
         failures = (Failure("simulator_exit", "", message), *failures)
     elif status == "crashed":
         failures = (*failures, Failure("simulator_exit", "", f"the simulator ended early: {_complaint(log)}"))
+    elif failures and (ended := _finish(log)):
+        failures = (Failure("simulator_exit", "", f"the RTL ended the simulation: {ended}"), *failures)
     if missing := _missing_memory(log):
         failures = (*failures, Failure("memory_missing", "", missing))
     if status != "crashed":
@@ -363,6 +365,15 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def _finish(log: Path) -> str | None:
+    """The first `$finish` of the RTL with its place; None where there was none."""
+    with log.open("rb") as lines:
+        for line in lines:
+            if b": Verilog $finish" in line:
+                return line.decode("utf-8", errors="replace").strip().removeprefix("- ")
+    return None
 
 
 def _complaint(log: Path) -> str:

@@ -39,6 +39,9 @@ class ComparedTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
     async def end(self) -> None:
         """What comes after it, before the comparison is closed."""
 
+    def rescue(self) -> None:
+        """Take what the chip answered before the simulation broke off; overridden."""
+
     async def run_phase(self) -> None:
         self.raise_objection()
         scoreboard = self.env.scoreboard
@@ -54,6 +57,9 @@ class ComparedTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
             await self.begin()
             await self.stimulus()
             await self.end()
+        except BaseException:  # as cocotb ends a test whose simulation is over
+            self.rescue()
+            raise
         finally:
             comparison = scoreboard.finish(time.perf_counter() - started)
             (run_dir() / COMPARISON_FILE).write_text(comparison.model_dump_json(indent=1), encoding="utf-8")

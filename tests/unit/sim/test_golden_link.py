@@ -26,7 +26,9 @@ from etchproof.sim.golden import (
 
 Predict = Callable[[Sequence[int], bool, int | None], Mapping[TapKey, TokenArrays]]
 
-PLAN = TapPlan((Tap("x"),))
+PLAN = TapPlan(
+    (Tap("embedding", layer=0), *(Tap(name, layer=n) for n in range(-1, 41) for name in ("scores", "token")))
+)
 
 
 class Session:
