@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import linecache
 import os
 import sys
 import sysconfig
@@ -121,11 +122,12 @@ _real = functools.lru_cache(maxsize=4096)(os.path.realpath)  # of modules
 def _project_frame(frame: FrameType | None) -> FrameType | None:
     """The innermost frame that answers for a read, where it is that of a project's module.
 
-    An import is none: what modules import is hashed. The engine answers for its own reads.
+    An import is none: what modules import is hashed. Nor is a look at source for a traceback. The engine answers for
+    its own reads.
     """
     while frame is not None:
         name = frame.f_code.co_filename
-        if name.startswith("<frozen importlib"):
+        if name.startswith("<frozen importlib") or name == linecache.__file__:
             return None
         if name.startswith("<"):
             frame = frame.f_back
@@ -157,7 +159,7 @@ def _files(root: Path, files: _Files, _stamp: int) -> frozenset[str]:
 
 def _check(place: str, frame: FrameType) -> None:
     roots = [root for root in _roots if place.startswith(root)]
-    exempt = [*_LIBRARIES, *_SYSTEM, f"{os.path.realpath(tempfile.gettempdir())}{os.sep}"]
+    exempt = [_ENGINE, *_LIBRARIES, *_SYSTEM, f"{os.path.realpath(tempfile.gettempdir())}{os.sep}"]
     outside = [folder for folder in exempt if place.startswith(folder)]
     if len(max(outside, key=len, default="")) > len(max(roots, key=len, default="")):
         return

@@ -121,6 +121,8 @@ def test_imports_and_libraries_are_no_reads(make: Make, tmp_path: Path) -> None:
     make("__import__('later').LATER")()
     make("numpy.__version__ and __import__('zoneinfo').ZoneInfo('UTC')")()
     make("open('/proc/self/stat').read()")()
+    (tmp_path / "other.py").write_text("1\n")
+    make("__import__('linecache').getlines('other.py')")()
 
 
 def test_somebody_elses_code_is_free(make: Make, tmp_path: Path) -> None:
