@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
+import sysconfig
+import traceback
 from pathlib import Path
 from typing import Final
 
@@ -95,6 +97,14 @@ def _printable(line: str) -> str:
     if not line.isprintable():
         line = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
     return _cut(line, _MOST_CHARS)
+
+
+def own_line(error: BaseException) -> str:
+    """Where an error of a project's code is: the innermost place in no library, else the innermost of all."""
+    places = traceback.extract_tb(error.__traceback__)
+    libraries = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
+    own = [place for place in places if not place.filename.startswith((*libraries, "<"))] or places[-1:]
+    return f"{Path(own[-1].filename).name}:{own[-1].lineno}"
 
 
 def machine_trouble(error: Exception, place: str | Path | None = None) -> InputError | None:

@@ -140,6 +140,55 @@ def test_ports_of_which_no_name_tells_are_to_be_filled_in(
 
 
 @pytest.mark.parametrize(
+    ("ports", "said"),
+    [
+        (
+            "input clk, input n_reset, input start, input [7:0] a, output done, output [7:0] y",
+            ('reset = "!n_reset"',),
+        ),
+        ("input clk, ref_clk, rst, start, input [7:0] a, output done, output [7:0] y", ("FILL_IN_clock",)),
+        ("input clk, rst_n, soft_rst, start, input [7:0] a, output done, output [7:0] y", ("FILL_IN_reset",)),
+        (
+            "input clk, rst, start, input [7:0] a, b, output done, output [7:0] y",
+            ("FILL_IN_input_data", 'a = "FILL_IN_"'),
+        ),
+        ("input clk, rst, start, input [7:0] a, output done, output [7:0] q, r", ("FILL_IN_output_data",)),
+        ("input clk, rst, start, input [127:0] a, output done, output [7:0] y", ("FILL_IN_input_data",)),
+        (
+            "input clk, rst, start, input [7:0] a, input [3:0] k [2], output done, output [7:0] y",
+            ("FILL_IN_",),
+        ),
+        (
+            "input clk_i, rst_ni, valid_i, input [7:0] data_i, output ready_o,"
+            "output valid_o, output [7:0] data_o, input ready_i",
+            (
+                '"valid_i", ready = "ready_o", data = "data_i[7:0]"',
+                '"valid_o", ready = "ready_i", data = "data_o[7:0]"',
+            ),
+        ),
+        (
+            "input clk, rst, cfg_valid, input [7:0] cfg_data, input x_valid, input [7:0] x_data,"
+            "output y_valid, output [7:0] y",
+            ("FILL_IN_input_valid",),
+        ),
+    ],
+)
+def test_where_two_could_be_meant_none_is_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ports: str, said: tuple[str, ...]
+) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "a_chip.sv").write_text(f"module chip import z_pkg::*; ({ports}); endmodule\n")
+    (tmp_path / "src" / "z_pkg.sv").write_text("package z_pkg; localparam int N = 1; endpackage\n")
+    status = run(["init", str(tmp_path), "--from", str(tmp_path / "src"), "--top", "chip"])
+    found = capsys.readouterr()
+    assert status == 0, found
+    toml = (tmp_path / "etchproof.toml").read_text()
+    assert all(text in toml for text in said), toml
+    assert ("filled in" in found.out) == ("FILL_IN" in toml)
+    assert 'files = ["src/z_pkg.sv", "src/*.sv", "taps.sv"]' in toml
+
+
+@pytest.mark.parametrize(
     ("words", "problem"),
     [
         (("--from", "src"), "--top"),

@@ -15,13 +15,14 @@ from rich.text import Text
 from etchproof.cli.console import make_console
 from etchproof.cli.source import choose_project
 from etchproof.errors import InputError
-from etchproof.project.code import load_module, load_object
+from etchproof.project.code import load_module
 from etchproof.project.declaration import Project
 from etchproof.project.filelist import with_lists
 from etchproof.project.sections import HostSection
 from etchproof.render.pins import port_problems
 from etchproof.render.sources import matched
 from etchproof.run import flow
+from etchproof.run.hooks import hook
 
 CAPABILITIES: Final = {
     "rom": "no mask ROM: no --inject, no ROM image is part of a result",
@@ -77,7 +78,7 @@ def run_check(*, project: Path | None) -> int:
 def _findings(project: Project) -> Iterator[tuple[str, str, str | None]]:
     """Each declared key, its value, and what is wrong with it."""
     for key, name in _code(project):
-        yield key, name, _refused(partial(load_object, project, name, key=key))
+        yield key, name, _refused(partial(hook, project, key, name))
     for module in project.verif.tests:
         yield "verif.tests", module, _refused(partial(load_module, project, module, key="verif.tests"))
     for text in project.rtl.filelist:

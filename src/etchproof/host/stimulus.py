@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from etchproof.errors import InputError, shown
+from etchproof.errors import InputError
 from etchproof.files.regular import open_regular
 from etchproof.host.port import Item
 from etchproof.verdict.expect import Expectation, Generation, Request
@@ -90,7 +90,7 @@ def read_vectors(file: Path, facts: StreamFacts) -> NDArray[np.int64]:
         try:
             found: Any = np.load(stream, allow_pickle=False)
         except Exception as error:  # numpy has no one exception for a file that is none
-            problem = f"is no file of numpy: {type(error).__name__}: {shown(str(error))}"
+            problem = f"is no .npy file of numpy: {type(error).__name__}"
             raise InputError(problem, source=file, key="--vectors") from None
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "iu":
         raise InputError("holds no array of integers", source=file, key="--vectors")

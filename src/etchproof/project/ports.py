@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Final, Literal
 
 from etchproof.errors import InputError
+from etchproof.project.sections import MAX_WORD_BITS
 from etchproof.tools import slang_driver
 
 _CLOCK: Final = re.compile(r"(.*_)?a?(clk|clock)(_i)?", re.IGNORECASE)
-_RESET: Final = re.compile(r"(.*_)?a?(rst|reset)(?P<low>_?n)?(_?i)?", re.IGNORECASE)
+_RESET: Final = re.compile(r"(?P<low_first>n_)?(.*_)?a?(rst|reset)(?P<low>_?n|_b)?(_?i)?", re.IGNORECASE)
 _VALID: Final = re.compile(r"(?P<stem>.*?)(valid|vld)(_[io])?", re.IGNORECASE)
 _START: Final = re.compile(r"(.*_)?(start|go|begin|req|strobe|en|enable)(_i)?", re.IGNORECASE)
 _DONE: Final = re.compile(r"(.*_)?(done|finish|finished|ack|complete|completed)(_o)?", re.IGNORECASE)
@@ -125,15 +126,20 @@ class Host:
         """What has to be filled in."""
         ports = [self.clock, self.reset]
         ports += [port for stream in (self.input, self.output) for port in (stream.valid, stream.data)]
-        return [port.name for port in ports if port.name.startswith(FILL_IN)]
+        named = [port.name for port in ports if port.name.startswith(FILL_IN)]
+        return named + [f"{port.name} of constants" for port in self.constants if port.bits != 1]
 
 
 def guess_host(ports: Sequence[Port]) -> Host:
-    """Clock, reset and streams by the names of ports: valid and ready, valid alone, or a start and a done."""
+    """Clock, reset and streams by the names of ports: valid and ready, valid alone, or a start and a done.
+
+    Where two could be meant, none is taken.
+    """
     ones = [port for port in ports if port.direction == "in" and port.bits == 1]
-    clock = next((port for port in ones if _CLOCK.fullmatch(port.name)), _unknown("clock", "in"))
-    resets = ((port, match) for port in ones if (match := _RESET.fullmatch(port.name)))
-    reset, match = next(resets, (_unknown("reset", "in"), None))
+    clock = _only([port for port in ones if _CLOCK.fullmatch(port.name)], _unknown("clock", "in"))
+    reset = _only([port for port in ones if _RESET.fullmatch(port.name)], _unknown("reset", "in"))
+    match = _RESET.fullmatch(reset.name)
+    is_low = match is not None and (match["low"] or match["low_first"]) is not None
     rest = [port for port in ports if port not in (clock, reset)]
     source, sink = _stream(rest, "in"), _stream(rest, "out")
     named = {clock.name, reset.name} | source.named | sink.named
@@ -142,10 +148,14 @@ def guess_host(ports: Sequence[Port]) -> Host:
     first = next((port for port in firsts if port.name in stems or _FIRST.fullmatch(port.name)), None)
     left = [port for port in ports if port.name not in named and port != first]
     return Host(
-        *(clock, reset, match is not None and match["low"] is not None, source, sink, first),
+        *(clock, reset, is_low, source, sink, first),
         constants=tuple(port for port in left if port.direction == "in"),
         unused=tuple(port for port in left if port.direction == "out"),
     )
+
+
+def _only(found: Sequence[Port], otherwise: Port) -> Port:
+    return found[0] if len(found) == 1 else otherwise
 
 
 def _unknown(what: str, direction: Literal["in", "out"], bits: int = 1) -> Port:
@@ -159,15 +169,22 @@ def _stream(ports: Sequence[Port], direction: Literal["in", "out"]) -> Stream:
     ]
     found = [pair for pair in pairs if pair is not None]
     whole = [pair for pair in found if pair.ready is not None]
-    if whole or found:
-        return (whole or found)[0]
     what, pulse = ("input", _START) if direction == "in" else ("output", _DONE)
+    if whole or found:
+        unknown = Stream(
+            "", _unknown(f"{what}_valid", direction), None, _unknown(f"{what}_data", direction, 8)
+        )
+        return (whole or found)[0] if len(whole or found) == 1 else unknown
     mine = [port for port in ports if port.direction == direction]
     ones = [port for port in mine if port.bits == 1 and pulse.fullmatch(port.name)]
     valid = ones[0] if ones else _unknown(f"{what}_valid", direction)
     data = [port for port in mine if port != valid and port.bits > 1 and not _is(port, *_BESIDE_DATA)]
-    widest = max(data, key=lambda port: port.bits, default=_unknown(f"{what}_data", direction, 8))
-    return Stream("", valid, None, widest)
+    return Stream(
+        "",
+        valid,
+        None,
+        _only([port for port in data if port.bits <= 64], _unknown(f"{what}_data", direction, 8)),
+    )
 
 
 def _pair(valid: Port, ports: Sequence[Port], direction: Literal["in", "out"]) -> Stream | None:
@@ -176,16 +193,23 @@ def _pair(valid: Port, ports: Sequence[Port], direction: Literal["in", "out"]) -
     if match is None:
         return None
     stem = match["stem"].lower()
-    names = (stem.rstrip("_"), stem)
-    mine = [
-        port
-        for port in ports
-        if port != valid and (port.name.lower() in names or port.name.lower().startswith(stem))
-    ]
+    if stem.strip("_"):
+        names = (stem.rstrip("_"), stem)
+        mine = [port for port in ports if port.name.lower() in names or port.name.lower().startswith(stem)]
+    else:  # valid_i, data_i and ready_o
+        end, back = valid.name.lower()[-2:], "_o" if direction == "in" else "_i"
+        mine = [
+            port
+            for port in ports
+            if port.name.lower().endswith(end if port.direction == direction else f"ready{back}")
+        ]
+        if end not in ("_i", "_o"):
+            return None
+    mine = [port for port in mine if port != valid]
     ahead = [port for port in mine if port.direction == direction]
     readies = [port for port in mine if port.direction != direction and port.bits == 1]
-    data = [port for port in ahead if not _is(port, *_BESIDE_DATA)]
-    if not data or not stem.strip("_"):
+    data = [port for port in ahead if 1 <= port.bits <= MAX_WORD_BITS and not _is(port, *_BESIDE_DATA)]
+    if not data:
         return None
     widest = max(data, key=lambda port: port.bits)
     last, status = (next((port for port in ahead if _is(port, kind)), None) for kind in ("last", "status"))

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import json
 import linecache
 import os
 import sys
 import sysconfig
-import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -94,9 +95,13 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
         path, _, flags = arguments
         if isinstance(path, int):
             return  # opened before
-        if flags & os.O_ACCMODE == os.O_WRONLY or flags & os.O_TRUNC:
+        if flags & os.O_TRUNC or (flags & os.O_CREAT and not os.path.lexists(path)):
             _written.add(_place(path))
             return
+        if flags & os.O_ACCMODE == os.O_WRONLY:
+            return
+        if os.fsdecode(path).endswith(".pyc"):
+            _refuse_stale(_place(path))
     elif event == "os.rename":
         _written.add(_place(arguments[1]))
         return
@@ -104,12 +109,40 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
         path = arguments[0]
         if path is None or os.sep not in os.fsdecode(path):
             return  # the system finds it
-    elif event == "sqlite3.connect":
+    elif event == "import" and isinstance(arguments[1], str):
+        path = arguments[1]  # of a compiled module
+    elif event == "sqlite3.connect" and arguments[0] != ":memory:":
         path = arguments[0]
+    elif event == "socket.connect" and isinstance(arguments[1], tuple):
+        if (where := _reader(sys._getframe(1), "")) is not None:
+            raise InputError(
+                f"{where} connects to {arguments[1][0]}: what it is told is in no hash",
+                key="golden",
+                hint="read it from a file that [golden] data names",
+            )
+        return
     else:
         return
-    if (frame := _project_frame(sys._getframe(1))) is not None:
-        _check(_place(path), frame)
+    place = _place(path)
+    if (where := _reader(sys._getframe(1), place)) is not None:
+        _check(place, where)
+
+
+def _refuse_stale(path: str) -> None:
+    """A compiled module that is older than the last change of its source, whatever the source's own time says.
+
+    Raises:
+        FileNotFoundError: so that the interpreter compiles the source again.
+    """
+    if not _is_below_a_root(path):
+        return
+    try:
+        source = os.stat(importlib.util.source_from_cache(path))
+        is_stale = source.st_ctime_ns >= os.stat(path).st_mtime_ns
+    except (OSError, ValueError):
+        return
+    if is_stale:
+        raise FileNotFoundError(path)
 
 
 def _place(path: str | bytes | os.PathLike[str]) -> str:
@@ -119,32 +152,41 @@ def _place(path: str | bytes | os.PathLike[str]) -> str:
 _real = functools.lru_cache(maxsize=4096)(os.path.realpath)  # of modules
 
 
-def _project_frame(frame: FrameType | None) -> FrameType | None:
-    """The innermost frame that answers for a read, where it is that of a project's module.
+def _is_below_a_root(place: str) -> bool:
+    """Whether a file is of a project, and of no interpreter that lies in it: the more specific folder decides."""
+    root = max((len(root) for root in _roots if place.startswith(root)), default=0)
+    return root > max((len(one) for one in _LIBRARIES if place.startswith(one)), default=0)
 
-    An import is none: what modules import is hashed. Nor is a look at source for a traceback. The engine answers for
-    its own reads.
+
+def _reader(frame: FrameType | None, place: str) -> str | None:
+    """The module and line of a project that answers for a read; None where another does.
+
+    It is the innermost frame that is neither a library's nor the import system's. The engine answers for its own reads.
+    A thread in which libraries are alone was started by the project, which alone has such.
     """
     while frame is not None:
         name = frame.f_code.co_filename
-        if name.startswith("<frozen importlib") or name == linecache.__file__:
-            return None
-        if name.startswith("<"):
-            frame = frame.f_back
-            continue
-        name = _real(name)
-        if not name.startswith(_CARRIED):
-            if name.startswith(_ENGINE):
+        if name == linecache.__file__ and place in _sources():
+            return None  # for a traceback
+        if not name.startswith("<"):
+            name = _real(name)
+            if name.startswith(_ENGINE) and not name.startswith(_CARRIED):
                 return None
-            if name.startswith(_LIBRARIES):
-                frame = frame.f_back
-                continue
-        return frame if _is_hashed(name) else None
-    return None
+            if _is_below_a_root(name) or not name.startswith(_LIBRARIES):
+                return f"{Path(name).name}:{frame.f_lineno}" if _is_hashed(name) else None
+        frame = frame.f_back
+    return None if threading.current_thread() is threading.main_thread() else "a thread"
 
 
 def _is_hashed(place: str) -> bool:
     return any(place in _files(root, files, _stamp(root)) for root, files in _roots.values())
+
+
+def _sources() -> set[str]:
+    """The sources of every module that is loaded."""
+    return {
+        _real(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))
+    }
 
 
 def _stamp(root: Path) -> int:
@@ -157,12 +199,33 @@ def _files(root: Path, files: _Files, _stamp: int) -> frozenset[str]:
     return frozenset(map(os.path.realpath, files(root)))
 
 
-def _check(place: str, frame: FrameType) -> None:
-    roots = [root for root in _roots if place.startswith(root)]
-    exempt = [_ENGINE, *_LIBRARIES, *_SYSTEM, f"{os.path.realpath(tempfile.gettempdir())}{os.sep}"]
-    outside = [folder for folder in exempt if place.startswith(folder)]
-    if len(max(outside, key=len, default="")) > len(max(roots, key=len, default="")):
+def _is_exempt(place: str) -> bool:
+    """Whether a file is the engine's, an installed package's or the system's."""
+    if place.startswith(_ENGINE):
+        return not place.startswith(_CARRIED)
+    return place.startswith((*_LIBRARIES, *_SYSTEM)) and not _is_below_a_root(place)
+
+
+def check_libraries() -> None:
+    """Hold the shared libraries of this process to what may be read, whoever found and loaded them.
+
+    Raises:
+        InputError: one is in no hash.
+    """
+    with contextlib.suppress(OSError), open("/proc/self/maps", encoding="utf-8", errors="replace") as lines:
+        found = {line.split(maxsplit=5)[-1].strip() for line in lines if " r-xp " in line and "/" in line}
+        for place in sorted(found):
+            if os.path.isfile(place):
+                _check(os.path.realpath(place), "the process")
+
+
+def _check(place: str, where: str) -> None:
+    if place.endswith(".pyc"):
+        with contextlib.suppress(ValueError):
+            place = os.path.realpath(importlib.util.source_from_cache(place))
+    if _is_exempt(place):
         return
+    roots = [root for root in _roots if place.startswith(root)]
     home = os.path.expanduser("~/.")
     if not roots and place.startswith(home):
         return  # settings and caches of libraries
@@ -170,7 +233,7 @@ def _check(place: str, frame: FrameType) -> None:
         return
     if any(f"{place}{os.sep}".startswith(f"{allowed}{os.sep}") for allowed in _allowed):
         return
-    if f"{os.sep}__pycache__{os.sep}" in place or _is_hashed(place):
+    if _is_hashed(place):
         return
     _files.cache_clear()  # a file may be new
     if _is_hashed(place):
@@ -178,7 +241,6 @@ def _check(place: str, frame: FrameType) -> None:
     if _gathered:
         _gathered[-1].add(Path(place))
         return
-    where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
     root = max(roots, key=len, default=next(iter(_roots)))
     raise InputError(
         f"{where} reads {os.path.relpath(place, root) if roots else place}, which no key names",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,9 +13,10 @@ from typing import Final
 
 from etchproof.errors import InputError
 from etchproof.project.declaration import PROJECT_FILE, reference_root
-from etchproof.project.ports import Host, Instance, Port, Stream, elaborate, guess_host
+from etchproof.project.ports import FILL_IN, Host, Instance, Port, Stream, elaborate, guess_host
 
 _COPIED: Final = (PROJECT_FILE, "ci", "hw", "models", "templates", "verif")
+_PACKAGE: Final = re.compile(r"^\s*package\s", re.MULTILINE)
 _RTL: Final = (".v", ".sv", ".vh", ".svh")
 
 
@@ -73,8 +75,9 @@ def write_stubs(folder: Path, rtl: Path, top: str) -> tuple[list[str], list[str]
         [rtl / path for path in compiled], top, options=options, source=rtl, key="--top"
     )
     host = guess_host(ports)
+    packages = [path for path in compiled if _PACKAGE.search((rtl / path).read_text(errors="replace"))]
     texts = {
-        PROJECT_FILE: _toml(folder.resolve().name, place, sources, top, host, ports),
+        PROJECT_FILE: _toml(folder.resolve().name, place, sources, packages, top, host, ports),
         "model.py": _MODEL,
         "golden.py": _GOLDEN,
         "taps.py": _TAPS.replace("DTYPE", f"u{_width(host.output.data.bits)}"),
@@ -95,13 +98,20 @@ def write_stubs(folder: Path, rtl: Path, top: str) -> tuple[list[str], list[str]
 
 
 def _ranged(port: Port) -> str:
-    return port.name if port.bits == 1 else f"{port.name}[{port.bits - 1}:0]"
+    return port.name if port.bits <= 1 else f"{port.name}[{port.bits - 1}:0]"
 
 
 def _toml(
-    name: str, place: Path, sources: Sequence[Path], top: str, host: Host, ports: Sequence[Port]
+    name: str,
+    place: Path,
+    sources: Sequence[Path],
+    packages: Sequence[Path],
+    top: str,
+    host: Host,
+    ports: Sequence[Port],
 ) -> str:
-    patterns = sorted(
+    patterns = [str(place / path) for path in sources if path in packages]  # ahead of what imports them
+    patterns += sorted(
         {str(place / path.parent / f"*{path.suffix}") for path in sources if path.suffix in (".v", ".sv")}
     )
     include = sorted({str(place / path.parent) for path in sources if path.suffix in (".vh", ".svh")})
@@ -138,7 +148,8 @@ def _toml(
     if host.first is not None:
         lines.append(f'first = "{host.first.name}"')
     if host.constants:
-        lines.append(f"constants = {{ {', '.join(f'{port.name} = 0' for port in host.constants)} }}")
+        given = (f"{port.name} = {0 if port.bits == 1 else json.dumps(FILL_IN)}" for port in host.constants)
+        lines.append(f"constants = {{ {', '.join(given)} }}")
     if host.unused:
         lines.append(f"unused = {_list([port.name for port in host.unused])}")
     return "\n".join(lines) + "\n"
@@ -243,7 +254,7 @@ from etchproof.contract.memory import Memory
 class Model:
     files: tuple[Path, ...]  # every file that it is read from
     vocab_size: int | None = 2  # tokens that the chip takes; None where vectors go in, of `elements` elements
-    context: int | None = None  # items of a sequence that the chip holds; None for no limit
+    context: int | None = 16  # items of a sequence that the chip holds; None, where vectors go in, for no limit
     elements: int = 1
 
 
@@ -274,7 +285,8 @@ class Session:
 
     def predict(self, items: Sequence[int], first: bool) -> dict[tuple[int, str], np.ndarray]:
         """Every tap of consecutive items, (items, elements) each; `first` where they open a sequence."""
-        return {(-1, "answer"): np.zeros((len(items), 1), np.uint64)}  # to be written
+        raise NotImplementedError("what the chip has to answer is to be written")
+        return {(-1, "answer"): np.zeros((len(items), 1), np.uint64)}
 '''
 
 _TAPS: Final = '''"""What taps.sv observes, in dataflow order."""

@@ -164,7 +164,7 @@ class _Modules:
         self.files: set[Path] = set()
         self.installed: dict[str, str] = {}
         self._root = root
-        self._seen: set[str] = set(sys.stdlib_module_names)
+        self._seen: set[str] = set()
 
     def take(self, name: str, *, code: bool = True) -> None:
         """One by its first name; of a text that may be no name of code, only one at the root."""
@@ -190,7 +190,7 @@ class _Modules:
 
     def _elsewhere(self, name: str) -> set[Path]:
         """The files of a module that is not at the root; none of one that is installed."""
-        if name == ENGINE.name:
+        if name == ENGINE.name or name in sys.stdlib_module_names:
             return set()
         try:
             spec = importlib.util.find_spec(name)
@@ -199,8 +199,8 @@ class _Modules:
         if spec is None:
             return set()
         places = list(spec.submodule_search_locations or ()) or [spec.origin or ""]
-        if all(_INSTALLED & set(Path(place).parts) for place in places):
-            self.installed[name] = _installation(name)
+        if all(_INSTALLED & set(Path(place).parts) for place in places) and (said := _installation(name)):
+            self.installed[name] = said
             return set()
         return {
             path

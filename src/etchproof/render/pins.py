@@ -39,6 +39,9 @@ def port_problems(project: Project, host: HostSection) -> Iterator[tuple[str, st
             yield key, word, f"{name!r} is no {'input' if direction == 'in' else 'output'} of {rtl.top}"
         elif key not in ("host.constants", "host.unused") and port.bits != word_bits(word):
             yield key, word, f"{name!r} has {port.bits} bits in {rtl.top}"
+    for name, value in host.constants.items():
+        if name in there and value >= 1 << there[name].bits:
+            yield "host.constants", name, f"{value} does not fit in the {there[name].bits} bits of {name!r}"
     for name in [name for name in there if name not in named]:
         key = "host.constants" if there[name].direction == "in" else "host.unused"
         yield key, name, f"{rtl.top} has a port {name!r}, which no key of [host] names"

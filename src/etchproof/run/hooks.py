@@ -5,7 +5,6 @@ Those of ``[coverage]`` are in ``etchproof.coverage.hooks``, which knows their r
 
 from __future__ import annotations
 
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial, wraps
@@ -20,7 +19,7 @@ from etchproof.contract.golden import Golden, GoldenSession
 from etchproof.contract.memory import Memory
 from etchproof.contract.model import Model
 from etchproof.contract.taps import Tap
-from etchproof.errors import EtchproofError, InputError, machine_trouble
+from etchproof.errors import EtchproofError, InputError, machine_trouble, own_line
 from etchproof.project.code import load_object
 from etchproof.project.declaration import Project
 from etchproof.quantize.quantized_model import QuantizedAdapter, QuantizedModel
@@ -235,10 +234,9 @@ def hook(project: Project, key: str, name: str) -> Callable[..., Any]:
         except (Exception, SystemExit) as error:  # a project's code may fail in any way
             if isinstance(error, OSError) and machine_trouble(error, project.file) is not None:
                 raise
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            where = f" at {Path(place.filename).name}:{place.lineno}"
+            where = own_line(error)
             raise InputError(
-                f"{name!r} failed: {type(error).__name__}{where}: {error}", source=project.file, key=key
+                f"{name!r} failed: {type(error).__name__} at {where}: {error}", source=project.file, key=key
             ) from error
 
     return called

@@ -172,6 +172,8 @@ def _check_own(request: CosimRequest, model: Path) -> Job:
             key="--prompt-ids" if vocab_size is None and request.prompt_ids is not None else "--vectors",
             hint="give --prompt-ids" if vocab_size is not None else "give --vectors FILE.npy",
         )
+    if request.vectors is not None and request.prompt_ids is not None:
+        raise InputError("stands beside --vectors", key="--prompt-ids", hint="give one of them")
     if request.vectors is not None and facts is not None:
         sha256 = file_sha256(request.vectors)
         planned, vectors = Plan(()), read_vectors(request.vectors, facts)

@@ -265,6 +265,7 @@ def run_test(
         told[CONFIG] = facts.to_json()
     expected_of_it, reasons = state(chip, varied.stands_for or test, told, adapters, seed)
     quantized = [adapter.quantized for adapter in adapters]
+    hooks.golden(project)  # what cannot be imported is refused before anything runs
 
     def session() -> GoldenSession:
         if varied.golden is not None:
@@ -288,6 +289,7 @@ def run_test(
         plusargs=varied.plusargs,
         tap_bytes=varied.tap_bytes,
     )
+    reading.check_libraries()
     comparison, unreadable = read_comparison(folder)
     reasons += unreadable
     readback = read_readback(folder)

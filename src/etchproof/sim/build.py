@@ -26,6 +26,7 @@ from etchproof.errors import InputError, machine_trouble, said_by_the_system
 from etchproof.files.json_file import read_json_object
 from etchproof.project.sources import file_sha256
 from etchproof.render.fabric import HEADERS, Fabric
+from etchproof.sim.dependencies import foreign
 from etchproof.sim.environment import build_env
 from etchproof.sim.identity import compiler_sha256, engine_sha256, own_source, verilator_sha256
 from etchproof.sim.rewrite.rewrites import TESTED_VERILATORS, Rewrites
@@ -218,6 +219,13 @@ def _build(
         executable = work / "obj" / fabric.top
         if status != 0 or not executable.is_file():
             raise _failure(cache, key, log, status)
+        if read := foreign(work, work / "obj", native, verilator):
+            raise InputError(
+                "is read by the sources, and is no part of the fabric: its content is in no hash",
+                source=read[0],
+                key="rtl.include",
+                hint="name its folder in [rtl] include, and include it by its name alone",
+            )
         os.rename(executable, made / fabric.top)
         record = {
             "inputs": inputs,

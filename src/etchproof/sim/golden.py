@@ -18,14 +18,13 @@ from dataclasses import dataclass
 from io import FileIO
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from etchproof.contract.golden import GoldenSession, Items
 from etchproof.contract.taps import TapKey, TapPlan, TokenArrays
-from etchproof.errors import EtchproofError, InputError, machine_trouble
+from etchproof.errors import EtchproofError, InputError, machine_trouble, own_line
 
 GOLDEN_ENV: Final = "ETCHPROOF_GOLDEN"
 """Environment variable of the simulator: the file descriptors of the socket and of the shared memory."""
@@ -104,7 +103,7 @@ class GoldenServer:
                         connection.send(_write(memory, self._declared(_predict(session, *request))))
                 except BrokenPipeError:
                     raise
-                except Exception as error:
+                except BaseException as error:  # SystemExit, too: of the thread alone nobody would hear
                     if isinstance(error, OSError):
                         self.trouble = machine_trouble(
                             error, "the golden model's memory, shared with the simulator"
@@ -122,11 +121,10 @@ class GoldenServer:
         return predicted
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     if isinstance(error, EtchproofError):
         return str(error)
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}: {error}"
+    return f"{type(error).__name__} at {own_line(error)}: {error}"
 
 
 def _predict(

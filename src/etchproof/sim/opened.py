@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from etchproof.sim.results import Failure
@@ -26,14 +28,14 @@ def check_reading(
         return os.path.realpath(opened.parent / name)
 
     read = dict[str, str]()
-    arrays = set[tuple[str, int, int]]()
+    filled: dict[str, list[_Filled]] = defaultdict(list)  # by array
     for line in lines:
         kind, _, rest = line.partition(" ")
         if kind == "file":
             read[place(rest)] = rest
         else:
-            rows, width, name = rest.split(" ", 2)
-            arrays.add((place(name), int(rows), int(width)))
+            array, depth, first, last, bits, name = rest.split(" ", 5)
+            filled[array].append(_Filled(place(name), int(depth), int(first), int(last), int(bits)))
     known = {place(name): name for name in (*memories, *data)}
     unread = sorted(name for name in memories if place(name) not in read)
     strange = sorted(name for where, name in read.items() if where not in known)
@@ -43,15 +45,45 @@ def check_reading(
     if strange:
         message = f"the RTL read {_some(strange)}, which neither [rtl] data nor [rom] memories names"
         found.append(Failure("undeclared_file", "", message))
-    for where, depth, bits in sorted(arrays):
-        words, word_bits = memories.get(known.get(where, ""), (depth, bits))
-        if words != depth or word_bits > bits:
-            message = (
-                f"{known[where]} has {words:,} words of {word_bits} bits, "
-                f"the RTL's array takes {depth:,} of {bits} bits"
-            )
-            found.append(Failure("memory_shape", "", message))
-    return tuple(found)
+    shapes = {place(name): (name, *shape) for name, shape in memories.items()}
+    in_arrays = {one.where for arrays in filled.values() for one in arrays}
+    apart = sorted(name for where, (name, *_) in shapes.items() if where in read and where not in in_arrays)
+    wrong = {problem for arrays in filled.values() if (problem := _misshapen(arrays, shapes))}
+    if apart:
+        wrong.add(f"{_some(apart)} is not read by $readmemh into an array of a size")
+    return (*found, *(Failure("memory_shape", "", problem) for problem in sorted(wrong)))
+
+
+@dataclass(frozen=True)
+class _Filled:
+    """Rows of an array that a file fills."""
+
+    where: str
+    depth: int
+    first: int
+    last: int
+    bits: int
+
+
+def _misshapen(arrays: Sequence[_Filled], shapes: Mapping[str, tuple[str, int, int]]) -> str | None:
+    """What is wrong with how memories fill an array; None where nothing is, or no memory does."""
+    names = []
+    for one in arrays:
+        if one.where not in shapes:
+            continue
+        name, words, bits = shapes[one.where]
+        rows = one.last - one.first + 1
+        if words != rows or bits > one.bits:
+            has = f"{name} has {words:,} words of {bits} bits"
+            return f"{has}, the RTL's array takes {rows:,} of {one.bits} bits"
+        names.append(name)
+    filled, end = 0, 0
+    for one in sorted(arrays, key=lambda one: one.first):
+        filled += max(0, one.last + 1 - max(one.first, end))
+        end = max(end, one.last + 1)
+    if names and filled != arrays[0].depth:
+        return f"{_some(names)} fills {filled:,} of the {arrays[0].depth:,} rows of the RTL's array"
+    return None
 
 
 def _some(names: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -38,6 +39,7 @@ MAX_TIMEOUT_S: Final = 30 * 24 * 3600
 
 _POLL_S: Final = 0.05
 _OPENED: Final = "opened.txt"  # gone when the run has ended
+_FINISH: Final = re.compile(rb"- ([^:\s][^:]*:\d+: Verilog \$finish)")
 _LOG_ERRORS: Final = 3
 _LOG_TAIL_LINES: Final = 12
 _INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -368,11 +370,11 @@ def _signal_name(number: int) -> str:
 
 
 def _finish(log: Path) -> str | None:
-    """The first `$finish` of the RTL with its place; None where there was none."""
+    """The first `$finish` of the RTL with its place; None where there was none: cocotb's own has no file."""
     with log.open("rb") as lines:
         for line in lines:
-            if b": Verilog $finish" in line:
-                return line.decode("utf-8", errors="replace").strip().removeprefix("- ")
+            if (match := _FINISH.match(line)) is not None:
+                return match[1].decode("utf-8", errors="replace")
     return None
 
 

@@ -54,6 +54,7 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         self.requests: list[RequestRecord] = []
         self.roms: list[RomRecord] = []  # whoever checks the ROM test port adds to it
         self.golden_s = self.compare_s = self.wait_s = 0.0
+        self._extended = {"sign", "zeros"}  # how answers were so far, one of them for the whole run
         self.dump: list[tuple[int, TapKey, list[Array], list[Array]]] | None = None
         self._worker = Worker("scoreboard")
         self._submitted_bytes = 0
@@ -297,21 +298,32 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
             if tap is None or tap.itemsize != stored(kind).itemsize:
                 continue  # a failure of the comparison
             computed = [int(element) for element in tap.view(stored(kind))]
-            if len(computed) != len(said) or not all(
-                _says(word, value, self.reference.answer_bits, 8 * tap.itemsize)
-                for word, value in zip(said, computed, strict=True)
-            ):
+            if len(computed) == len(said):
+                extended = self._extended.intersection(
+                    *(
+                        _extensions(word, value, self.reference.answer_bits, 8 * tap.itemsize)
+                        for word, value in zip(said, computed, strict=True)
+                    )
+                )
+            else:
+                extended = set()
+            if extended:
+                self._extended = extended
+            else:
                 self.comparator.fail(
                     "response_token",
                     f"host port says {_listed(said)}, tap says {_listed(computed)} at {result.position}",
                 )
 
 
-def _says(word: int, value: int, bits: int, tap_bits: int) -> bool:
-    """Whether a port of so many bits has a tap's whole value; where it is wider, extended with or without sign."""
+def _extensions(word: int, value: int, bits: int, tap_bits: int) -> set[str]:
+    """How a port of so many bits may extend a tap so as to have its whole value: with its sign, or with zeros."""
+    found = set()
     if -(1 << bits - 1) <= value < 1 << bits and word == value % (1 << bits):
-        return True
-    return tap_bits <= bits and word == value % (1 << tap_bits)
+        found.add("sign")
+    if tap_bits <= bits and word == value % (1 << tap_bits):
+        found.add("zeros")
+    return found
 
 
 def _listed(words: Sequence[int]) -> str:

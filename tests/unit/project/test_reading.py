@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,9 +48,33 @@ WAYS = {
     "exec": "exec(\"open('lut.bin').read()\")",
     "shutil": "shutil.copy('lut.bin', 'copy.bin')",
     "none there": "open('none.bin')",
+    "a thread": "list(futures.ThreadPoolExecutor().map(numpy.fromfile, ['lut.bin']))",
+    "pkgutil": "pkgutil.get_data(__name__, 'lut.bin')",
+    "linecache": "linecache.getlines('lut.bin')",
+    "a loader": "machinery.SourceFileLoader('x', '').get_data('lut.bin')",
+    "written to": "open('lut.bin', 'a').close() or open('lut.bin').read()",
+    "a module by its path": "by_path('lib/lut.py')",
+    "a module by an alias": "late('lu' + 't')",
+    "a pickled object": "pickle.loads(b'clut\\nNUMBER\\n.')",
 }
-UNREADABLE = ("configparser", "dlopen", "a program", "sqlite", "none there")
-IMPORTS = "import configparser, ctypes, numpy, os, pathlib, shutil, sqlite3, subprocess\n"
+UNREADABLE = (
+    "configparser",
+    "dlopen",
+    "a program",
+    "sqlite",
+    "none there",
+    "a module by its path",
+    "a module by an alias",
+    "a pickled object",
+)
+IMPORTS = """
+import configparser, ctypes, importlib.util, linecache, numpy, os, pathlib, pickle, pkgutil, shutil, sqlite3, subprocess
+from concurrent import futures
+from importlib import machinery, import_module as late
+def by_path(path):
+    spec = importlib.util.spec_from_file_location("of_a_path", path)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+"""
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore::{kind}")
@@ -75,6 +100,10 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
         return found
 
     (tmp_path / "lut.bin").write_bytes(b"1")
+    for place in ("lut.py", "lib/lut.py"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text("NUMBER = 1\n")
+    sys.modules.pop("lut", None)
     monkeypatch.setattr(reading, "_written", set())  # it was there before
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -86,7 +115,8 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 @pytest.mark.parametrize("way", WAYS)
 def test_what_no_key_names_is_refused(make: Make, way: str) -> None:
     with pytest.raises(
-        InputError, match=r"golden\.data: reader\d+\.py:4 reads (lut|none)\.bin, which no key names"
+        InputError,
+        match=r"golden\.data: (reader\d+\.py:\d+|a thread) reads \S+\.(bin|py), which",
     ):
         make(WAYS[way])()
 
@@ -105,7 +135,7 @@ def test_what_is_named_is_hashed(make: Make, tmp_path: Path) -> None:
 
 
 def test_a_read_while_importing_is_refused_in_one_line(make: Make) -> None:
-    with pytest.raises(InputError, match=r"reader\d+\.py:2 reads lut\.bin, which no key names"):
+    with pytest.raises(InputError, match=r"reader\d+\.py:\d+ reads lut\.bin, which no key names"):
         make("1", head="TABLE = open('lut.bin').read()")
 
 
@@ -121,8 +151,7 @@ def test_imports_and_libraries_are_no_reads(make: Make, tmp_path: Path) -> None:
     make("__import__('later').LATER")()
     make("numpy.__version__ and __import__('zoneinfo').ZoneInfo('UTC')")()
     make("open('/proc/self/stat').read()")()
-    (tmp_path / "other.py").write_text("1\n")
-    make("__import__('linecache').getlines('other.py')")()
+    make("linecache.getlines(sys.modules[__name__].__file__)", head="import sys")()
 
 
 def test_somebody_elses_code_is_free(make: Make, tmp_path: Path) -> None:
@@ -170,3 +199,40 @@ def test_an_installed_package_counts_by_what_was_installed(
     before = project_sha256(load_project(tmp_path))
     monkeypatch.setattr("etchproof.project.sources._installation", lambda name: f"another {name}")
     assert project_sha256(load_project(tmp_path)) != before
+
+
+def test_a_module_that_shadows_the_standard_librarys_counts(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "wave.py").write_text("")
+    make("1", head="import wave")
+    assert tmp_path / "wave.py" in project_files(load_project(tmp_path))
+
+
+def test_a_package_that_no_installer_wrote_counts_by_its_files(
+    make: Make, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path_factory.mktemp("env") / "site-packages"
+    place.mkdir()
+    (place / "copied_tables.py").write_text("")
+    monkeypatch.syspath_prepend(place)
+    make("1", head="import copied_tables")
+    assert place / "copied_tables.py" in project_files(load_project(tmp_path))
+
+
+def test_a_compiled_module_counts_only_while_it_is_newer_than_its_source(make: Make, tmp_path: Path) -> None:
+    """Whatever times the files say: of an archive, all are equal."""
+    source = tmp_path / "timeless.py"
+    load = "importlib.reload(sys.modules['timeless']).NUMBER"
+    numbers = []
+    function = make(load, head="import sys, timeless") if source.exists() else None
+    for number in (1, 2):
+        source.write_text(f"NUMBER = {number}\n")
+        os.utime(source, (10**9, 10**9))
+        function = function or make(load, head="import sys, timeless")
+        numbers.append(function())
+    sys.modules.pop("timeless", None)
+    assert numbers == [1, 2]
+
+
+def test_a_connection_is_refused(make: Make) -> None:
+    with pytest.raises(InputError, match=r"connects to 127\.0\.0\.1: what it is told is in no hash"):
+        make("socket.create_connection(('127.0.0.1', 9))", head="import socket")()

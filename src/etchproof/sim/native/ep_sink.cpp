@@ -337,8 +337,8 @@ extern "C" std::FILE* __wrap_fopen(const char* name, const char* mode) {
     return file;
 }
 
-// Every $readmemh and $readmemb of an array comes here, likewise: how many rows it fills, of how many bits. Verilator
-// cuts a word that is wider without a warning.
+// Every $readmemh and $readmemb of an array with a size comes here, likewise: the array, its rows, the first and last
+// that are filled, and their bits. Verilator cuts a word that is wider without a warning.
 using ReadMemory = void(bool, int, QData, int, const std::string&, void*, QData, QData);
 [[maybe_unused]] static ReadMemory* const kReadMemory = &VL_READMEM_N;  // of the type that EP_READMEM spells
 void __real_readmem(bool hex, int bits, QData depth, int lsb, const std::string& name, void* memory, QData start,
@@ -351,7 +351,8 @@ void __wrap_readmem(bool hex, int bits, QData depth, int lsb, const std::string&
     static const char* const list = std::getenv("ETCHPROOF_OPENED");
     if (!list) return;
     const QData first = std::max<QData>(start, lsb), last = std::min<QData>(end, lsb + depth - 1);
-    std::ofstream{list, std::ios::app} << "array " << last - first + 1 << ' ' << bits << ' ' << name << '\n';
+    std::ofstream{list, std::ios::app} << "array " << memory << ' ' << depth << ' ' << first - lsb << ' ' << last - lsb << ' '
+                                       << bits << ' ' << name << '\n';
 }
 
 // The standard wants one type of argument for each C name (IEEE 1800-2017, 35.5.4), so every element width, and for
