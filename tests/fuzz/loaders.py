@@ -143,6 +143,13 @@ LOADERS: Final = (
         ("etchproof.signoff.waivers:load_waivers",),
     ),
     Loader(
+        "survivors",
+        seeds.survivors,
+        {"survivors.yaml": "yaml"},
+        loads.survivors,
+        ("etchproof.qualify.survivors:load_survivors",),
+    ),
+    Loader(
         "exclusions",
         seeds.copied("verif/signoff/exclusions.yaml"),
         {"exclusions.yaml": "yaml"},

@@ -82,6 +82,12 @@ def waivers(folder: Path) -> object:
     return load_waivers(folder / "waivers.yaml")
 
 
+def survivors(folder: Path) -> object:
+    from etchproof.qualify.survivors import load_survivors
+
+    return load_survivors(folder / "survivors.yaml")
+
+
 def exclusions(folder: Path) -> object:
     from etchproof.coverage.exclusions import load_exclusions
 

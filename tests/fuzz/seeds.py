@@ -109,6 +109,18 @@ def waivers(folder: Path) -> None:
     (folder / "waivers.yaml").write_text(f"waivers:{entry}", encoding="utf-8")
 
 
+def survivors(folder: Path) -> None:
+    """Faults that may stand, of both kinds."""
+    entries = """
+  - fault: "chip: constant: 1 -> 2"
+    equivalent: a reason of enough letters
+  - fault: "chip: dropped: a <= b; -> ;"
+    waived: a reason of enough letters
+    until: 2026-11-21
+"""
+    (folder / "survivors.yaml").write_text(f"survivors:{entries}", encoding="utf-8")
+
+
 def rom(folder: Path) -> None:
     """ROM images of every element type, with their manifest."""
     from etchproof.render.images import Image, write_images

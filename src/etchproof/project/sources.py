@@ -65,8 +65,8 @@ def project_files(project: Project) -> set[Path]:
 
     These are ``etchproof.toml``; each module that one of its keys names, whole packages with whatever lies in them, and
     what those import from the project's root or from other folders of source, such as an editable installation; each
-    file and folder that a key names; and what lists of RTL name. The four files of ``[signoff]`` judge results and make
-    none: sign-off reads them anew each time.
+    file and folder that a key names; and what lists of RTL name. The files that
+    judge results make none: sign-off and qualification read them anew each time.
     """
     return _found(project)[0]
 
@@ -84,7 +84,7 @@ def _found(project: Project) -> tuple[set[Path], dict[str, str]]:
         found |= {*listed.lists, *(project.root / name for name in (*listed.files, *listed.testbench))}
         found |= {path for folder in listed.include for path in files_below(project.root / folder)}
     signoff = project.signoff
-    judges = (signoff.testplan, signoff.gates, signoff.waivers, signoff.exclusions)
+    judges = (signoff.testplan, signoff.gates, signoff.waivers, signoff.exclusions, project.qualify.survivors)
     found |= modules.files
     return found - {project.root / name for name in judges}, dict(sorted(modules.installed.items()))
 
@@ -230,10 +230,24 @@ def _imports(path: Path, root: Path) -> set[str]:
     Of an import by a name that is only known when the module runs, every module and package at the root may be meant.
     """
     try:
+        seen = path.stat()
+    except OSError:
+        return set()
+    found, any_module = _imported(path, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+    names = set(found)
+    if any_module:
+        names |= {entry.name.partition(".")[0] for entry in root.iterdir() if _importable(entry)}
+    return names - {""}
+
+
+@lru_cache(maxsize=4096)
+def _imported(path: Path, *_stat: int) -> tuple[frozenset[str], bool]:
+    """First names of what a module imports, and whether it imports by a name that only running it tells."""
+    try:
         tree = ast.parse(path.read_bytes(), filename=str(path))
     except (OSError, SyntaxError, ValueError):
-        return set()  # importing it fails, and says so; its own content is hashed
-    names = set()
+        return frozenset(), False  # importing it fails, and says so; its own content is hashed
+    names, any_module = set(), False
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name.partition(".")[0] for alias in node.names}
@@ -244,8 +258,8 @@ def _imports(path: Path, root: Path) -> set[str]:
             if isinstance(first, ast.Constant) and isinstance(first.value, str):
                 names.add(first.value.partition(".")[0])
             else:
-                names |= {entry.name.partition(".")[0] for entry in root.iterdir() if _importable(entry)}
-    return names - {""}
+                any_module = True
+    return frozenset(names), any_module
 
 
 def _importable(path: Path) -> bool:
