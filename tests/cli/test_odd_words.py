@@ -31,6 +31,7 @@ BASES: Final[dict[str, tuple[str, ...]]] = {
     "regress": ("nightly", "--model", "MODEL"),
     "test": ("GreedyGeneration", "MODEL"),
     "signoff": ("MODEL", "--out", "OUT"),
+    "qualify": ("MODEL", "--out", "OUT"),
     "report": ("OUT",),
 }
 """What each command takes at least."""
@@ -56,7 +57,7 @@ NAMES: Final = frozenset(
 )
 NUMBERS: Final = frozenset(
     ("layers", "vocab", "random_weights", "tokens", "seed", "timeout", "context", "length", "sequences")
-) | {"jobs", "corners"}
+) | {"jobs", "corners", "rtl_faults", "image_faults"}
 FREE: Final = frozenset({"prompt", "profile", "debug", "version"})
 """Any text is a prompt, but one that is no Unicode; the others take no word."""
 

@@ -42,7 +42,10 @@ LAYERS = (
     ("coverage: what runs have shown", ("etchproof.coverage",)),
     ("one module alone, from pytest", ("etchproof.unit",)),
     ("many runs", ("etchproof.regress",)),
-    ("all evidence together, and its verdict", ("etchproof.signoff",)),
+    (
+        "all evidence together, its verdict, and whether it would have seen a fault",
+        ("etchproof.qualify", "etchproof.signoff"),
+    ),
     ("the command line", ("etchproof.cli", "etchproof.__main__")),
 )
 
@@ -93,7 +96,7 @@ ONLY_IN = (
     ("jinja2", ("etchproof.render.templates", "etchproof.signoff.report")),
     ("hjson", ("etchproof.signoff.testplan",)),
     ("pytest", ("etchproof.regress.plugin", "etchproof.unit.plugin")),
-    ("pyslang", ("etchproof.render.lint", "etchproof.tools")),
+    ("pyslang", ("etchproof.qualify", "etchproof.render.lint", "etchproof.tools")),
 )
 
 

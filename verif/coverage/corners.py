@@ -19,13 +19,19 @@ from models.numerics.params import NORM_FRAC
 
 NORM_SHIFT = 18  # leaves gains of 2**14 four bits that are lost: half of them is one in sixteen
 LOUD = 0.6  # spread of an output, as part of its range: some of it saturates
+GREAT = (
+    3  # seeds that this divides draw great residuals, which a norm shifts right (docs/numerics.md, section 3)
+)
 DIFFERENT = 0.05  # of the head's codes: its rows are nearly one, so that all are negative, or equal
 
 
 def corner_model(model: QuantizedModel, plan: ChipPlan, seed: int) -> QuantizedModel:
     """The model with other weights and fractional bits; architecture, formats and so the fabric are the same."""
     rng = np.random.default_rng(seed)
-    layers = tuple(_layer(layer, plan, index, rng) for index, layer in enumerate(model.layers))
+    layers = tuple(
+        _layer(layer, plan, index, rng, is_great=seed % GREAT == 0)
+        for index, layer in enumerate(model.layers)
+    )
     frac = {"final_norm": plan.act_bits - 4, "logits": 10}
     head = _matrix(model.lm_head, plan.act_bits, LOGIT_BITS, frac["final_norm"], frac["logits"], rng)
     same = np.broadcast_to(head.codes[:1], head.codes.shape)
@@ -40,8 +46,10 @@ def corner_model(model: QuantizedModel, plan: ChipPlan, seed: int) -> QuantizedM
     )
 
 
-def _layer(layer: QuantizedLayer, plan: ChipPlan, index: int, rng: np.random.Generator) -> QuantizedLayer:
-    frac = _frac(plan)
+def _layer(
+    layer: QuantizedLayer, plan: ChipPlan, index: int, rng: np.random.Generator, *, is_great: bool
+) -> QuantizedLayer:
+    frac = _frac(plan, (9 if index == 0 else 16, 16) if is_great else (6, 6))
     return replace(
         layer,
         linears={
@@ -61,8 +69,13 @@ def _layer(layer: QuantizedLayer, plan: ChipPlan, index: int, rng: np.random.Gen
     )
 
 
-def _frac(plan: ChipPlan) -> Mapping[str, int]:
-    """Gates reach beyond 16, the end of the sigmoid's table; what follows a product has less range than the product."""
+def _frac(plan: ChipPlan, added: tuple[int, int]) -> Mapping[str, int]:
+    """Gates reach beyond 16, the end of the sigmoid's table; what follows a product has less range than the product.
+
+    Args:
+        added: bits before the point, the sign among them, of what attention adds to the residual, and of what the MLP
+            does: with 9 a norm's block exponent is 0 or 1, with 16 the sum reaches the ends of 32 bits.
+    """
     act, kv = plan.act_bits, plan.kv_bits
     return {
         "attn_norm": act - 4,
@@ -71,12 +84,12 @@ def _frac(plan: ChipPlan) -> Mapping[str, int]:
         "v_proj": kv - 4,
         "k_rope": kv - 1,
         "attn_out": act - 2,
-        "o_proj": act - 6,
+        "o_proj": act - added[0],
         "mlp_norm": act - 4,
         "gate_proj": act - 6,
         "up_proj": act - 6,
         "swiglu": act - 2,
-        "down_proj": act - 6,
+        "down_proj": act - added[1],
     }
 
 

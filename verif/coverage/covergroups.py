@@ -46,6 +46,10 @@ ROUNDED: Final = (
     *("q_rope", "k_rope", "swiglu"),
 )
 SOFTMAX: Final = ("dominated", "flat", "single", "underflow")
+RESIDUAL: Final = (
+    *("exponent_0", "exponent_0_last", "exponent_1", "exponent_more", "negative_largest"),
+    *("saturated_low", "saturated_high"),
+)
 ARGMAX: Final = ("unique", "tie", "first_block", "last_block", "negative")
 DOMINATED: Final = 0.99  # of the sum, by one position
 FLAT: Final = 0.8  # smallest weight, as part of the largest
@@ -67,6 +71,7 @@ def groups(plan: ChipPlan) -> tuple[Covergroup, ...]:
                 *(f"rope[{index}]" for index in range(plan.context)),
             ),
         ),
+        Covergroup("residual", RESIDUAL),
         Covergroup("softmax", SOFTMAX),
         Covergroup("argmax", ARGMAX),
         Covergroup("embedding_rows", tuple(map(str, range(plan.vocab_size))), of_mask=True),
@@ -146,6 +151,7 @@ class Sampler:
                     u = unit.normalize(taps[unit.source])
                     round_cases(rounding, "norm", u * unit.values.astype(np.int64), unit.shift, unit.out_bits)
                     _count(table, "rsqrt", self._rsqrt_index(taps[unit.source]), RSQRT_FIRST)
+                    _residual(taps[unit.source].astype(np.int64), found["residual"])
                 case RomRows():
                     rows = np.unique([token.token_in for token in tokens if token.status == 0])
                     spread = np.repeat(unit.scales[rows].astype(np.int64), unit.group_size, axis=1)
@@ -219,6 +225,19 @@ def _count(into: Counter[str], table: str, indices: Array, first: int = 0) -> No
     into.update(
         {f"{table}[{int(value) - first}]": int(count) for value, count in zip(values, counts, strict=True)}
     )
+
+
+def _residual(residual: Array, into: Counter[str]) -> None:
+    """What a norm makes of its input, section 3: the block exponent is above 0 from 25 bits on."""
+    positive = bit_length(torch.from_numpy(np.maximum(residual, 0).max(axis=-1))).numpy()
+    length = bit_length(torch.from_numpy(np.abs(residual).max(axis=-1))).numpy()
+    into["exponent_0"] += int((length < 24).sum())
+    into["exponent_0_last"] += int((length == 24).sum())
+    into["exponent_1"] += int((length == 25).sum())
+    into["exponent_more"] += int((length > 25).sum())
+    into["negative_largest"] += int(((length > 24) & (positive < length)).sum())
+    into["saturated_low"] += int((residual == -(1 << 31)).sum())
+    into["saturated_high"] += int((residual == (1 << 31) - 1).sum())
 
 
 def _argmax(logits: Array, plan: ChipPlan, into: Counter[str]) -> None:

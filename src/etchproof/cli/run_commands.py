@@ -360,6 +360,55 @@ def signoff(
 
 
 @APP.command()
+def qualify(
+    model: options.Model,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="DIR", help="Its folder; an interrupted one is resumed.", show_default=False
+        ),
+    ],
+    adapter: Annotated[
+        list[Path] | None, typer.Option("--adapter", metavar="DIR", help="A PEFT adapter. Repeatable.")
+    ] = None,
+    recipe: options.Recipe = None,
+    stage: Annotated[Literal["V1", "V2", "V3"], typer.Option("--stage", help="Of the testplan.")] = "V1",
+    rtl_faults: Annotated[
+        int, typer.Option("--rtl-faults", min=0, max=100_000, help="How many to draw in the RTL.")
+    ] = 600,
+    image_faults: Annotated[
+        int, typer.Option("--image-faults", min=0, max=100_000, help="How many to draw in the ROM images.")
+    ] = 300,
+    seed: options.Seed = 1,
+    jobs: options.Jobs = None,
+    project: options.Project = None,
+    debug: options.Debug = False,
+) -> Action:
+    """Plant faults in RTL and ROM images, and see whether a stage's runs see each of them.
+
+    Exit status: 0 every fault is seen, 1 one is not, 2 bad input.
+    """
+
+    def run() -> int:
+        from etchproof.cli.qualify import run_qualify
+
+        return run_qualify(
+            project=project,
+            model=model,
+            out=out,
+            adapters=tuple(adapter or ()),
+            recipe=recipe,
+            stage=stage,
+            rtl_faults=rtl_faults,
+            image_faults=image_faults,
+            seed=seed,
+            jobs=jobs,
+        )
+
+    return Action(run, debug)
+
+
+@APP.command()
 def report(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="The --out of a sign-off.", show_default=False)

@@ -25,6 +25,7 @@ from etchproof.project.sections import (
     HostSection,
     LoraSection,
     ModelSection,
+    QualifySection,
     RecipesSection,
     RomSection,
     RtlSection,
@@ -65,6 +66,7 @@ class _File(Section):
     verif: VerifSection = VerifSection()
     coverage: CoverageSection | None = None
     signoff: SignoffSection = SignoffSection()
+    qualify: QualifySection = QualifySection()
 
     @model_validator(mode="after")
     def _is_whole(self) -> _File:

@@ -311,3 +311,9 @@ class SignoffSection(Section):
     exclusions: Text = "verif/signoff/exclusions.yaml"
     directed: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] = "DirectedTokens"
     readback: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] | None = None
+
+
+class QualifySection(Section):
+    """``[qualify]``: ``survivors`` lists faults that no run sees and that may stand (``etchproof.qualify``)."""
+
+    survivors: Text = "verif/signoff/survivors.yaml"

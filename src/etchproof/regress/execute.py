@@ -170,7 +170,7 @@ def stored_item(spec: ItemSpec, project: Project, out: Path, folder: Path, key: 
         return "it ran another fabric"
     if found.rom_sha256 != chip.images.sha256:
         return "it ran other ROM contents"
-    adapters = _adapters(spec, chip)
+    adapters = adapters_of(spec, chip)
     config = test_config(spec, chip.design, adapters)
     expectation, reasons = state(chip, spec.test, config, adapters, spec.seed)
     comparison, unreadable = read_comparison(folder)
@@ -187,7 +187,7 @@ def stored_item(spec: ItemSpec, project: Project, out: Path, folder: Path, key: 
     return f"{reasons[0].name}: {reasons[0].message}" if reasons else found
 
 
-def _adapters(spec: ItemSpec, chip: Etched) -> tuple[LoadedAdapter, ...]:
+def adapters_of(spec: ItemSpec, chip: Etched) -> tuple[LoadedAdapter, ...]:
     cache = flow.quantized_folder(flow.cache_folder())
     return run_adapters(chip.design, chip.model, spec.adapters, spec.seed, cache)
 
@@ -205,7 +205,7 @@ def run_item(spec: ItemSpec, project: Project, out: Path, folder: Path, key: str
     rerun = rerun_command(spec, project, folder)
     (folder / "rerun.sh").write_text(f'#!/bin/sh\nexec {rerun} "$@"\n', encoding="utf-8")
     chip = chip_of(spec, project, out)
-    adapters = _adapters(spec, chip)
+    adapters = adapters_of(spec, chip)
     run = run_test(
         chip,
         spec.test,

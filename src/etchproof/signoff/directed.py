@@ -17,7 +17,7 @@ from etchproof.signoff.plan import Plan, SignoffRequest
 from etchproof.sim.build import Kind
 
 _CLOSURE_SEED: Final = 1
-_CORNER_SEEDS: Final = (1, 2)
+_CORNER_SEEDS: Final = (1, 2, 3)
 _CORNER_SEQUENCES: Final = 16
 _CORNER_LENGTH: Final = 24
 

@@ -42,7 +42,8 @@ class StageGates(BaseModel):
         regression: the list that is run.
         injected_faults: proven bits to be inverted in simulation.
         gates: limit of each gate; of gate "covergroup" one for each covergroup.
-        not_measured: what this stage does without, and why; a gate of ``GATES``, or "covergroup" for all of them.
+        not_measured: what this stage does without, and why; a gate of ``GATES``, or "covergroup" for
+            all of them, or for those without a limit.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")

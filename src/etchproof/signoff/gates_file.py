@@ -46,7 +46,7 @@ def load_gates(path: Path, stage: Stage, covergroups: tuple[str, ...]) -> StageG
     """The gates of a stage, held against the coverage model.
 
     Raises:
-        InputError: as ``read_gates``, or a covergroup is unknown or has no gate.
+        InputError: as ``read_gates``, or a covergroup is unknown, or has no gate and the file does not say why.
     """
     found = read_gates(path, stage)
     key = f"stages.{stage}.gates.{COVERGROUP}"
@@ -58,7 +58,7 @@ def load_gates(path: Path, stage: Stage, covergroups: tuple[str, ...]) -> StageG
         if group not in covergroups:
             raise InputError(f"{group!r} is not in the coverage model", source=path, key=key)
     for group in covergroups:
-        if group not in limits:
+        if group not in limits and COVERGROUP not in found.not_measured:
             raise InputError(f"covergroup {group!r} has no gate", source=path, key=key)
     return found
 
@@ -87,7 +87,7 @@ def read_gates(path: Path, stage: Stage) -> StageGates:
     for name in found.not_measured:
         if name not in (*GATES, COVERGROUP):
             raise InputError(f"{name!r} is no gate", source=path, key=f"stages.{stage}.not_measured")
-        if name in found.gates:
+        if name in found.gates and name != COVERGROUP:  # the other groups
             raise InputError(
                 f"{name!r} is a gate of this stage, and so measured",
                 source=path,

@@ -64,7 +64,9 @@ def not_measured(stage: StageGates, held: Collection[str]) -> tuple[NotMeasured,
     Args:
         held: the project's capabilities: what takes another has its reason in that.
     """
-    absent = [name for name in (*GATES, COVERGROUP) if name not in stage.gates]
+    absent = [name for name in GATES if name not in stage.gates]
+    if COVERGROUP not in stage.gates or COVERGROUP in stage.not_measured:  # all of them, or the others
+        absent.append(COVERGROUP)
     return tuple(
         NotMeasured(what=name, why=without(name, held) or stage.not_measured.get(name, NO_REASON))
         for name in absent

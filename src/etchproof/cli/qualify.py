@@ -1,0 +1,126 @@
+"""``etchproof qualify``: would the bench see it? Faults are planted, and each has to be seen."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from etchproof.cli.console import Progress, make_console, visible
+from etchproof.cli.source import choose_project
+from etchproof.errors import InputError
+from etchproof.files.lock import hold
+from etchproof.signoff.testplan import Stage
+
+if TYPE_CHECKING:
+    from etchproof.qualify.record import FaultResult, Qualification
+
+
+def run_qualify(
+    *,
+    project: Path | None,
+    model: Path,
+    out: Path,
+    adapters: tuple[Path, ...],
+    recipe: str | None,
+    stage: Stage,
+    rtl_faults: int,
+    image_faults: int,
+    seed: int,
+    jobs: int | None,
+) -> int:
+    """0 where every fault is seen, 1 where one is not."""
+    found = choose_project(project, model, out, *adapters)
+    console = make_console()
+    progress = Progress(console)
+    with progress.stage("start") as say:
+        from etchproof.qualify.run import QualifyRequest, qualify
+        from etchproof.run.watcher import StageClock
+        from etchproof.signoff.plan import SignoffRequest
+
+        say(f"project {found.name}, stage {stage}")
+    if out.exists() and not out.is_dir():
+        raise InputError("is not a folder", source=out, key="--out")
+    asked = SignoffRequest(
+        project=found,
+        model_dir=model,
+        recipe=recipe,
+        stage=stage,
+        out=out.absolute(),
+        jobs=jobs or len(os.sched_getaffinity(0)),
+        today=datetime.datetime.now(tz=datetime.UTC).date(),
+        adapters=adapters,
+    )
+    with hold(asked.out):
+        result = qualify(
+            QualifyRequest(asked, rtl_faults, image_faults, seed),
+            StageClock(progress),
+            _listener(progress, console),
+        )
+    return _print(console, result, out)
+
+
+def _listener(progress: Progress, console: Console) -> Callable[[int], Callable[[FaultResult], None]]:
+    def of(count: int) -> Callable[[FaultResult], None]:
+        done = 0
+
+        def hear(result: FaultResult) -> None:
+            nonlocal done
+            done += 1
+            progress.busy(f"{done} of {count}")
+            if result.state != "detected":
+                line = f"[{done}/{count}] {result.state}  {visible(result.name)}"
+                console.print(Text(line, style="red"), soft_wrap=True)
+
+        return hear
+
+    return of
+
+
+def _print(console: Console, result: Qualification, folder: Path) -> int:
+    """Score by module and operator, what is open, the verdict."""
+    console.print()
+    for title, of in (("where", _module), ("operator", lambda one: one.operator)):
+        console.print(_table(result, title, of))
+        console.print()
+    by = Counter(one.by.run for one in result.faults if one.state == "detected" and one.by is not None)
+    for run in result.runs:
+        console.print(Text(f"run      {visible(run.name)}: saw {by[run.name]} first"), soft_wrap=True)
+    for reason in result.reasons:
+        console.print(Text(f"open     {visible(reason)}", style="red"), soft_wrap=True)
+    passed = result.verdict == "PASS"
+    line = Text(result.verdict, style="bold green" if passed else "bold red")
+    seen = sum(one.state == "detected" for one in result.faults)
+    line.append(
+        f"     {seen:,} of {len(result.faults):,} faults seen, stage {result.stage}", style="not bold default"
+    )
+    console.print(line)
+    console.print(Text(f"record   {folder / 'qualification.json'}"), soft_wrap=True)
+    return 0 if passed else 1
+
+
+def _module(result: FaultResult) -> str:
+    return result.where if result.kind == "rtl" else "images"
+
+
+def _table(result: Qualification, title: str, of: Callable[[FaultResult], str]) -> Table:
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for one in result.faults:
+        counts[of(one)][one.state] += 1
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
+    table.add_column(title, no_wrap=True)
+    for name in ("seen", "of", "survived", "broken"):
+        table.add_column(name, justify="right")
+    for name in sorted(counts):
+        count = counts[name]
+        row = (count["detected"], count.total(), count["survived"], count["broken"])
+        table.add_row(Text(visible(name)), *map(str, row))
+    return table

@@ -1,0 +1,76 @@
+"""The record of a qualification, ``qualification.json``: every fault, and what saw it."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+QUALIFICATION_FILE: Final = "qualification.json"
+FAULTS_FOLDER: Final = "faults"
+
+Kind = Literal["rtl", "image"]
+State = Literal["detected", "survived", "broken"]
+"""``broken``: the bench failed, not the chip, so nothing is known of the fault."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Detection(_Record):
+    """What saw a fault first."""
+
+    run: str = Field(description="name of the run")
+    reason: str = Field(description="name of the reason for which it is no PASS")
+    message: str
+    tap: str | None = Field(description="the first tap that differs; null where none does")
+    layer: int | None
+    token: int | None
+
+
+class FaultResult(_Record):
+    """One fault."""
+
+    name: str = Field(description="of this fault alone")
+    kind: Kind
+    where: str = Field(description="module of the RTL, or image")
+    place: str = Field(description="source and line of the RTL; the image")
+    operator: str
+    was: str
+    becomes: str
+    state: State
+    by: Detection | None
+    runs: int = Field(description="runs that were made of it")
+
+
+class RunRecord(_Record):
+    """One run that every fault is held against, without a fault."""
+
+    name: str
+    test: str
+    elements: int = Field(description="compared")
+    cycles: int
+    equal: bool = Field(
+        description="whether the simulator with all faults, none chosen, did as the one without"
+    )
+    wall_s: float
+
+
+class Qualification(_Record):
+    """``qualification.json``."""
+
+    stage: str
+    project: str
+    model: str
+    recipe: str
+    seed: int
+    fabric_sha256: str
+    rom_sha256: str
+    schemata_sha256: str
+    refused: int = Field(description="faults that do not elaborate: no kill, and not counted")
+    runs: tuple[RunRecord, ...]
+    faults: tuple[FaultResult, ...]
+    verdict: Literal["PASS", "FAIL"]
+    reasons: tuple[str, ...]
+    wall_s: float

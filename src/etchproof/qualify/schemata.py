@@ -1,0 +1,160 @@
+"""One simulator that holds many faults in RTL, of which a plusarg picks one."""
+
+from __future__ import annotations
+
+import random
+import shlex
+import shutil
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, Final
+
+from etchproof.errors import InputError
+from etchproof.files.regular import read_text
+from etchproof.qualify.facts import read_facts
+from etchproof.qualify.rtl import PACKAGE, RtlFault, Source, package_source
+from etchproof.render.fabric import Fabric, make_fabric
+from etchproof.tools import slang_driver
+
+_CONTROL: Final = "ep_faults.vlt"
+_RTL: Final = (".sv", ".v")
+_TIMESCALE: Final = "1ns/1ps"
+
+
+@dataclass(frozen=True)
+class Schemata:
+    """Sources with faults in them.
+
+    Attributes:
+        fabric: what the simulator is built from.
+        faults: by the number that the plusarg gives; 0 is none.
+        refused: faults that do not elaborate.
+    """
+
+    fabric: Fabric
+    faults: Mapping[int, RtlFault]
+    refused: tuple[RtlFault, ...]
+
+
+def read_sources(fabric: Fabric, apart: Collection[str]) -> dict[str, Source]:
+    """The chip's sources, each with the places in which a fault may be.
+
+    Args:
+        apart: names in the fabric that are no part of the chip: taps, testbench, what only a simulation has.
+    """
+    names = [name for name in fabric.compiled if PurePath(name).suffix in _RTL and name not in apart]
+    defines = ["SYNTHESIS", *(f"{name}={value}" for name, value in fabric.setup.defines.items())]
+    folders = [fabric.folder / name for name in fabric.setup.include] + [fabric.folder]
+    _, compilation = _elaborated(fabric, fabric.folder, _compiled(fabric))
+    facts = read_facts(compilation, fabric.folder)
+    found = {}
+    for name in names:
+        file = fabric.folder / name
+        found[name] = Source(name, read_text(file), _parse(file, defines, folders), facts)
+    return found
+
+
+def _compiled(fabric: Fabric) -> list[str]:
+    return [name for name in fabric.compiled if PurePath(name).suffix in _RTL]
+
+
+def _parse(file: Path, defines: Sequence[str], folders: Sequence[Path]) -> Any:
+    slang_driver()  # refuses where slang is not installed
+    import pyslang
+    from pyslang.parsing import PreprocessorOptions
+    from pyslang.syntax import SyntaxTree
+
+    options = PreprocessorOptions()
+    options.predefines = list(defines)
+    options.additionalIncludePaths = [str(folder) for folder in folders]
+    return SyntaxTree.fromFile(str(file), pyslang.SourceManager(), pyslang.Bag([options]))
+
+
+def draw(sources: Mapping[str, Source], count: int, seed: int) -> list[RtlFault]:
+    """Faults of every module and operator, as evenly as there are: the same of the same sources and seed.
+
+    Of each pair of module and operator one is drawn after the other until there are ``count``.
+    """
+    rng = random.Random(seed)
+    pools: dict[tuple[str, str], list[RtlFault]] = defaultdict(list)
+    watching = {name for source in sources.values() for name in source.bound}
+    for source in sources.values():
+        for fault in source.faults():
+            if fault.module not in watching:
+                pools[fault.module, fault.operator].append(fault)
+    for pool in pools.values():
+        rng.shuffle(pool)
+    drawn: list[RtlFault] = []
+    while len(drawn) < count and any(pools.values()):
+        for key in sorted(pools):
+            if pools[key]:
+                drawn.append(pools[key].pop())
+    return drawn[:count]
+
+
+def make_schemata(
+    fabric: Fabric, sources: Mapping[str, Source], faults: Sequence[RtlFault], out: Path
+) -> Schemata:
+    """Write sources that hold faults into ``out``, new; those that slang refuses are left out.
+
+    Raises:
+        InputError: the sources cannot be elaborated whatever is left out.
+    """
+    out.mkdir(parents=True)
+    for name in fabric.sources:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(fabric.folder / name, out / name)
+    (out / f"{PACKAGE}.sv").write_text(package_source(), encoding="ascii")
+    quiet = "".join(f'lint_off -file "*{name}"\n' for name in (*sources, f"{PACKAGE}.sv"))
+    (out / _CONTROL).write_text(f"`verilator_config\n{quiet}", encoding="utf-8")
+    numbered, refused = dict(enumerate(faults, 1)), []
+    while True:
+        spans = {}
+        for name, source in sources.items():
+            mine = {number: fault for number, fault in numbered.items() if fault.file == name}
+            text, spans[name] = source.with_faults(mine)
+            (out / name).write_text(text, encoding="utf-8")
+        bad = _refused(out, [f"{PACKAGE}.sv", *_compiled(fabric)], fabric, spans)
+        if not bad:
+            break
+        refused += [numbered.pop(number) for number in sorted(bad)]
+    made = make_fabric(out, [_CONTROL, f"{PACKAGE}.sv", *fabric.sources], fabric.top, fabric.setup)
+    return Schemata(made, numbered, tuple(refused))
+
+
+def _refused(
+    out: Path, names: Sequence[str], fabric: Fabric, spans: Mapping[str, Sequence[tuple[int, int, int]]]
+) -> set[int]:
+    """The faults in which slang finds errors.
+
+    Raises:
+        InputError: there is an error in none of them.
+    """
+    driver, compilation = _elaborated(fabric, out, names)
+    errors = [found for found in compilation.getAllDiagnostics() if found.isError()]
+    bad = set()
+    for error in errors:
+        place = error.location
+        file = Path(compilation.sourceManager.getFullPath(place.buffer))
+        name = file.relative_to(out).as_posix() if file.is_relative_to(out) else ""
+        here = [number for start, end, number in spans.get(name, ()) if start <= place.offset < end]
+        bad |= set(here[-1:])
+    if errors and not bad:
+        said = driver.diagEngine.formatMessage(errors[0])
+        raise InputError(f"cannot be elaborated with faults in it: {said}", source=out)
+    return bad
+
+
+def _elaborated(fabric: Fabric, folder: Path, names: Sequence[str]) -> tuple[Any, Any]:
+    """slang's driver and its compilation of sources in a folder, under the setup of a fabric."""
+    driver, setup = slang_driver(), fabric.setup
+    words = ["slang", "--top", fabric.top, "--timescale", _TIMESCALE, "--error-limit", "0"]
+    words += [f"-D{name}={value}" if value else f"-D{name}" for name, value in setup.defines.items()]
+    words += [f"-G{name}={value}" for name, value in setup.parameters.items()]
+    words += [word for name in (*setup.include, ".") for word in ("-I", str(folder / name))]
+    driver.parseCommandLine(shlex.join([*words, *(str(folder / name) for name in names)]))
+    driver.processOptions()
+    driver.parseAllSources()
+    return driver, driver.createCompilation()

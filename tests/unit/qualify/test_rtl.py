@@ -1,0 +1,219 @@
+"""Faults in RTL: where they are, and that the chosen one is in the chip and no other."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from etchproof.qualify.rtl import PACKAGE, RtlFault
+from etchproof.qualify.schemata import Schemata, draw, make_schemata, read_sources
+from etchproof.render.fabric import Fabric, make_fabric
+from etchproof.sim.environment import build_env
+from etchproof.tools import find_verilator
+
+CHIP = """
+package numbers;
+  function automatic logic [7:0] twice(input logic [7:0] x);
+    return x << 1;
+  endfunction
+endpackage
+
+module chip (
+  input  wire              clk,
+  input  wire  signed [7:0] x,
+  output logic        [7:0] largest,
+  output logic        [7:0] state,
+  output wire         [7:0] sum
+);
+  import numbers::*;
+  typedef enum logic [1:0] {Idle, Busy, Done} state_e;
+  state_e state_q = Idle;
+  logic [7:0] kept [4] = '{default: '0};
+  wire [7:0] more = x + 8'd3;
+
+  function automatic logic [7:0] greatest();
+    greatest = '0;
+    for (int i = 0; i < 4; i++) begin
+      if (kept[i] > greatest) greatest = kept[i];
+    end
+  endfunction
+
+  assign sum = (x < 0) ? 8'(-x) : twice(more);
+  assign state = 8'(state_q);
+
+  always_comb largest = greatest();
+
+  always_ff @(posedge clk) begin
+    for (int i = 3; i > 0; i--) kept[i] <= kept[i-1];
+    kept[0] <= sum;
+  end
+
+  always_ff @(posedge clk) begin
+    case (state_q)
+      Idle: if (x[0] && x[1]) state_q <= Busy;
+      Busy: state_q <= Done;
+      default: state_q <= Idle;
+    endcase
+  end
+
+`ifndef SYNTHESIS
+  initial if (1 + 1 != 2) $fatal(1, "arithmetic");
+`endif
+endmodule
+
+module watcher (input wire [7:0] value);
+  wire [7:0] seen = value + 1;
+endmodule
+bind chip watcher u_watcher (.value(sum));
+"""
+
+
+def bench(chips: Sequence[str]) -> str:
+    """A bench that feeds chips side by side and prints what each puts out, a line for each at a cycle."""
+    parts = "\n".join(
+        f"wire [7:0] largest{i}, state{i}, sum{i};\n"
+        f"{chip} u{i} (.clk, .x, .largest(largest{i}), .state(state{i}), .sum(sum{i}));\n"
+        f'always @(negedge clk) $display("{i}: %0d %0d %0d", largest{i}, state{i}, sum{i});'
+        for i, chip in enumerate(chips)
+    )
+    return f"""
+module bench;
+  logic clk = 0;
+  logic signed [7:0] x = 0;
+  {parts}
+  initial begin
+    for (int i = 0; i < 40; i++) begin
+      x = 8'(i * 37 - 60);
+      #1 clk = 1;
+      #1 clk = 0;
+      #1;
+    end
+    $finish;
+  end
+endmodule
+"""
+
+
+@pytest.fixture
+def fabric(tmp_path: Path) -> Fabric:
+    folder = tmp_path / "fabric"
+    folder.mkdir()
+    (folder / "chip.sv").write_text(CHIP)
+    (folder / "bench.sv").write_text(bench(["chip"]))
+    return make_fabric(folder, ["chip.sv", "bench.sv"], "bench")
+
+
+def all_faults(fabric: Fabric) -> list[RtlFault]:
+    return draw(read_sources(fabric, {"bench.sv"}), 10_000, seed=1)
+
+
+def test_operators_find_their_places(fabric: Fabric) -> None:
+    found = {fault.name for fault in all_faults(fabric)}
+    assert len(found) == len(all_faults(fabric)), "every fault has a name of its own"
+    for name in (
+        "numbers: operator: x << 1 -> x >> 1",
+        "numbers: shift: x << 1 -> x << (1 + 1)",
+        "chip: operator: x + 8'd3 -> x - 8'd3",
+        "chip: constant: 8'd3 -> 8'd4",
+        "chip: operator: kept[i] > greatest -> kept[i] >= greatest",
+        "chip: condition: kept[i] > greatest -> 1'b0",
+        "chip: bound: i < 4 -> i < 4 - 1",
+        "chip: sign: -x -> x",
+        "chip: width: 8'(-x) -> 8'(7'(-x))",
+        "chip: width: 8'(state_q) -> 8'(1'(state_q))",
+        "chip: condition: (x < 0) ? 8'(-x) : twice(more) -> twice(more)",
+        "chip: dropped: kept[0] <= sum; -> ;",
+        "chip: state: Busy -> Done",
+        "chip: state: Done -> Idle",
+        "chip: operator: x[0] && x[1] -> x[0] || x[1]",
+        "chip: index: i-1 -> ((i-1) ^ 1)",
+    ):
+        assert name in found, name
+    assert not any("watcher" in name or "seen" in name for name in found), "what is bound watches"
+    assert not any("1 + 1 != 2" in name for name in found), "what is not synthesized is no chip"
+    assert not any(re.search(r"\[7:0\]|7 -> ", name) for name in found), "a width of a type is no value"
+
+
+def test_the_same_seed_draws_the_same(fabric: Fabric) -> None:
+    sources = read_sources(fabric, {"bench.sv"})
+    assert draw(sources, 9, 1) == draw(sources, 9, 1) == draw(sources, 10_000, 1)[:9]
+    assert draw(sources, 9, 1) != draw(sources, 9, 2)
+    operators = {fault.operator for fault in draw(sources, 24, 1)}
+    assert len(operators) > 6, "each kind of fault comes before a second one of any"
+
+
+def test_sources_without_a_fault_are_as_they_were(fabric: Fabric) -> None:
+    for name, source in read_sources(fabric, set()).items():
+        assert source.with_faults({}) == ((fabric.folder / name).read_text(), [])
+
+
+def test_what_does_not_elaborate_is_left_out(fabric: Fabric, tmp_path: Path) -> None:
+    sources = read_sources(fabric, {"bench.sv"})
+    faults = draw(sources, 10_000, 1)
+    made = make_schemata(fabric, sources, faults, tmp_path / "out")
+    assert len(made.faults) + len(made.refused) == len(faults)
+    assert len(made.refused) < len(faults) / 10
+    assert made.fabric.sources[:2] == ("ep_faults.vlt", f"{PACKAGE}.sv")
+
+
+def _build(fabric: Fabric, folder: Path) -> Path:
+    verilator = find_verilator()
+    words = [str(verilator.path), "--binary", "--timing", "-Wno-fatal", "-Wno-lint", "--top-module", "bench"]
+    words += [
+        "-CFLAGS",
+        "-std=c++20 -O0",
+        "-MAKEFLAGS",
+        "CXX=g++ LINK=g++ CFG_CXXFLAGS_PCH_I=-include OPT_GLOBAL=-O0",
+    ]
+    command = [*words, "--Mdir", str(folder / "obj"), *fabric.compiled]
+    env = build_env(verilator)
+    subprocess.run(command, cwd=fabric.folder, check=True, capture_output=True, env=env)
+    return folder / "obj" / "Vbench"
+
+
+def _said(program: Path, *words: str) -> dict[str, list[str]]:
+    """What each chip of a bench put out."""
+    done = subprocess.run([program, *words], check=True, capture_output=True, text=True, timeout=60)
+    found: dict[str, list[str]] = {}
+    for line in done.stdout.splitlines():
+        chip, colon, values = line.partition(": ")
+        if colon and chip.isdigit():
+            found.setdefault(chip, []).append(values)
+    return dict(sorted(found.items()))
+
+
+@pytest.mark.sim
+def test_the_chosen_fault_is_in_the_chip_and_no_other(fabric: Fabric, tmp_path: Path) -> None:
+    """A choice computes as the source with that change alone, for a fault of every kind of place."""
+    sources = read_sources(fabric, {"bench.sv"})
+    made: Schemata = make_schemata(fabric, sources, draw(sources, 10_000, 1), tmp_path / "schemata")
+    numbers = {fault.name: number for number, fault in made.faults.items()}
+    names = (
+        "numbers: operator: x << 1 -> x >> 1",  # a function of a package
+        "chip: condition: kept[i] > greatest -> 1'b1",  # a function that loops
+        "chip: index: i-1 -> ((i-1) ^ 1)",  # a process that loops
+        "chip: operator: x + 8'd3 -> x - 8'd3",  # a net's declaration
+        "chip: dropped: state_q <= Done; -> ;",  # a statement
+        "chip: operator: x[0] && x[1] -> x[0] || x[1]",
+    )
+    direct = tmp_path / "direct"
+    direct.mkdir()
+    text = CHIP.partition("module watcher")[0].encode()
+    for index, name in enumerate(names):
+        edit = made.faults[numbers[name]].edit
+        edited = (text[: edit.start] + edit.text.encode() + text[edit.end :]).decode()
+        edited = edited.replace("module chip", f"module chip{index}").replace("numbers", f"numbers{index}")
+        (direct / f"chip{index}.sv").write_text(edited)
+    (direct / "chip.sv").write_text(text.decode())
+    files = ["chip.sv", *(f"chip{index}.sv" for index in range(len(names)))]
+    (direct / "bench.sv").write_text(bench([file.removesuffix(".sv") for file in files]))
+    plain, *edited_alone = _said(_build(make_fabric(direct, [*files, "bench.sv"], "bench"), direct)).values()
+    program = _build(made.fabric, tmp_path / "schemata")
+    assert len(plain) == 40 and _said(program, "+ep_fault=0") == _said(program) == {"0": plain}
+    for name, expected in zip(names, edited_alone, strict=True):
+        assert _said(program, f"+ep_fault={numbers[name]}") == {"0": expected}, name
+        assert expected != plain, name
