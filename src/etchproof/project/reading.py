@@ -124,7 +124,7 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
     else:
         return
     place = _place(path)
-    if (where := _reader(sys._getframe(1), place)) is not None:
+    if not _is_exempt(place) and (where := _reader(sys._getframe(1), os.fsdecode(path))) is not None:
         _check(place, where)
 
 
@@ -158,7 +158,7 @@ def _is_below_a_root(place: str) -> bool:
     return root > max((len(one) for one in _LIBRARIES if place.startswith(one)), default=0)
 
 
-def _reader(frame: FrameType | None, place: str) -> str | None:
+def _reader(frame: FrameType | None, path: str) -> str | None:
     """The module and line of a project that answers for a read; None where another does.
 
     It is the innermost frame that is neither a library's nor the import system's. The engine answers for its own reads.
@@ -166,7 +166,7 @@ def _reader(frame: FrameType | None, place: str) -> str | None:
     """
     while frame is not None:
         name = frame.f_code.co_filename
-        if name == linecache.__file__ and place in _sources():
+        if name == linecache.__file__ and any(path == file for file in _sources()):
             return None  # for a traceback
         if not name.startswith("<"):
             name = _real(name)
@@ -182,11 +182,9 @@ def _is_hashed(place: str) -> bool:
     return any(place in _files(root, files, _stamp(root)) for root, files in _roots.values())
 
 
-def _sources() -> set[str]:
+def _sources() -> Iterator[str]:
     """The sources of every module that is loaded."""
-    return {
-        _real(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))
-    }
+    return (file for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None)))
 
 
 def _stamp(root: Path) -> int:
@@ -223,7 +221,7 @@ def _check(place: str, where: str) -> None:
     if place.endswith(".pyc"):
         with contextlib.suppress(ValueError):
             place = os.path.realpath(importlib.util.source_from_cache(place))
-    if _is_exempt(place):
+    if _is_exempt(place):  # as a source of what was compiled may be
         return
     roots = [root for root in _roots if place.startswith(root)]
     home = os.path.expanduser("~/.")
