@@ -8,6 +8,7 @@ other read is refused where it happens. Python tells of each file that it opens 
 from __future__ import annotations
 
 import contextlib
+import dis
 import functools
 import importlib.util
 import json
@@ -32,6 +33,8 @@ _LIBRARIES: Final = tuple(
     {os.path.realpath(path) + os.sep for path in (sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"))}
 )
 _SYSTEM: Final = ("/bin/", "/dev/", "/etc/", "/lib/", "/lib64/", "/proc/", "/sbin/", "/sys/", "/usr/")
+_IMPORT_SYSTEM: Final = "<frozen importlib"
+_IMPORT_NAME: Final = dis.opmap["IMPORT_NAME"]
 _EXECUTED: Final = frozenset({"ctypes.dlopen", "os.exec", "os.posix_spawn", "subprocess.Popen"})
 
 _Files = Callable[[Path], Iterable[Path]]
@@ -124,7 +127,9 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
     else:
         return
     place = _place(path)
-    if not _is_exempt(place) and (where := _reader(sys._getframe(1), os.fsdecode(path))) is not None:
+    if _is_exempt(place) or _is_statement(sys._getframe(1), place):
+        return
+    if (where := _reader(sys._getframe(1), os.fsdecode(path))) is not None:
         _check(place, where)
 
 
@@ -156,6 +161,23 @@ def _is_below_a_root(place: str) -> bool:
     """Whether a file is of a project, and of no interpreter that lies in it: the more specific folder decides."""
     root = max((len(root) for root in _roots if place.startswith(root)), default=0)
     return root > max((len(one) for one in _LIBRARIES if place.startswith(one)), default=0)
+
+
+def _is_statement(frame: FrameType | None, place: str) -> bool:
+    """Whether an import statement reads a module of its own project, which is hashed since the statement names it."""
+    if frame is None or not frame.f_code.co_filename.startswith(_IMPORT_SYSTEM):
+        return False
+    while frame is not None and frame.f_code.co_filename.startswith(_IMPORT_SYSTEM):
+        frame = frame.f_back
+    if frame is None or frame.f_code.co_code[frame.f_lasti] != _IMPORT_NAME:
+        return False
+    name = frame.f_code.co_names[frame.f_code.co_code[frame.f_lasti + 1]]
+    root = max((root for root in _roots if place.startswith(root)), key=len, default=None)
+    first = "" if root is None else place[len(root) :].split(os.sep, maxsplit=1)[0]
+    return bool(first) and first.partition(".")[0] in (
+        name.partition(".")[0],
+        str(frame.f_globals.get("__name__")).partition(".")[0],
+    )
 
 
 def _reader(frame: FrameType | None, path: str) -> str | None:
