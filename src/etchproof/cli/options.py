@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -24,6 +24,10 @@ Model = Annotated[
     Path,
     typer.Argument(metavar="MODEL_DIR", help="Checkpoint folder in Hugging Face form.", show_default=False),
 ]
+Adapters = Annotated[
+    list[Path] | None, typer.Option("--adapter", metavar="DIR", help="A PEFT adapter. Repeatable.")
+]
+Stage = Annotated[Literal["V1", "V2", "V3"], typer.Option("--stage", help="Of the testplan.")]
 ModelOrShape = Annotated[
     Path | None,
     typer.Argument(

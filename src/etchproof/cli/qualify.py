@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from etchproof.cli.console import Progress, make_console, visible
+from etchproof.cli.signoff import day_of, stage_request
 from etchproof.cli.source import choose_project
-from etchproof.errors import InputError
 from etchproof.files.lock import hold
 from etchproof.signoff.testplan import Stage
 
@@ -44,21 +42,9 @@ def run_qualify(
     with progress.stage("start") as say:
         from etchproof.qualify.run import QualifyRequest, qualify
         from etchproof.run.watcher import StageClock
-        from etchproof.signoff.plan import SignoffRequest
 
         say(f"project {found.name}, stage {stage}")
-    if out.exists() and not out.is_dir():
-        raise InputError("is not a folder", source=out, key="--out")
-    asked = SignoffRequest(
-        project=found,
-        model_dir=model,
-        recipe=recipe,
-        stage=stage,
-        out=out.absolute(),
-        jobs=jobs or len(os.sched_getaffinity(0)),
-        today=datetime.datetime.now(tz=datetime.UTC).date(),
-        adapters=adapters,
-    )
+    asked = stage_request(found, model, out, adapters, recipe, stage, jobs, day_of(None))
     with hold(asked.out):
         result = qualify(
             QualifyRequest(asked, rtl_faults, image_faults, seed),

@@ -324,11 +324,9 @@ def signoff(
             "--out", metavar="DIR", help="Its folder; an interrupted sign-off is resumed.", show_default=False
         ),
     ],
-    adapter: Annotated[
-        list[Path] | None, typer.Option("--adapter", metavar="DIR", help="A PEFT adapter. Repeatable.")
-    ] = None,
+    adapter: options.Adapters = None,
     recipe: options.Recipe = None,
-    stage: Annotated[Literal["V1", "V2", "V3"], typer.Option("--stage", help="Of the testplan.")] = "V1",
+    stage: options.Stage = "V1",
     jobs: options.Jobs = None,
     today: Annotated[
         str | None,
@@ -368,11 +366,9 @@ def qualify(
             "--out", metavar="DIR", help="Its folder; an interrupted one is resumed.", show_default=False
         ),
     ],
-    adapter: Annotated[
-        list[Path] | None, typer.Option("--adapter", metavar="DIR", help="A PEFT adapter. Repeatable.")
-    ] = None,
+    adapter: options.Adapters = None,
     recipe: options.Recipe = None,
-    stage: Annotated[Literal["V1", "V2", "V3"], typer.Option("--stage", help="Of the testplan.")] = "V1",
+    stage: options.Stage = "V1",
     rtl_faults: Annotated[
         int, typer.Option("--rtl-faults", min=0, max=100_000, help="How many to draw in the RTL.")
     ] = 600,

@@ -21,6 +21,8 @@ from etchproof.files.regular import check_regular
 from etchproof.signoff.testplan import Stage
 
 if TYPE_CHECKING:
+    from etchproof.project.declaration import Project
+    from etchproof.signoff.plan import SignoffRequest
     from etchproof.signoff.result import SignoffResult
 
 
@@ -37,33 +39,66 @@ def run_signoff(
 ) -> int:
     """0 for PASS, 1 for FAIL."""
     found = choose_project(project, model, out, *adapters)
-    day = _day(today)
+    day = day_of(today)
     console = make_console()
     progress = Progress(console)
     with progress.stage("start") as say:
         from etchproof.run.watcher import StageClock
         from etchproof.signoff.derive import mask_sites
-        from etchproof.signoff.plan import SignoffRequest
         from etchproof.signoff.report import write_reports
         from etchproof.signoff.run import signoff
 
         say(f"project {found.name}, stage {stage}")
+    request = stage_request(found, model, out, adapters, recipe, stage, jobs, day)
+    with hold(request.out):
+        result = signoff(request, StageClock(progress), lambda runs: ItemLines(console, runs))
+        write_reports(result, request.out, mask_sites(result.evidence, found))
+    return _print(console, result, out)
+
+
+def stage_request(
+    project: Project,
+    model: Path,
+    out: Path,
+    adapters: tuple[Path, ...],
+    recipe: str | None,
+    stage: Stage,
+    jobs: int | None,
+    today: datetime.date,
+) -> SignoffRequest:
+    """What a command asks for of a stage.
+
+    Raises:
+        InputError: ``out`` is no folder.
+    """
+    from etchproof.signoff.plan import SignoffRequest
+
     if out.exists() and not out.is_dir():
         raise InputError("is not a folder", source=out, key="--out")
-    request = SignoffRequest(
-        project=found,
+    return SignoffRequest(
+        project=project,
         model_dir=model,
         recipe=recipe,
         stage=stage,
         out=out.absolute(),
         jobs=jobs or len(os.sched_getaffinity(0)),
-        today=day,
+        today=today,
         adapters=adapters,
     )
-    with hold(request.out):
-        result = signoff(request, StageClock(progress), lambda runs: ItemLines(console, runs))
-        write_reports(result, request.out, mask_sites(result.evidence, found))
-    return _print(console, result, out)
+
+
+def day_of(text: str | None) -> datetime.date:
+    """The day that a text names; today where there is none.
+
+    Raises:
+        InputError: it names none.
+    """
+    if text is None:
+        return datetime.datetime.now(tz=datetime.UTC).date()
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"is {text[:40]!r}, expected YYYY-MM-DD", key="--today") from None
 
 
 def run_report(*, folder: Path, project: Path | None) -> int:
@@ -113,12 +148,3 @@ def _print(console: Console, result: SignoffResult, folder: Path) -> int:
     console.print(line, soft_wrap=True)
     console.print(Text(f"report   {folder / 'report.html'}"), soft_wrap=True)
     return 0 if passed else 1
-
-
-def _day(text: str | None) -> datetime.date:
-    if text is None:
-        return datetime.datetime.now(tz=datetime.UTC).date()
-    try:
-        return datetime.date.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"is {text[:40]!r}, expected YYYY-MM-DD", key="--today") from None

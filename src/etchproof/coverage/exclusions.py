@@ -19,14 +19,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from etchproof.coverage.verilator import ModuleCoverage, Point, PointKind
 from etchproof.errors import InputError
 from etchproof.files.regular import read_text
+from etchproof.files.validation import as_tuple
 from etchproof.files.yaml_file import read_yaml_record
 
 Tag = Literal["unreachable", "simulation-only", "unsupported", "low-risk"]
 """Cannot happen in this chip; is no silicon; of a feature that this chip does not have; may go unproven."""
-
-
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class Exclusion(BaseModel):
@@ -44,7 +41,7 @@ class Exclusion(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     file: Annotated[str, Field(min_length=1)]
-    kinds: Annotated[tuple[PointKind, ...], Field(min_length=1), BeforeValidator(_tuple)]
+    kinds: Annotated[tuple[PointKind, ...], Field(min_length=1), BeforeValidator(as_tuple)]
     what: str = "*"
     text: str = "*"
     tag: Tag
@@ -64,7 +61,7 @@ class _File(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     name: str
-    exclusions: Annotated[tuple[Exclusion, ...], BeforeValidator(_tuple)]
+    exclusions: Annotated[tuple[Exclusion, ...], BeforeValidator(as_tuple)]
 
 
 @lru_cache(maxsize=256)

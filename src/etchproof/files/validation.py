@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, PrivateAttr, ValidationError
+from pydantic import BaseModel, BeforeValidator, PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from etchproof.errors import InputError, shown, shown_name
@@ -28,6 +29,23 @@ _EXPECTED: Final = {
     "tuple_type": "expected a list",
     "extra_forbidden": "but there is no such key",
 }
+
+
+def as_tuple(value: object) -> object:
+    """A list as a tuple, which a strict record takes; anything else as it is, to be refused."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _day(value: object) -> object:
+    """The day that a text of the form 2026-12-31 names; anything else as it is, to be refused."""
+    try:
+        return datetime.date.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Day = Annotated[datetime.date, BeforeValidator(_day)]
+"""A day, in a file a text of the form 2026-12-31."""
 
 
 class FromFile(BaseModel):

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from etchproof.errors import InputError
 from etchproof.project.sections import MAX_WORD_BITS
@@ -19,6 +19,8 @@ _VALID: Final = re.compile(r"(?P<stem>.*?)(valid|vld)(_[io])?", re.IGNORECASE)
 _START: Final = re.compile(r"(.*_)?(start|go|begin|req|strobe|en|enable)(_i)?", re.IGNORECASE)
 _DONE: Final = re.compile(r"(.*_)?(done|finish|finished|ack|complete|completed)(_o)?", re.IGNORECASE)
 _FIRST: Final = re.compile(r"(.*_)?(first|sof)(_i)?", re.IGNORECASE)
+
+_One = TypeVar("_One")
 
 FILL_IN: Final = "FILL_IN_"
 """Begins what stands for a port that no name told of."""
@@ -154,7 +156,7 @@ def guess_host(ports: Sequence[Port]) -> Host:
     )
 
 
-def _only(found: Sequence[Port], otherwise: Port) -> Port:
+def _only(found: Sequence[_One], otherwise: _One) -> _One:
     return found[0] if len(found) == 1 else otherwise
 
 
@@ -170,21 +172,14 @@ def _stream(ports: Sequence[Port], direction: Literal["in", "out"]) -> Stream:
     found = [pair for pair in pairs if pair is not None]
     whole = [pair for pair in found if pair.ready is not None]
     what, pulse = ("input", _START) if direction == "in" else ("output", _DONE)
+    no_valid, no_data = _unknown(f"{what}_valid", direction), _unknown(f"{what}_data", direction, 8)
     if whole or found:
-        unknown = Stream(
-            "", _unknown(f"{what}_valid", direction), None, _unknown(f"{what}_data", direction, 8)
-        )
-        return (whole or found)[0] if len(whole or found) == 1 else unknown
+        return _only(whole or found, Stream("", no_valid, None, no_data))
     mine = [port for port in ports if port.direction == direction]
     ones = [port for port in mine if port.bits == 1 and pulse.fullmatch(port.name)]
-    valid = ones[0] if ones else _unknown(f"{what}_valid", direction)
+    valid = ones[0] if ones else no_valid
     data = [port for port in mine if port != valid and port.bits > 1 and not _is(port, *_BESIDE_DATA)]
-    return Stream(
-        "",
-        valid,
-        None,
-        _only([port for port in data if port.bits <= 64], _unknown(f"{what}_data", direction, 8)),
-    )
+    return Stream("", valid, None, _only([port for port in data if port.bits <= MAX_WORD_BITS], no_data))
 
 
 def _pair(valid: Port, ports: Sequence[Port], direction: Literal["in", "out"]) -> Stream | None:

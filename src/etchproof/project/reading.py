@@ -37,14 +37,14 @@ _IMPORT_SYSTEM: Final = "<frozen importlib"
 _IMPORT_NAME: Final = dis.opmap["IMPORT_NAME"]
 _EXECUTED: Final = frozenset({"ctypes.dlopen", "os.exec", "os.posix_spawn", "subprocess.Popen"})
 
-_Files = Callable[[Path], Iterable[Path]]
-_roots: dict[str, tuple[Path, _Files]] = {}  # by the folder with a separator behind it
+Files = Callable[[Path], Iterable[Path]]
+_roots: dict[str, tuple[Path, Files]] = {}  # by the folder with a separator behind it
 _allowed: set[str] = set()  # files and folders
 _written: set[str] = set()
 _gathered: list[set[Path]] = []  # innermost last
 
 
-def watch(root: Path, files: Callable[[Path], Iterable[Path]]) -> None:
+def watch(root: Path, files: Files) -> None:
     """Hold what the modules of a project read to what its keys name, from now on in this process.
 
     Args:
@@ -76,7 +76,7 @@ def to_environment() -> dict[str, str]:
     return {READING_ENV: json.dumps(state)} if _roots else {}
 
 
-def from_environment(run_dir: Path, files: Callable[[Path], Iterable[Path]]) -> None:
+def from_environment(run_dir: Path, files: Files) -> None:
     """In the simulator: as in the process that started it, and whatever lies in the run's folder."""
     if (text := os.environ.get(READING_ENV)) is None:
         return
@@ -214,7 +214,7 @@ def _stamp(root: Path) -> int:
 
 
 @functools.lru_cache(maxsize=64)
-def _files(root: Path, files: _Files, _stamp: int) -> frozenset[str]:
+def _files(root: Path, files: Files, _stamp: int) -> frozenset[str]:
     """Every file that a project's results are hashed with."""
     return frozenset(map(os.path.realpath, files(root)))
 

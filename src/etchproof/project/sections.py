@@ -6,15 +6,13 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from etchproof.files.validation import as_tuple
+
 ObjectName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
 """``package.module:attribute``, imported from the project's root."""
 
 ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
 Text = Annotated[str, Field(min_length=1)]
-
-
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _modules(value: object) -> object:
@@ -26,7 +24,7 @@ def _places(value: object) -> object:
     return {name: name for name in value} if isinstance(value, list) else value
 
 
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_tuple)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(as_tuple)]
 """A list of texts."""
 
 
@@ -246,7 +244,7 @@ class HostSection(Section):
     answer: Text
     first: Pin | None = None
     constants: dict[Pin, Annotated[int, Field(ge=0, lt=2**32)]] = {}
-    unused: Annotated[tuple[Pin, ...], BeforeValidator(_tuple)] = ()
+    unused: Annotated[tuple[Pin, ...], BeforeValidator(as_tuple)] = ()
     timeout_cycles: Annotated[int, Field(ge=1, lt=2**32)] = 20_000_000
 
 

@@ -17,7 +17,7 @@ from etchproof.qualify.record import QUALIFICATION_FILE, FaultResult, Qualificat
 from etchproof.qualify.schemata import draw, make_schemata, read_sources
 from etchproof.qualify.survivors import Survivor, load_survivors, still_open
 from etchproof.regress.spec import ItemSpec
-from etchproof.render.sources import testbench_names
+from etchproof.render.sources import simulation_names
 from etchproof.render.templates import library_files
 from etchproof.run import flow
 from etchproof.run.testrun import etch
@@ -146,9 +146,5 @@ def _survivors(project: Project) -> tuple[Survivor, ...]:
 
 def _apart(project: Project) -> set[str]:
     """What in a fabric is no part of the chip."""
-    names = {path.name for path in library_files()} | testbench_names(project)
-    if project.host is not None:
-        names |= set(TOP_FILES)
-    if project.hw_dir is not None:
-        names |= {path.name for path in (project.hw_dir / "sim").glob("*.sv")}
-    return names
+    top = () if project.host is None else TOP_FILES
+    return {path.name for path in library_files()} | simulation_names(project) | set(top)

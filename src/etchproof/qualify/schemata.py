@@ -16,11 +16,11 @@ from etchproof.files.regular import read_text
 from etchproof.qualify.facts import read_facts
 from etchproof.qualify.rtl import PACKAGE, RtlFault, Source, package_source
 from etchproof.render.fabric import Fabric, make_fabric
+from etchproof.sim.build import TIME_PRECISION
 from etchproof.tools import slang_driver
 
 _CONTROL: Final = "ep_faults.vlt"
 _RTL: Final = (".sv", ".v")
-_TIMESCALE: Final = "1ns/1ps"
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,8 @@ def _refused(
 def _elaborated(fabric: Fabric, folder: Path, names: Sequence[str]) -> tuple[Any, Any]:
     """slang's driver and its compilation of sources in a folder, under the setup of a fabric."""
     driver, setup = slang_driver(), fabric.setup
-    words = ["slang", "--top", fabric.top, "--timescale", _TIMESCALE, "--error-limit", "0"]
-    words += [f"-D{name}={value}" if value else f"-D{name}" for name, value in setup.defines.items()]
-    words += [f"-G{name}={value}" for name, value in setup.parameters.items()]
+    timescale = "/".join(TIME_PRECISION)
+    words = ["slang", "--top", fabric.top, "--timescale", timescale, "--error-limit", "0", *setup.flags]
     words += [word for name in (*setup.include, ".") for word in ("-I", str(folder / name))]
     driver.parseCommandLine(shlex.join([*words, *(str(folder / name) for name in names)]))
     driver.processOptions()

@@ -13,20 +13,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from etchproof.files.validation import Day, as_tuple
 from etchproof.files.yaml_file import read_yaml_record
 from etchproof.qualify.record import FaultResult
-
-
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _date(value: object) -> object:
-    """The day that a text of the form 2026-12-31 names; anything else as it is, to be refused."""
-    try:
-        return datetime.date.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
 
 
 class Survivor(BaseModel):
@@ -43,7 +32,7 @@ class Survivor(BaseModel):
     fault: Annotated[str, Field(min_length=1)]
     equivalent: Annotated[str, Field(min_length=20)] | None = None
     waived: Annotated[str, Field(min_length=20)] | None = None
-    until: Annotated[datetime.date | None, BeforeValidator(_date)] = None
+    until: Day | None = None
 
     @model_validator(mode="after")
     def _says_one(self) -> Survivor:
@@ -58,7 +47,7 @@ class _File(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     name: str
-    survivors: Annotated[tuple[Survivor, ...], BeforeValidator(_tuple)]
+    survivors: Annotated[tuple[Survivor, ...], BeforeValidator(as_tuple)]
 
 
 def load_survivors(path: Path) -> tuple[Survivor, ...]:

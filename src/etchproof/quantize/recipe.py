@@ -23,7 +23,7 @@ from pydantic_core import PydanticCustomError
 from etchproof.checkpoint.config import ModelConfig
 from etchproof.checkpoint.tensors import expected_tensors
 from etchproof.errors import InputError
-from etchproof.files.validation import FromFile
+from etchproof.files.validation import FromFile, as_tuple
 from etchproof.files.yaml_file import find_yaml, read_yaml_record
 
 EMBEDDING_MODULE: Final = "model.embed_tokens"
@@ -32,13 +32,9 @@ LM_HEAD_MODULE: Final = "lm_head"
 _FROZEN: Final = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _patterns(value: object) -> object:
     """``match`` may be one glob or a list of them."""
-    return (value,) if isinstance(value, str) else _tuple(value)
+    return (value,) if isinstance(value, str) else as_tuple(value)
 
 
 class Tile(BaseModel):
@@ -152,7 +148,7 @@ class Recipe(FromFile):
     method: Literal["rtn", "gptq"] = "rtn"
     gptq: Gptq = Gptq()
     calibration: Calibration = Calibration()
-    matrices: Annotated[tuple[MatrixRule, ...], Field(min_length=1), BeforeValidator(_tuple)]
+    matrices: Annotated[tuple[MatrixRule, ...], Field(min_length=1), BeforeValidator(as_tuple)]
 
     @model_validator(mode="before")
     @classmethod

@@ -23,7 +23,7 @@ from etchproof.errors import InputError, shown
 from etchproof.files.regular import read_text
 from etchproof.project.declaration import Project
 from etchproof.render.fabric import Fabric
-from etchproof.render.sources import testbench_names
+from etchproof.render.sources import simulation_names
 from etchproof.render.templates import library_files
 from etchproof.tools import find_formatter, find_verilator, simulation_env, slang_driver
 
@@ -342,8 +342,8 @@ def lint_project(project: Project, fabric: Fabric) -> LintReport:
         InputError: the project has no such folder, or as for ``lint``.
     """
     hw = lint_folder(project)
-    apart = {path.name for path in (hw / "sim").glob("*.sv")} | testbench_names(project)
-    return lint(fabric, rules=hw / "lint", sim_only=sorted(apart & set(fabric.compiled)))
+    sim_only = sorted(simulation_names(project) & set(fabric.compiled))
+    return lint(fabric, rules=hw / "lint", sim_only=sim_only)
 
 
 def lint_folder(project: Project) -> Path:

@@ -8,6 +8,7 @@ from etchproof.project.declaration import Project
 from etchproof.project.filelist import with_lists
 from etchproof.project.ports import elaborate
 from etchproof.project.sections import HostSection, word_bits
+from etchproof.render.fabric import Setup
 from etchproof.render.sources import matched
 from etchproof.render.templates import library_files
 
@@ -22,8 +23,7 @@ def port_problems(project: Project, host: HostSection) -> Iterator[tuple[str, st
     files = matched(project.root, rtl.files, source=project.file, key="rtl.files")
     folders = {project.root / name for name in rtl.include} | {path.parent for path in files}
     options = [word for folder in sorted(folders) for word in ("-I", str(folder))]
-    options += [f"-D{name}={value}" if value else f"-D{name}" for name, value in rtl.defines.items()]
-    options += [f"-G{name}={value}" for name, value in rtl.parameters.items()]
+    options += Setup(defines=rtl.defines, parameters=rtl.parameters).flags
     ports, _ = elaborate(
         [*library_files(), *files], rtl.top, options=options, source=project.file, key="rtl.top", whole=False
     )

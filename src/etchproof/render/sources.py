@@ -70,6 +70,17 @@ def testbench_names(project: Project) -> frozenset[str]:
     return frozenset(copied_name(path, project.root) for path in found)
 
 
+def simulation_names(project: Project) -> frozenset[str]:
+    """The names, in a fabric, of the project's own that is not synthesized: ``sim/`` of ``[rtl] hw``, the testbench.
+
+    Raises:
+        InputError: as ``testbench_names``.
+    """
+    hw = project.hw_dir
+    apart = () if hw is None else (hw / "sim").glob("*.sv")
+    return testbench_names(project) | {path.name for path in apart}
+
+
 def _included(root: Path, folders: Sequence[str], source: Path) -> list[Path]:
     """The files of folders of included files, and the headers in folders below them.
 

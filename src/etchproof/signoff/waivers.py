@@ -13,23 +13,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from etchproof.files.validation import Day, as_tuple
 from etchproof.files.yaml_file import read_yaml_record
 from etchproof.signoff.evidence import Record
 from etchproof.signoff.gates import GateResult
 
 WaiverState = Literal["used", "expired", "unmatched", "unused"]
-
-
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _date(value: object) -> object:
-    """The day that a text of the form 2026-12-31 names; anything else as it is, to be refused."""
-    try:
-        return datetime.date.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
 
 
 class Waiver(BaseModel):
@@ -48,7 +37,7 @@ class Waiver(BaseModel):
     what: Annotated[str, Field(min_length=1)]
     why: Annotated[str, Field(min_length=20)]
     who: Annotated[str, Field(min_length=2)]
-    until: Annotated[datetime.date, BeforeValidator(_date)]
+    until: Day
     fabric: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -64,7 +53,7 @@ class _File(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     name: str
-    waivers: Annotated[tuple[Waiver, ...], BeforeValidator(_tuple)]
+    waivers: Annotated[tuple[Waiver, ...], BeforeValidator(as_tuple)]
 
 
 def load_waivers(path: Path) -> tuple[Waiver, ...]:

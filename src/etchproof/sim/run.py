@@ -40,6 +40,7 @@ MAX_TIMEOUT_S: Final = 30 * 24 * 3600
 _POLL_S: Final = 0.05
 _OPENED: Final = "opened.txt"  # gone when the run has ended
 _FINISH: Final = re.compile(rb"- ([^:\s][^:]*:\d+: Verilog \$finish)")
+_MISSING: Final = re.compile(rb"\s*(?:%Warning: )?(.*\$readmem file not found.*)")
 _LOG_ERRORS: Final = 3
 _LOG_TAIL_LINES: Final = 12
 _INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -355,11 +356,7 @@ def _joined(first: Sequence[Path], variable: str) -> str:
 
 def _missing_memory(log: Path) -> str | None:
     """A file that `$readmemh` or `$readmemb` did not find: Verilator only warns, and the memory holds nothing."""
-    with log.open("rb") as lines:
-        for line in lines:
-            if b"$readmem file not found" in line:
-                return line.decode("utf-8", errors="replace").strip().removeprefix("%Warning: ")
-    return None
+    return _first_said(log, _MISSING)
 
 
 def _signal_name(number: int) -> str:
@@ -371,10 +368,15 @@ def _signal_name(number: int) -> str:
 
 def _finish(log: Path) -> str | None:
     """The first `$finish` of the RTL with its place; None where there was none: cocotb's own has no file."""
+    return _first_said(log, _FINISH)
+
+
+def _first_said(log: Path, pattern: re.Pattern[bytes]) -> str | None:
+    """The group of the first line of a log that fits a pattern; None where none does."""
     with log.open("rb") as lines:
         for line in lines:
-            if (match := _FINISH.match(line)) is not None:
-                return match[1].decode("utf-8", errors="replace")
+            if (match := pattern.match(line)) is not None:
+                return match[1].decode("utf-8", errors="replace").strip()
     return None
 
 

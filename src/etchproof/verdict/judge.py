@@ -29,6 +29,7 @@ from etchproof.verdict.result import Reason
 _FOLLOW: Final = frozenset(
     {"comparison_missing", "memory_unread", "nothing_compared", "taps_missing", "test_failed", "tokens"}
 )
+"""Reasons that follow where a run ends early, whatever ended it."""
 
 
 def read_comparison(run_dir: Path) -> tuple[Comparison | None, list[Reason]]:
