@@ -21,6 +21,8 @@ from etchproof.tools import slang_driver
 
 _CONTROL: Final = "ep_faults.vlt"
 _RTL: Final = (".sv", ".v")
+_RULES: Final = ("CASEINCOMPLETE", "COMBDLY", "INFINITELOOP", "LATCH", "MULTIDRIVEN", "SELRANGE", "UNOPTFLAT")
+"""Warnings that a fault may cause and that ``lint_off`` without a rule leaves on."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ def make_schemata(
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(fabric.folder / name, out / name)
     (out / f"{PACKAGE}.sv").write_text(package_source(), encoding="ascii")
-    quiet = "".join(f'lint_off -file "*{name}"\n' for name in (*sources, f"{PACKAGE}.sv"))
+    rules = ("", *(f"-rule {rule} " for rule in _RULES))
+    quiet = "".join(f'lint_off {rule}-file "*{name}"\n' for name in (*sources, f"{PACKAGE}.sv") for rule in rules)
     (out / _CONTROL).write_text(f"`verilator_config\n{quiet}", encoding="utf-8")
     numbered, refused = dict(enumerate(faults, 1)), []
     while True:

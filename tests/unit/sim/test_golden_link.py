@@ -157,3 +157,26 @@ def test_pytorch_leaves_a_core_to_the_simulator(
         client.close()
     finally:
         torch.set_num_threads(before)
+
+
+def test_an_interruption_of_its_start(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C between the start of the thread and its first line: whichever comes first, nobody reads a closed file."""
+    failed: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+
+    def interrupted(timeout: float | None = None) -> bool:
+        raise KeyboardInterrupt
+
+    for late in (False, True):
+        server = GoldenServer(GoldenSource({}, PLAN, lambda: Session(lambda tokens, first, adapter: {})))
+        if late:
+            server.end()
+            server._serve()
+        else:
+            monkeypatch.setattr(server._thread._started, "wait", interrupted)  # type: ignore[attr-defined]
+            with pytest.raises(KeyboardInterrupt):
+                server.start()
+            monkeypatch.undo()
+            monkeypatch.setattr(threading, "excepthook", failed.append)
+            server.end()
+    assert not failed
