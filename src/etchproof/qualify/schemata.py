@@ -110,7 +110,9 @@ def make_schemata(
         shutil.copyfile(fabric.folder / name, out / name)
     (out / f"{PACKAGE}.sv").write_text(package_source(), encoding="ascii")
     rules = ("", *(f"-rule {rule} " for rule in _RULES))
-    quiet = "".join(f'lint_off {rule}-file "*{name}"\n' for name in (*sources, f"{PACKAGE}.sv") for rule in rules)
+    quiet = "".join(
+        f'lint_off {rule}-file "*{name}"\n' for name in (*sources, f"{PACKAGE}.sv") for rule in rules
+    )
     (out / _CONTROL).write_text(f"`verilator_config\n{quiet}", encoding="utf-8")
     numbered, refused = dict(enumerate(faults, 1)), []
     while True:

@@ -159,7 +159,9 @@ def test_pytorch_leaves_a_core_to_the_simulator(
         torch.set_num_threads(before)
 
 
-def test_an_interruption_of_its_start(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_interruption_of_its_start(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Ctrl-C between the start of the thread and its first line: whichever comes first, nobody reads a closed file."""
     failed: list[object] = []
     monkeypatch.setattr(threading, "excepthook", failed.append)
