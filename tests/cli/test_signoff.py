@@ -44,8 +44,8 @@ stages:
       injected_faults_drawn: 4
       injected_faults_caught: 100
       covergroup:
-        {kv_cache: 40, control: 25, handshake: 25, reset: 5, rounding: 30, tables: 30, residual: 100, softmax: 50,
-         argmax: 50,
+        {kv_cache: 40, kv_rows: 5, kv_columns: 80, control: 25, handshake: 25, reset: 5, rounding: 30, tables: 30,
+         residual: 100, softmax: 50, argmax: 50,
          embedding_rows: 100, lora_ranks: 5, lora_sram: 20, lora_adapters: 90, lora_swaps: 10, lora_status: 10,
          lora_rounding: 60}
     not_measured:
@@ -53,6 +53,7 @@ stages:
        lint: this test signs off in a minute, rom_words: this test signs off in a minute,
        accumulators: this test signs off in a minute, code_line: this test signs off in a minute,
        code_branch: this test signs off in a minute, code_toggle: this test signs off in a minute,
+       code_control: this test signs off in a minute,
        quality_kl: this test signs off in a minute, quality_top1: this test signs off in a minute,
        saturation: this test signs off in a minute, dead: this test signs off in a minute}
 """

@@ -22,6 +22,7 @@ LOUD = 0.6  # spread of an output, as part of its range: some of it saturates
 GREAT = (
     3  # seeds that this divides draw great residuals, which a norm shifts right (docs/numerics.md, section 3)
 )
+SILENT = 0.1  # of the embedding's rows: all zero, so that the first norm has nothing but its epsilon
 DIFFERENT = 0.05  # of the head's codes: its rows are nearly one, so that all are negative, or equal
 
 
@@ -37,8 +38,10 @@ def corner_model(model: QuantizedModel, plan: ChipPlan, seed: int) -> QuantizedM
     same = np.broadcast_to(head.codes[:1], head.codes.shape)
     different = rng.random(head.codes.shape) < DIFFERENT
     different[-1] |= rng.random(head.codes.shape[1]) < 8 * DIFFERENT  # wins more often than others
+    silent = rng.random((model.embedding.scales.shape[0], 1)) < SILENT
     return replace(
         model,
+        embedding=replace(model.embedding, scales=np.where(silent, np.uint16(0), model.embedding.scales)),
         layers=layers,
         final_norm=_gains(model.final_norm, frac["final_norm"], rng),
         lm_head=replace(head, codes=np.where(different, head.codes, same)),

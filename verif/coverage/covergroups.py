@@ -25,6 +25,7 @@ from models.numerics.params import layer_params
 from models.rom.mask import RomGains, RomMatrix, RomRows, weights
 from verif.coverage import host
 from verif.coverage.lora import LoraSampler, lora_groups
+from verif.coverage.memories import memory_groups, sample_memories
 from verif.coverage.rom import rom
 from verif.coverage.round_cases import CASES, round_cases
 
@@ -60,6 +61,7 @@ def groups(plan: ChipPlan) -> tuple[Covergroup, ...]:
     """The covergroups of a chip."""
     return (
         *host.groups(plan),
+        *memory_groups(plan),
         Covergroup("rounding", _roundings()),
         Covergroup(
             "tables",
@@ -117,9 +119,9 @@ class Sampler:
             self._roundings(whole, [token for token in run.tokens], found)
             self._attention(taps, length, found)
             _argmax(whole[-1, "logits"], self._plan, found["argmax"])
-        adapters = self._lora(run)
-        chip = {name: bins for name, bins in self._groups.items() if name not in adapters}
-        return {**{name: counted(bins, +found[name]) for name, bins in chip.items()}, **adapters}
+        counts = {**sample_memories(run, self._plan), **self._lora(run)}
+        others = {name: bins for name, bins in self._groups.items() if name not in counts}
+        return {**{name: counted(bins, +found[name]) for name, bins in others.items()}, **counts}
 
     def accumulators(self) -> Mapping[str, tuple[int, int]]:
         """As ``etchproof.coverage.functional.Sampler``; an adapter's product is not part of the sum."""

@@ -22,7 +22,7 @@ from models.numerics.params import MAX_SHIFT
 Ranks = Mapping[tuple[int, str], int]
 Linears = Mapping[tuple[int, str], AdapterMatrix]
 
-ANY: Final = {0: 0.05, 12: 0.1, 16: 0.25, 18: 0.25, 20: 0.25, 30: 0.05, 62: 0.05}
+ANY: Final = {0: 0.05, 12: 0.1, 16: 0.25, 17: 0.25, 20: 0.25, 30: 0.05, 62: 0.05}
 TIES: Final = {4: 0.2, 8: 0.2, 12: 0.2, 16: 0.2, 20: 0.2}
 """How often each ``a_shift`` is drawn."""
 

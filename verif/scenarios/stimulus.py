@@ -191,6 +191,8 @@ def _rom_test_port(draw: Draw) -> Acts:
     for stage in range(plan.n_layers + 2):
         there = [unit for unit in units if unit.stage == stage]
         acts += _rom_corners(draw, there[int(draw.rng.integers(len(there)))])
+    # Each ROM after the one that follows it: what the read-back does the other way round.
+    acts += [_rom(RomStatus.OK, RomOp.READ, unit.number, 0) for unit in reversed(units)]
     beyond = (32 * (plan.n_layers + 2), 0xFFFF, 31, 32 * (plan.n_layers + 1) + 31)
     acts += [_rom(RomStatus.BAD_UNIT, op, number, 0) for number in beyond for op in RomOp]
     acts.append(_whole(min(units, key=lambda unit: unit.words * unit.slices), draw.seed()))
@@ -339,10 +341,16 @@ def _load_errors(draw: Draw) -> Acts:
     return [*acts, closes, LoadFrame(good), draw.stream(0)]  # the slot of a closed sequence is free
 
 
+_GREAT_RANKS: Final = (0xFF, 0xAA, 0x55, 0x80)
+"""Ranks above a chip's largest; between them they set and clear each bit of a section's rank."""
+
+
 def _broken(draw: Draw, good: Words) -> list[tuple[Words, LoadStatus]]:
     """Frames for slot 0 that empty it, and the answer to each."""
     partial, section, plan = LoadStatus.PARTIAL, LoadStatus.BAD_SECTION, draw.plan
     head, shifts = int(good[3]), int(good[4])
+    blocks = [linear.in_blocks + linear.blocks for linear in plan.layer_kinds[plan.layers[0]]]
+    widest = blocks.index(max(blocks))
 
     def with_word(at: int, value: int) -> Words:
         words = good.copy()
@@ -358,6 +366,12 @@ def _broken(draw: Draw, good: Words) -> list[tuple[Words, LoadStatus]]:
         (with_word(3, head & ~0xFFFF | plan.n_layers), section),  # no such layer
         (with_word(3, head & ~0xFF0000), section),  # rank 0
         (with_word(3, head & ~0xFF0000 | plan.lora_max_rank + 1 << 16), section),
+        *(
+            (with_word(3, widest << 24 | rank << 16), section)
+            for rank in _GREAT_RANKS
+            if rank > plan.lora_max_rank
+        ),
+        (with_word(3, 0x00FF_FFFF), section),  # no such layer, nor any near it
         (with_word(4, shifts & ~0xFF | 63), section),
         (with_word(4, shifts & ~0xFF00 | plan.max_b_shift + 1 << 8), section),
         (with_word(4, shifts | 1 << 16), section),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from etchproof.contract.mask import MaskSite, MaskUnit
+from etchproof.coverage.exclusions import Exclusion, SignalExclusion
 from etchproof.coverage.functional import Covergroup, Sampler
 from etchproof.errors import InputError
 from etchproof.project.declaration import Project
@@ -58,6 +59,23 @@ def sampler(project: Project) -> Callable[[QuantizedModel, Any], Sampler]:
 def rom_files(project: Project) -> Callable[[QuantizedModel, Any, ImageSet], tuple[Sequence[str], int]]:
     """The ROM files against the checkpoint: problems, bits of padding."""
     return hook(project, "coverage.rom_files", declared(project).rom_files)
+
+
+def exclusions(project: Project, plan: Any, images: ImageSet) -> tuple[Exclusion | SignalExclusion, ...]:
+    """The points of code coverage that the chip of that plan and mask does not have; none where nobody works them out.
+
+    Raises:
+        InputError: the project gives something else.
+    """
+    named = None if project.coverage is None else project.coverage.exclusions
+    if named is None:
+        return ()
+    key = "coverage.exclusions"
+    found = tuple(hook(project, key, named)(plan, images))
+    for one in found:
+        if not isinstance(one, Exclusion | SignalExclusion):
+            raise InputError(f"gives {one!r:.80}, expected an exclusion", source=project.file, key=key)
+    return found
 
 
 def declared(project: Project) -> CoverageSection:

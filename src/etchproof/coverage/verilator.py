@@ -294,10 +294,12 @@ def summary(
     }
 
 
-def holes(
-    coverage: ModuleCoverage, kind: PointKind, excluded: npt.NDArray[np.bool_], limit: int = 0
-) -> Sequence[Point]:
-    """The points of a kind that were never passed, in the order of the sources; ``limit`` 0 is all."""
-    mask = coverage.of(kind) & ~excluded & (coverage.counts == 0)
-    found = sorted(coverage.points[index] for index in np.flatnonzero(mask))
+def holes(coverage: ModuleCoverage, counted: npt.NDArray[np.bool_], limit: int = 0) -> Sequence[Point]:
+    """Those of the points that were never passed, in the order of the sources.
+
+    Args:
+        counted: (points,) those that are looked at.
+        limit: how many at most; 0 is all.
+    """
+    found = sorted(coverage.points[index] for index in np.flatnonzero(counted & (coverage.counts == 0)))
     return found[:limit] if limit else found

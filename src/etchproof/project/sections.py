@@ -279,6 +279,8 @@ class CoverageSection(Section):
     ``sampler(model, plan)`` makes what fills them from a run (``etchproof.coverage.functional``),
     ``rom_files(model, plan, images)`` compares the ROM files with the checkpoint: problems, bits of padding.
     ``corners(model, plan, seed)`` draws a model for the same fabric whose weights reach what trained ones do not.
+    ``exclusions(plan, images)`` works out which points of code coverage the chip with that mask does not have
+    (``etchproof.coverage.exclusions``); without it only what the file of exclusions says is left out.
     """
 
     rom: ObjectName | None = None
@@ -287,6 +289,7 @@ class CoverageSection(Section):
     sampler: ObjectName
     rom_files: ObjectName
     corners: ObjectName | None = None
+    exclusions: ObjectName | None = None
 
     @model_validator(mode="after")
     def _both(self) -> CoverageSection:

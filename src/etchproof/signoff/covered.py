@@ -12,8 +12,15 @@ from etchproof.compare.comparator import COMPARISON_FILE, Comparison
 from etchproof.contract.mask import MaskSite
 from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.coverage import hooks
-from etchproof.coverage.exclusions import apply_exclusions, load_exclusions, source_lines
+from etchproof.coverage.exclusions import (
+    Exclusion,
+    SignalExclusion,
+    apply_exclusions,
+    load_exclusions,
+    source_lines,
+)
 from etchproof.coverage.functional import Covergroup, FunctionalCoverage, RunSample, Sampler
+from etchproof.coverage.toggles import control
 from etchproof.coverage.verilator import KINDS, holes, lcov, merge_all, read
 from etchproof.errors import InputError
 from etchproof.files.atomic import write_atomically
@@ -30,7 +37,14 @@ from etchproof.render.templates import LIBRARY
 from etchproof.run import flow, slots
 from etchproof.run.design import Design
 from etchproof.run.testrun import Chip
-from etchproof.signoff.evidence import LISTED, AccumulatorEvidence, CodeEvidence
+from etchproof.signoff.evidence import (
+    CONTROL,
+    LISTED,
+    AccumulatorEvidence,
+    CodeEvidence,
+    ExclusionEvidence,
+)
+from etchproof.signoff.gates import StageGates, asks_for_all
 from etchproof.signoff.judges import judge_file
 
 FUNCTIONAL_FILE: Final = "functional.json"
@@ -156,10 +170,32 @@ def _sample(
     )
 
 
+def check_covered(
+    entries: Sequence[Exclusion | SignalExclusion], gates: StageGates, source: Path, key: str
+) -> None:
+    """What an exclusion hands to other gates, a stage with code coverage has to ask for in full.
+
+    Raises:
+        InputError: it does not.
+    """
+    if not any(name.startswith("code_") for name in gates.gates):
+        return
+    for entry in entries:
+        for name in entry.covered_by:
+            if not asks_for_all(gates.gates, name):
+                problem = f"{entry} is left to gate {name!r}, which this stage does not ask for in full"
+                raise InputError(problem, source=source, key=key)
+
+
 def code(
-    project: Project, outcome: RegressionOutcome, runs: Path, chip: Chip, out: Path
-) -> tuple[CodeEvidence, ...]:
-    """What the coverage builds of this fabric counted in runs that passed."""
+    design: Design, outcome: RegressionOutcome, runs: Path, chip: Chip, out: Path, gates: StageGates
+) -> tuple[tuple[CodeEvidence, ...], tuple[ExclusionEvidence, ...]]:
+    """What the coverage builds of this fabric counted in runs that passed, and what is left out.
+
+    Raises:
+        InputError: an exclusion is about nothing, or leaves points to a gate that does not ask for all.
+    """
+    project = design.project
     files = [
         runs / ITEMS_FOLDER / result.name / CODE_COVERAGE_FILE
         for result in outcome.results.values()
@@ -169,23 +205,26 @@ def code(
         and result.fabric_sha256 == chip.fabric.sha256
     ]
     if not files:
-        return ()
+        return (), ()
     modules = merge_all(map(read, files)).modules
     write_atomically(out / LCOV_FILE, lcov(modules))
     source = judge_file(project, "exclusions")
-    excluded, _ = apply_exclusions(
+    derived = hooks.exclusions(project, design.plan, chip.images)
+    check_covered(derived, gates, project.file, "coverage.exclusions")
+    excluded, left = apply_exclusions(
         modules,
         load_exclusions(source) if source else (),
+        derived,
         source or project.file,
         source_lines(chip.fabric.folder),
     )
     beside = testbench_names(project) | {path.name for path in LIBRARY.iterdir()} | set(FILES)
     excluded |= np.array([point.file in beside for point in modules.points], dtype=bool)
+    narrow = control(modules.points)
     found = []
-    for kind in KINDS:
-        mask = modules.of(kind)
+    for kind, mask in (*((kind, modules.of(kind)) for kind in KINDS), (CONTROL, narrow)):
         counted = mask & ~excluded
-        missed = holes(modules, kind, excluded, LISTED)
+        missed = holes(modules, counted, LISTED)
         found.append(
             CodeEvidence(
                 kind=kind,
@@ -195,4 +234,16 @@ def code(
                 holes=tuple(f"{point.file}:{point.line} {point.what}" for point in missed),
             )
         )
-    return tuple(found)
+    return tuple(found), tuple(
+        ExclusionEvidence(
+            what=str(one.entry),
+            kinds=one.entry.kinds,
+            tag=one.entry.tag,
+            covered_by=one.entry.covered_by,
+            reason=one.entry.reason,
+            points=one.points,
+            hit=one.hit,
+        )
+        for one in left
+        if one.points
+    )

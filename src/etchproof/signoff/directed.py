@@ -35,9 +35,17 @@ def directed_sequences(
 
 
 def directed_items(
-    request: SignoffRequest, design: Design, directed: Sequence[tuple[int, ...]]
+    request: SignoffRequest,
+    design: Design,
+    directed: Sequence[tuple[int, ...]],
+    *,
+    counted: bool = False,
 ) -> Iterator[ItemSpec]:
-    """The sequences that close what others leave open, and random ones over weights for the corners."""
+    """The sequences that close what others leave open, and random ones over weights for the corners.
+
+    Args:
+        counted: whether code is covered: the last corners then run on a coverage build, too.
+    """
     project, test = request.project, request.project.signoff.directed
 
     def item(
@@ -68,3 +76,5 @@ def directed_items(
             kind: Kind = "strict" if request.stage != "V1" and seed == _CORNER_SEEDS[-1] else "fast"
             sequences = [tuple(tokens) for tokens in drawn.tolist()]
             yield item(f"{test}-corners-s{seed}", sequences, seed, kind)
+            if counted and seed == _CORNER_SEEDS[-1]:
+                yield item(f"{test}-corners-coverage-s{seed}", sequences, seed, "coverage")

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from etchproof.compare.readback import UnitReadback
+from etchproof.coverage.exclusions import IMPOSSIBLE
 from etchproof.coverage.injection import InjectedBit
 from etchproof.quantize.health import ModelHealth
 from etchproof.quantize.quality_report import TapQuality
@@ -262,10 +263,16 @@ class AccumulatorEvidence(Record):
     bound: Count = Field(description="that the formats of codes, scales, bias and input allow")
 
 
+CONTROL: Final = "control"
+"""The toggle points of signals that are too narrow for data, as a kind of its own."""
+
+
 class CodeEvidence(Record):
     """Code coverage of one kind, by module merged."""
 
-    kind: str
+    kind: str = Field(
+        description="line, branch, toggle, or control: those toggles that are of narrow signals"
+    )
     points: Count
     hit: Count
     excluded: Count
@@ -277,6 +284,28 @@ class CodeEvidence(Record):
         missed = self.points - self.hit
         _agree(min(missed, 1) <= len(self.holes) <= min(missed, LISTED), "does not name the points not hit")
         return self
+
+
+class ExclusionEvidence(Record):
+    """What code coverage leaves out for one reason."""
+
+    what: str = Field(description="file, and the points or signals of it")
+    kinds: tuple[str, ...] = Field(description="of the points")
+    tag: str = Field(description="which kind of reason, of etchproof.coverage.exclusions")
+    covered_by: tuple[str, ...] = Field((), description="gates that show what these points would")
+    reason: str
+    points: Count
+    hit: Count = Field(description="of them, those that were passed all the same")
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        _agree(self.hit <= self.points, "leaves out fewer points than were passed of them")
+        return self
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it calls a point impossible that was passed."""
+        return self.hit > 0 and self.tag in IMPOSSIBLE
 
 
 class QualityEvidence(Record):
@@ -319,5 +348,6 @@ class SignoffEvidence(Record):
     covergroups: tuple[CovergroupEvidence, ...]
     accumulators: tuple[AccumulatorEvidence, ...] = ()
     code: tuple[CodeEvidence, ...]
+    exclusions: tuple[ExclusionEvidence, ...] = ()
     quality: QualityEvidence | None
     health: ModelHealth | None = None

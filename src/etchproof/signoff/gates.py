@@ -11,7 +11,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from etchproof.signoff.capabilities import links as due_links
-from etchproof.signoff.evidence import Record, SignoffEvidence
+from etchproof.signoff.evidence import CONTROL, Record, SignoffEvidence
 from etchproof.signoff.testplan import is_check
 
 Limit = float | dict[str, float]
@@ -216,7 +216,11 @@ def _code(kind: str) -> _Gate:
         if found is None:
             return _least(f"code_{kind}", None, required, "not measured")
         message = f"{found.hit:,} of {found.points:,} {kind} points, {found.excluded:,} excluded"
-        return _least(f"code_{kind}", _percent(found.hit, found.points), required, message)
+        of = "toggle" if kind == CONTROL else kind
+        stale = [one for one in evidence.exclusions if one.is_stale and of in one.kinds]
+        if stale:
+            message += f"; {stale[0].hit:,} were passed that an exclusion calls impossible: {stale[0].what}"
+        return _least(f"code_{kind}", None if stale else _percent(found.hit, found.points), required, message)
 
     return gate
 
@@ -273,6 +277,7 @@ GATES: Final[Mapping[str, _Gate]] = {
     "code_line": _code("line"),
     "code_branch": _code("branch"),
     "code_toggle": _code("toggle"),
+    "code_control": _code(CONTROL),
     "quality_kl": quality_kl,
     "quality_top1": quality_top1,
     "saturation": saturation,
@@ -290,6 +295,13 @@ def apply_gate(name: str, evidence: SignoffEvidence, required: float) -> GateRes
     """One gate, by the name that its result carries."""
     kind, _, group = name.partition(".")
     return _covergroup(group, evidence, required) if kind == COVERGROUP else GATES[name](evidence, required)
+
+
+def asks_for_all(gates: Mapping[str, Limit], name: str) -> bool:
+    """Whether a gate that counts per cent is one of these, and its limit is 100."""
+    kind, _, group = name.partition(".")
+    limit = gates.get(kind)
+    return (limit.get(group) if isinstance(limit, dict) else None if group else limit) == 100
 
 
 def is_gate(name: str) -> bool:

@@ -17,6 +17,7 @@ from etchproof.run import flow, slots
 from etchproof.run.design import Design, Quantized
 from etchproof.run.watcher import tell
 from etchproof.signoff.capabilities import capabilities, due_claims
+from etchproof.signoff.covered import check_covered
 from etchproof.signoff.gates import StageGates
 from etchproof.signoff.gates_file import load_gates
 from etchproof.signoff.judges import fitted, judge_file, stage_list
@@ -91,8 +92,7 @@ def make_plan(request: SignoffRequest) -> Plan:
     testplan, gates = fitted(project, testplan, gates)
     waivers_file, exclusions_file = judge_file(project, "waivers"), judge_file(project, "exclusions")
     waivers = () if waivers_file is None else load_waivers(waivers_file)
-    if exclusions_file is not None:
-        load_exclusions(exclusions_file)
+    excluded = () if exclusions_file is None else load_exclusions(exclusions_file)
     listed = load_list(stage_list(project, gates.regression), project.root)
     name = request.recipe or project.default_recipe
     items = expand(
@@ -101,5 +101,7 @@ def make_plan(request: SignoffRequest) -> Plan:
     if not has_slots:
         items = tuple(item for item in items if not item.adapters)
         testplan, gates = testplan.without(LORA), gates.without(absent)
+    if exclusions_file is not None:
+        check_covered(excluded, gates, exclusions_file, "exclusions")
     tell(check_items(items, project))
     return Plan(design, testplan, gates, waivers, groups, items, listed.name, adapters, absent)

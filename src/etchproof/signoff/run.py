@@ -88,7 +88,12 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
             name=plan.list_name,
             project=str(project.root),
             sources_sha256=sources_sha256(project),
-            items=(*plan.items, *directed_items(request, design, directed)),
+            items=(
+                *plan.items,
+                *directed_items(
+                    request, design, directed, counted=any(spec.kind == "coverage" for spec in plan.items)
+                ),
+            ),
         )
         runs = out / "regression"
         check_folder(runs, regression)
@@ -117,7 +122,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
     with clock.stage("cover") as say:
         functional, accumulators = covered.functional(design, model, plan.groups, sites, ran, runs)
         write_atomically(out / covered.FUNCTIONAL_FILE, functional.to_json())
-        code = covered.code(project, outcome, runs, chip, out)
+        code, left_out = covered.code(design, outcome, runs, chip, out, plan.gates)
         bins = ", ".join(f"{name} {hit}/{total}" for name, (hit, total) in functional.summary().items())
         say(bins or ", ".join(f"{one.kind} {one.hit:,}/{one.points:,}" for one in code) or "not measured")
     with clock.stage("inject") as say:
@@ -173,6 +178,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         covergroups=derive.covergroups(functional),
         accumulators=accumulators,
         code=code,
+        exclusions=left_out,
         quality=quality,
         health=health,
     )
