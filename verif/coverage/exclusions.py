@@ -44,7 +44,7 @@ def exclusions(plan: ChipPlan, images: ImageSet) -> tuple[Exclusion | SignalExcl
         *_arithmetic(plan),
         *_rom_test(plan, images),
         *_rope_table(images),
-        *(_adapters(plan) if plan.lora_slots else ()),
+        *(_adapters(plan) if plan.lora_slots else _no_adapters()),
     )
 
 
@@ -304,11 +304,9 @@ def _positions_and_tokens(plan: ChipPlan) -> Iterator[SignalExclusion]:
 
 def _statuses() -> Iterator[SignalExclusion]:
     reason = "an enumeration of fewer values than its vector holds"
-    tokens, loads = _above(max(Status), 4), _above(max(LoadStatus), 4)
+    tokens = _above(max(Status), 4)
     yield from _unreachable("ep_host_port.sv", "status rsp_status_o", reason, bits=tokens)
     yield from _unreachable("ep_chip.sv", "rsp_status_o", reason, bits=tokens)
-    yield from _unreachable("ep_chip.sv", "ldr_status_o", reason, bits=loads)
-    yield from _unreachable("ep_lora_load.sv", "status ldr_status_o", reason, bits=loads)
     asked = _above(CHAIN_KIND_ASKED, 3)
     reason = "what the ROM test port sends along the chain is a request, never an answer"
     yield from _unreachable("ep_chip.sv", "rom_request.kind", reason, bits=asked)
@@ -481,8 +479,26 @@ def _rope_table(images: ImageSet) -> Iterator[SignalExclusion]:
                     )
 
 
+def _no_adapters() -> Iterator[SignalExclusion]:
+    """The load port of a chip without slots is tied off, and every sequence is without one."""
+    for file, signals in {
+        "ep_chip.sv": "ld_* ldr_*",
+        "ep_host_port.sv": "slot_valid_i held_o slot_o slot_d",
+        "ep_linear.sv": "lora_on_i lora_shift_i lora_i",
+    }.items():
+        yield SignalExclusion(
+            file=file,
+            signals=tuple(signals.split()),
+            tag="unsupported",
+            reason="this chip takes no adapters",
+        )
+
+
 def _adapters(plan: ChipPlan) -> Iterator[SignalExclusion]:
     """Slots, ranks and counts on the way from the load port to the SRAMs."""
+    reason, loads = "an enumeration of fewer values than its vector holds", _above(max(LoadStatus), 4)
+    yield from _unreachable("ep_chip.sv", "ldr_status_o", reason, bits=loads)
+    yield from _unreachable("ep_lora_load.sv", "status ldr_status_o", reason, bits=loads)
     reason = "a slot that the chip does not have"
     slots = _from(plan.lora_slots, 16)
     yield from _unreachable("ep_chip.sv", "slot_held slot_valid", reason, bits=slots)

@@ -47,9 +47,8 @@ def test_by_module() -> None:
         "if": 3,
         "else": 4,
     }
-    none = np.zeros(len(modules.points), dtype=bool)
-    assert [point.what for point in holes(modules, "toggle", none)] == ["a_i[0]:0->1"]
-    assert holes(modules, "line", none) == []
+    assert [point.what for point in holes(modules, modules.of("toggle"))] == ["a_i[0]:0->1"]
+    assert holes(modules, modules.of("line")) == []
 
 
 def test_excluded_points_count_in_neither() -> None:
@@ -181,6 +180,5 @@ def test_merging(a: CodeCoverage, b: CodeCoverage, c: CodeCoverage) -> None:
 def test_summing_up_loses_nothing(a: CodeCoverage) -> None:
     modules = a.modules
     assert modules.counts.sum() == a.counts.sum()
-    none = np.zeros(len(modules.points), dtype=bool)
     for kind, (hit, total) in summary(modules).items():
-        assert hit + len(holes(modules, kind, none)) == total
+        assert hit + len(holes(modules, modules.of(kind))) == total

@@ -5,22 +5,26 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from etchproof.coverage.exclusions import SignalExclusion
 from etchproof.coverage.injection import InjectedBit
 from etchproof.errors import InputError
 from etchproof.project.declaration import load_project
 from etchproof.quantize.health import GainHealth, ModelHealth, TapHealth
 from etchproof.signoff.capabilities import ABSENT
+from etchproof.signoff.covered import check_covered
 from etchproof.signoff.evidence import (
     LINKS,
     AccumulatorEvidence,
     CheckEvidence,
     CodeEvidence,
     CovergroupEvidence,
+    ExclusionEvidence,
     InjectionEvidence,
     ItemEvidence,
     ProvenanceEvidence,
@@ -170,7 +174,7 @@ def good(**changes: Any) -> SignoffEvidence:
         "accumulators": (AccumulatorEvidence(site="model.layers.0.mlp.up_proj", largest=9, bound=10),),
         "code": tuple(
             CodeEvidence(kind=kind, points=10, hit=10, excluded=1, holes=())
-            for kind in ("line", "branch", "toggle")
+            for kind in ("line", "branch", "toggle", "control")
         ),
         "quality": QualityEvidence(
             kl_mean=0.01, same_top1=0.95, perplexity_golden=4.0, perplexity_float=3.9, tokens=100
@@ -197,6 +201,12 @@ def check(name: str, passed: bool | None) -> tuple[CheckEvidence, ...]:
 
 def code(kind: str, **changes: Any) -> tuple[CodeEvidence, ...]:
     return tuple(found.model_copy(update=changes) if found.kind == kind else found for found in good().code)
+
+
+def left_out(kind: str, **changes: Any) -> ExclusionEvidence:
+    """An entry that calls a point impossible which was passed."""
+    fields = {"what": "ep_a.sv x_q", "tag": "unreachable", "reason": "padding", "points": 4, "hit": 1}
+    return ExclusionEvidence.model_validate({**fields, "kinds": (kind,), **changes})
 
 
 def rom(*parts: RomPartEvidence) -> RomEvidence:
@@ -334,13 +344,18 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     },
     **{
         f"a {kind} not covered": (f"code_{kind}", {"code": code(kind, hit=9, holes=("ep_chip.sv:1 line",))})
-        for kind in ("line", "branch", "toggle")
+        for kind in ("line", "branch", "toggle", "control")
     },
     **{
         f"no {kind}": (f"code_{kind}", {"code": code(kind, hit=0, points=0)})
-        for kind in ("line", "branch", "toggle")
+        for kind in ("line", "branch", "toggle", "control")
     },
-    "no code coverage": ("code_line code_branch code_toggle", {"code": ()}),
+    "no code coverage": ("code_line code_branch code_toggle code_control", {"code": ()}),
+    "a toggle that was called impossible": (
+        "code_toggle code_control",
+        {"exclusions": (left_out("toggle"),)},
+    ),
+    "a branch that was called impossible": ("code_branch", {"exclusions": (left_out("branch"),)}),
 }
 
 
@@ -348,6 +363,42 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 def test_what_a_gate_is_there_for(case: str) -> None:
     gates, changes = CASES[case]
     assert set(failing(good(**changes))) == set(gates.split())
+
+
+@pytest.mark.parametrize("changes", [{"hit": 0}, {"tag": "external"}, {"tag": "low-risk"}])
+def test_what_is_left_out_for_good_reason(changes: dict[str, Any]) -> None:
+    assert failing(good(exclusions=(left_out("toggle", **changes),))) == []
+
+
+@pytest.mark.parametrize(
+    ("covered_by", "gates", "holds"),
+    [
+        (("lint", "covergroup.kv_cache"), {}, True),
+        (("covergroup.control",), {}, False),  # asks for half
+        (("covergroup.kv_rows",), {}, False),  # no such gate
+        (("covergroup",), {}, False),
+        (("rom_words",), {"rom_words": 99.9}, False),
+        (("covergroup.control",), {name: None for name in GATES if name.startswith("code_")}, True),
+    ],
+)
+def test_what_is_left_to_other_gates(
+    covered_by: tuple[str, ...], gates: dict[str, float | None], holds: bool
+) -> None:
+    """They have to ask for all, where the stage looks at code at all."""
+    kept = {name: limit for name, limit in {**STAGE.gates, **gates}.items() if limit is not None}
+    stage = STAGE.model_copy(update={"gates": kept})
+    entry = SignalExclusion(
+        file="ep_a.sv",
+        signals=("mem",),
+        tag="external",
+        covered_by=covered_by,
+        reason="words that are addressed",
+    )
+    expected = (
+        nullcontext() if holds else pytest.raises(InputError, match=f"is left to gate '{covered_by[-1]}'")
+    )
+    with expected:
+        check_covered((entry,), stage, Path("gates.yaml"), "exclusions")
 
 
 def test_every_gate_has_a_case() -> None:
