@@ -19,7 +19,7 @@ from etchproof.coverage.toggles import Edge
 from etchproof.render.images import ImageSet, load_image
 from models.chip import ChipPlan
 from models.rom.units import front_roms, layer_roms, tail_roms
-from verif.protocol import LoadStatus, Status
+from verif.protocol import NO_SLOT, LoadStatus, Status
 from verif.rom_port.units import FRONT, LAYER, TAIL, RomUnit, file_slices, rom_units
 
 WEIGHT_LARGEST: Final = 1 << 20  # of softmax: exp2(0), docs/numerics.md section 7.1
@@ -119,6 +119,16 @@ def _branches(plan: ChipPlan) -> Iterator[Exclusion]:
             "the unit's clock runs only in a sequence with an adapter, whose slot the host port has checked"
         )
         yield branch("ep_lora.sv", "cond_else", "else rank_q <= *", "unreachable", reason)
+    else:
+        reason = "this chip takes no adapters: every sequence is without one"
+        yield branch("ep_host_port.sv", "cond_then", "held_o = *", "unsupported", reason)
+        yield branch(
+            "ep_host_port.sv", "if", "else if (tok_slot_i != NoSlot && !slot_valid_i*", "unsupported", reason
+        )
+        yield branch("ep_linear.sv", "if", "if (HasLora && lora_on_i) *", "unsupported", reason)
+        reason = "without adapters nothing but the ROM test wakes its clock, which waits for a request and for the host"
+        yield branch("ep_rom_port.sv", "else", "if (rt_valid_i) begin", "unreachable", reason)
+        yield branch("ep_rom_port.sv", "else", "if (rtr_ready_i) begin", "unreachable", reason)
 
 
 def _simulation(plan: ChipPlan) -> Iterator[SignalExclusion]:
@@ -481,17 +491,16 @@ def _rope_table(images: ImageSet) -> Iterator[SignalExclusion]:
 
 def _no_adapters() -> Iterator[SignalExclusion]:
     """The load port of a chip without slots is tied off, and every sequence is without one."""
+    reason = "this chip takes no adapters"
     for file, signals in {
-        "ep_chip.sv": "ld_* ldr_*",
-        "ep_host_port.sv": "slot_valid_i held_o slot_o slot_d",
+        "ep_chip.sv": "ld_* ldr_valid_o ldr_ready_i ldr_status_o",
+        "ep_host_port.sv": "slot_valid_i held_o",
         "ep_linear.sv": "lora_on_i lora_shift_i lora_i",
     }.items():
-        yield SignalExclusion(
-            file=file,
-            signals=tuple(signals.split()),
-            tag="unsupported",
-            reason="this chip takes no adapters",
-        )
+        yield SignalExclusion(file=file, signals=tuple(signals.split()), tag="unsupported", reason=reason)
+    for bit in range(NO_SLOT.bit_length()):  # no slot is the number of which all bits are set
+        yield _never_falls("ep_chip.sv", "ldr_slot_o", reason, bit)
+        yield _never_falls("ep_host_port.sv", "slot_o slot_d", reason, bit)
 
 
 def _adapters(plan: ChipPlan) -> Iterator[SignalExclusion]:
