@@ -42,6 +42,7 @@ def test_the_reference_project(capsys: pytest.CaptureFixture[str]) -> None:
         "rom.site",
         "lora.drawn",
         "coverage.corners",
+        "coverage.exclusions",
         "recipes.default",
     ):
         assert lines[key] == "ok", out

@@ -39,6 +39,7 @@ sites = "evil:it"
 groups = "evil:it"
 sampler = "evil:it"
 rom_files = "evil:it"
+exclusions = "evil:it"
 [recipes]
 path = "."
 default = "mine"

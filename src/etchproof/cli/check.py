@@ -35,6 +35,7 @@ CAPABILITIES: Final = {
     "coverage": "no coverage model: neither bits of the mask nor bins are measured",
     "coverage.rom": "neither bits of the mask nor sums are observed",
     "coverage.corners": "no weights for the corners: no --corners",
+    "coverage.exclusions": "code coverage leaves out what the file of exclusions says, and no more",
 }
 """What a project may leave out, and what it then does without."""
 

@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from etchproof.coverage import hooks
 from etchproof.coverage.exclusions import Exclusion, SignalExclusion, apply_exclusions, source_lines
 from etchproof.coverage.toggles import signals
 from etchproof.coverage.verilator import ModuleCoverage, Point
+from etchproof.errors import InputError
+from etchproof.project.declaration import Project, load_project
 from etchproof.render.images import write_images
 from models import chip
 from models.chip import ChipPlan
 from models.rom.writer import images
+from tests.conftest import ROOT
 from tests.render.designs import DESIGNS, MIXED, PLAIN, Design, render_design
 from tests.unit.models.conftest import drawn_model
 from verif.coverage.exclusions import exclusions
@@ -66,6 +70,24 @@ def test_all_of_it_is_about_this_chip(name: str, tmp_path: Path) -> None:
     _, left = apply_exclusions(coverage, (), entries, Path("etchproof.toml"), texts)
     assert len(left) == len(entries)
     assert all(one.points == 1 for one in left if isinstance(one.entry, Exclusion))
+
+
+def test_only_exclusions_are_taken(tmp_path: Path) -> None:
+    """What ``[coverage] exclusions`` names gives nothing else; without it nothing is worked out."""
+    project = load_project(ROOT)
+    plan = chip.plan(*PLAIN)
+    stored = write_images(tmp_path / "rom", images(drawn_model(*PLAIN), plan))
+    assert hooks.exclusions(project, plan, stored) == exclusions(plan, stored)
+    assert project.coverage is not None
+
+    def with_hook(name: str | None) -> Project:
+        coverage = project.coverage
+        assert coverage is not None
+        return project.model_copy(update={"coverage": coverage.model_copy(update={"exclusions": name})})
+
+    assert hooks.exclusions(with_hook(None), plan, stored) == ()
+    with pytest.raises(InputError, match=r"coverage.exclusions: gives .*, expected an exclusion"):
+        hooks.exclusions(with_hook("verif.rom_port.units:rom_units"), plan, stored)
 
 
 def test_padding_of_vectors(tmp_path: Path) -> None:
