@@ -7,25 +7,26 @@ never be passed: sign-off takes a point that was for a fault of the chip or of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
+from collections.abc import Iterator
 from typing import Final
-
-import numpy as np
 
 from etchproof.checkpoint.linears import LINEARS
 from etchproof.coverage.exclusions import Exclusion, SignalExclusion, Tag
-from etchproof.coverage.toggles import Edge
-from etchproof.render.images import ImageSet, load_image
+from etchproof.render.images import ImageSet
 from models.chip import ChipPlan
-from models.rom.units import front_roms, layer_roms, tail_roms
+from verif.coverage.mask_toggles import rom_test, rope_table
+from verif.coverage.unreachable import (
+    bits_above,
+    bits_from,
+    never_falls,
+    never_set,
+    only_values,
+    unreachable,
+)
 from verif.protocol import NO_SLOT, LoadStatus, Status
-from verif.rom_port.units import FRONT, LAYER, TAIL, RomUnit, file_slices, rom_units
 
 WEIGHT_LARGEST: Final = 1 << 20  # of softmax: exp2(0), docs/numerics.md section 7.1
-RECIPROCAL_BITS: Final = (
-    29  # of a mantissa's reciprocal or reciprocal root, 28 of them fractional: sections 3.1 and 8.1
-)
+RECIPROCAL_BITS: Final = 29  # of a reciprocal or reciprocal root: sections 3.1 and 8.1
 SEED_ZEROS: Final = 14  # low bits of what a table gives as the first guess
 NORM_MAGNITUDE: Final = 1 << 24  # of an element of a norm that is squared, section 3
 CHAIN_KIND_ASKED: Final = 2  # ep_pkg::CHAIN_SIGNATURE, the largest kind of a request
@@ -42,44 +43,10 @@ def exclusions(plan: ChipPlan, images: ImageSet) -> tuple[Exclusion | SignalExcl
         *_positions_and_tokens(plan),
         *_statuses(),
         *_arithmetic(plan),
-        *_rom_test(plan, images),
-        *_rope_table(images),
+        *rom_test(plan, images),
+        *rope_table(images),
         *(_adapters(plan) if plan.lora_slots else _no_adapters()),
     )
-
-
-def _from(first: int, width: int) -> tuple[int, ...]:
-    return tuple(range(first, width))
-
-
-def _above(largest: int, width: int) -> tuple[int, ...]:
-    """The bits of an unsigned vector that hold 0 in every value up to the largest."""
-    return _from(largest.bit_length(), width)
-
-
-def _unreachable(
-    file: str,
-    signals: str,
-    reason: str,
-    *,
-    bits: tuple[int, ...] = (),
-    filled: Iterable[tuple[int, int]] = (),
-) -> Iterator[SignalExclusion]:
-    """One entry, or none where it would be about no bit and no element.
-
-    Args:
-        signals: names, with a space between them.
-    """
-    shapes = tuple(sorted(set(filled)))
-    if bits or shapes:
-        yield SignalExclusion(
-            file=file,
-            signals=tuple(signals.split()),
-            bits=bits or None,
-            filled=shapes or None,
-            tag="unreachable",
-            reason=reason,
-        )
 
 
 def _branches(plan: ChipPlan) -> Iterator[Exclusion]:
@@ -275,15 +242,15 @@ def _padding(plan: ChipPlan) -> Iterator[SignalExclusion]:
         ("ep_linear.sv", "y_o", outputs),
         ("ep_linear.sv", "acc_q", [(plan.tile_rows, max(hidden, query, ffn, vocab))]),
     ):
-        yield from _unreachable(file, signals, reason, filled=filled)
+        yield from unreachable(file, signals, reason, filled=filled)
     if plan.lora_slots:
         products = blocks(hidden, query, key_value, ffn)
         for name in LINEARS:
             rows = next(linear.rows for linear in plan.layer_kinds[0] if linear.name == name)
-            yield from _unreachable("ep_layer_*.sv", f"{name}_lora_b", reason, filled=blocks(rows))
-        yield from _unreachable("ep_lora.sv", "x_i", reason, filled=padded(hidden, query, ffn))
-        yield from _unreachable("ep_lora.sv", "d_o", reason, filled=products)
-        yield from _unreachable("ep_linear.sv", "lora_i", reason, filled=[*products, (1, plan.tile_rows)])
+            yield from unreachable("ep_layer_*.sv", f"{name}_lora_b", reason, filled=blocks(rows))
+        yield from unreachable("ep_lora.sv", "x_i", reason, filled=padded(hidden, query, ffn))
+        yield from unreachable("ep_lora.sv", "d_o", reason, filled=products)
+        yield from unreachable("ep_linear.sv", "lora_i", reason, filled=[*products, (1, plan.tile_rows)])
 
 
 def _positions_and_tokens(plan: ChipPlan) -> Iterator[SignalExclusion]:
@@ -301,7 +268,7 @@ def _positions_and_tokens(plan: ChipPlan) -> Iterator[SignalExclusion]:
         ("ep_tail.sv", "in_pos_i pos", plan.context - 1),
         *(("ep_chip.sv", f"stream{index + 1}_pos", plan.context - 1) for index in range(plan.n_layers)),
     ):
-        yield from _unreachable(file, signals, reason, bits=_above(largest, 32))
+        yield from unreachable(file, signals, reason, bits=bits_above(largest, 32))
     reason = "a token that the chip answers is of its vocabulary"
     for file, signals in (
         ("ep_argmax.sv", "token_o token_d"),
@@ -309,18 +276,18 @@ def _positions_and_tokens(plan: ChipPlan) -> Iterator[SignalExclusion]:
         ("ep_chip.sv", "result_token rsp_token_o"),
         ("ep_host_port.sv", "result_token_i rsp_token_o"),
     ):
-        yield from _unreachable(file, signals, reason, bits=_above(plan.vocab_size - 1, 32))
+        yield from unreachable(file, signals, reason, bits=bits_above(plan.vocab_size - 1, 32))
 
 
 def _statuses() -> Iterator[SignalExclusion]:
     reason = "an enumeration of fewer values than its vector holds"
-    tokens = _above(max(Status), 4)
-    yield from _unreachable("ep_host_port.sv", "status rsp_status_o", reason, bits=tokens)
-    yield from _unreachable("ep_chip.sv", "rsp_status_o", reason, bits=tokens)
-    asked = _above(CHAIN_KIND_ASKED, 3)
+    tokens = bits_above(max(Status), 4)
+    yield from unreachable("ep_host_port.sv", "status rsp_status_o", reason, bits=tokens)
+    yield from unreachable("ep_chip.sv", "rsp_status_o", reason, bits=tokens)
+    asked = bits_above(CHAIN_KIND_ASKED, 3)
     reason = "what the ROM test port sends along the chain is a request, never an answer"
-    yield from _unreachable("ep_chip.sv", "rom_request.kind", reason, bits=asked)
-    yield from _unreachable("ep_rom_port.sv", "chain_o.kind", reason, bits=asked)
+    yield from unreachable("ep_chip.sv", "rom_request.kind", reason, bits=asked)
+    yield from unreachable("ep_rom_port.sv", "chain_o.kind", reason, bits=asked)
 
 
 def _arithmetic(plan: ChipPlan) -> Iterator[SignalExclusion]:
@@ -330,163 +297,37 @@ def _arithmetic(plan: ChipPlan) -> Iterator[SignalExclusion]:
     reason = (
         "a softmax weight is at most 2**20, and a sum has one for each position (docs/numerics.md section 7)"
     )
-    yield from _unreachable(attention, "weights", reason, bits=_above(WEIGHT_LARGEST, 32))
-    yield from _unreachable(attention, "sum_q", reason, bits=_above(weights, 64))
-    yield from _unreachable(attention, "sum_length", reason, bits=_above(weights.bit_length(), 7))
+    yield from unreachable(attention, "weights", reason, bits=bits_above(WEIGHT_LARGEST, 32))
+    yield from unreachable(attention, "sum_q", reason, bits=bits_above(weights, 64))
+    yield from unreachable(attention, "sum_length", reason, bits=bits_above(weights.bit_length(), 7))
     # The largest score has the largest weight, so that a sum is as long as that, or longer.
     lengths = range(WEIGHT_LARGEST.bit_length(), weights.bit_length() + 1)
     for stage in ("seed", "refine", "scale"):
-        yield from _values(attention, f"{stage}_length_q", reason, lengths, 7)
+        yield from only_values(attention, f"{stage}_length_q", reason, lengths, 7)
     low = tuple(range(max(0, 32 - weights.bit_length())))
     reason = "a mantissa is a sum that is shifted up: at its low end are zeros"
-    yield from _unreachable(attention, "mantissa seed_mantissa_q refine_mantissa_q", reason, bits=low)
+    yield from unreachable(attention, "mantissa seed_mantissa_q refine_mantissa_q", reason, bits=low)
     reason = "a mantissa is shifted so that its top bit is set (docs/numerics.md section 8.1)"
     for stage in ("seed", "refine"):
-        yield _never_falls(attention, f"{stage}_mantissa_q", reason, 31)
+        yield never_falls(attention, f"{stage}_mantissa_q", reason, 31)
     reason = "a mantissa's reciprocal has 29 bits (docs/numerics.md sections 3.1 and 8.1)"
-    yield from _unreachable(attention, "refine_y_q scale_y_q", reason, bits=_from(RECIPROCAL_BITS, 64))
-    yield from _unreachable(norm, "y_q refined", reason, bits=_from(RECIPROCAL_BITS, 64))
+    yield from unreachable(attention, "refine_y_q scale_y_q", reason, bits=bits_from(RECIPROCAL_BITS, 64))
+    yield from unreachable(norm, "y_q refined", reason, bits=bits_from(RECIPROCAL_BITS, 64))
     for file, signals in ((attention, "seed_y_q refine_y_q scale_y_q"), (norm, "y_q refined")):
-        yield _never_falls(
+        yield never_falls(
             file, signals, "a reciprocal is at least one half of its range", RECIPROCAL_BITS - 1
         )
-    seed = (*range(SEED_ZEROS), *_from(RECIPROCAL_BITS, 64))
-    yield from _unreachable(attention, "seed_y_q", "an entry of the table, shifted", bits=seed)
+    seed = (*range(SEED_ZEROS), *bits_from(RECIPROCAL_BITS, 64))
+    yield from unreachable(attention, "seed_y_q", "an entry of the table, shifted", bits=seed)
     squares = plan.hidden_size * NORM_MAGNITUDE**2
     reason = "elements of a norm are at most 2**24, and their squares are added (docs/numerics.md section 3)"
-    yield from _unreachable(norm, "sum_q v", reason, bits=_above(squares + plan.norm_epsilon, 64))
+    yield from unreachable(norm, "sum_q v", reason, bits=bits_above(squares + plan.norm_epsilon, 64))
     length = (squares + plan.norm_epsilon).bit_length()
     lengths = range(0, length + 2, 2)  # of 0, before the first norm, to the even number above the longest
-    yield from _unreachable(norm, "even_length", reason, bits=_never(lengths, 7))
-    yield from _unreachable(norm, "half_n_q", reason, bits=_never([even // 2 for even in lengths], 6))
+    yield from unreachable(norm, "even_length", reason, bits=never_set(lengths, 7))
+    yield from unreachable(norm, "half_n_q", reason, bits=never_set([even // 2 for even in lengths], 6))
     shifts = range(32 - NORM_MAGNITUDE.bit_length() + 2)  # of 24 bits and less, to 32
-    yield from _unreachable(norm, "norm_shift", "a residual has 32 bits", bits=_never(shifts, 6))
-
-
-def _values(
-    file: str, signal: str, reason: str, values: Sequence[int], width: int
-) -> Iterator[SignalExclusion]:
-    """A register that holds only these values once it holds any."""
-    yield from _unreachable(file, signal, reason, bits=_never(values, width))
-    for bit in _never([~value for value in values], width):
-        yield _never_falls(file, signal, reason, bit)
-
-
-def _never_falls(file: str, signals: str, reason: str, bit: int) -> SignalExclusion:
-    return SignalExclusion(
-        file=file,
-        signals=tuple(signals.split()),
-        bits=(bit,),
-        edge="fall",
-        tag="unreachable",
-        reason=f"{reason}: once set it stays",
-    )
-
-
-def _rom_test(plan: ChipPlan, images: ImageSet) -> Iterator[SignalExclusion]:
-    """What a station and its ROMs say to each other is as wide as the largest chip's."""
-    units = tuple(rom_units(plan, images))
-    front = [unit for unit in units if unit.stage == 0]
-    tail = [unit for unit in units if unit.stage == plan.n_layers + 1]
-    layers = [unit for unit in units if 0 < unit.stage <= plan.n_layers]
-    reason = "of the words and slices that the ROMs of this stage have"
-    for file, struct, held, names in (
-        ("ep_chip.sv", "rom_read", front, FRONT),
-        ("ep_embedding.sv", "rom_read_i", front, FRONT),
-        ("ep_layer_*.sv", "rom_read", layers, LAYER),
-        ("ep_rope_table.sv", "rom_read_i", layers, LAYER),
-        ("ep_tail.sv", "rom_read", tail, TAIL),
-        ("ep_param_rom.sv", "rom_read_i", [*front, *layers], LAYER),
-        ("ep_linear.sv", "rom_read_i", [*layers, *tail], LAYER),
-        ("ep_rmsnorm.sv", "rom_read_i", [*layers, *tail], LAYER),
-        ("ep_rom_station.sv", "read_o", units, LAYER),
-    ):
-        words, slices = max(unit.words for unit in held), max(unit.slices for unit in held)
-        yield from _unreachable(file, f"{struct}.word", reason, bits=_above(words, 32))
-        yield from _unreachable(file, f"{struct}.slice", reason, bits=_above(slices - 1, 16))
-        yield from _unreachable(file, f"{struct}.rom", reason, bits=_above(len(names) - 1, 5))
-    words = max(unit.words for unit in [*layers, *tail])
-    yield from _unreachable("ep_linear.sv", "rom_word", reason, bits=_above(words, 32))
-    station = "ep_rom_station.sv"
-    table = [*front_roms(plan), *tail_roms(plan)]
-    for kind in range(len(plan.layer_kinds)):
-        table += layer_roms(plan, kind)
-    yield from _unreachable(station, "rom_words", reason, bits=_never([unit.words for unit in table]))
-    yield from _unreachable(station, "rom_slices", reason, bits=_never([unit.slices for unit in table]))
-    yield from _slices(plan, images, units)
-
-
-def _slices(plan: ChipPlan, images: ImageSet, units: tuple[RomUnit, ...]) -> Iterator[SignalExclusion]:
-    """A bit that is 0 in every slice of a ROM stays 0 at its port: it gives 0, too, when another ROM is read."""
-    held = {unit.number: np.bitwise_or.reduce(file_slices(images, unit), axis=None) for unit in units}
-
-    def ones(names: Iterable[str], stages: Iterable[int]) -> int:
-        wanted, places = set(names), set(stages)
-        return int(
-            np.bitwise_or.reduce(
-                [held[unit.number] for unit in units if unit.image.name in wanted and unit.stage in places]
-            )
-        )
-
-    def parts(*linears: str) -> list[str]:
-        return [f"{linear}.{part}" for linear in linears for part in ("codes", "scales", "bias")]
-
-    first, last = range(1), range(plan.n_layers + 1, plan.n_layers + 2)
-    inner, every = range(1, plan.n_layers + 1), range(plan.n_layers + 2)
-    norms = ("attn_norm.gains", "mlp_norm.gains", "final_norm.gains")
-    tables = ("rope.cos", "rope.sin")
-    embedding = ("embed_tokens.codes", "embed_tokens.scales")
-    for file, signal, names, stages in (
-        ("ep_chip.sv", "embed_tokens_slice", embedding, first),
-        ("ep_embedding.sv", "rom_slice_o", embedding, first),
-        ("ep_chip.sv", "params_slice", ("params",), first),
-        ("ep_layer_*.sv", "params_slice", ("params",), inner),
-        ("ep_param_rom.sv", "rom_slice_o", ("params",), every),
-        ("ep_layer_*.sv", "attn_norm_slice", norms[:1], inner),
-        ("ep_layer_*.sv", "mlp_norm_slice", norms[1:2], inner),
-        ("ep_tail.sv", "final_norm_slice", norms[2:], last),
-        ("ep_rmsnorm.sv", "rom_slice_o", norms, every),
-        ("ep_layer_*.sv", "rope_slice", tables, inner),
-        ("ep_rope_table.sv", "rom_slice_o", tables, inner),
-        *(("ep_layer_*.sv", f"{name}_slice", parts(name), inner) for name in LINEARS),
-        ("ep_tail.sv", "lm_head_slice", parts("lm_head"), last),
-        ("ep_linear.sv", "rom_slice_o", parts(*LINEARS, "lm_head"), every),
-    ):
-        value = ones(names, stages)
-        zero = tuple(bit for bit in range(32) if not value >> bit & 1)
-        yield from _unreachable(file, signal, "0 in every slice of these ROMs", bits=zero)
-
-
-def _never(values: Iterable[int], width: int = 32) -> tuple[int, ...]:
-    """The bits that no value has."""
-    held = 0
-    for value in values:
-        held |= value
-    return tuple(bit for bit in range(width) if not held >> bit & 1)
-
-
-def _rope_table(images: ImageSet) -> Iterator[SignalExclusion]:
-    """The cosine of a slow pair never turns negative in a short context: what a column holds is in the image."""
-    reason = "the table holds the same bit for every position of this context"
-    for image, places in (
-        ("rope.cos", (("ep_rope_table.sv", "cos_o"), ("ep_rope.sv", "cos_i"), ("ep_layer_*.sv", "cosine"))),
-        ("rope.sin", (("ep_rope_table.sv", "sin_o"), ("ep_rope.sv", "sin_i"), ("ep_layer_*.sv", "sine"))),
-    ):
-        table = load_image(images, images.find(-1, image))
-        for pair, column in enumerate(table.T):
-            never, always = _never(column.tolist(), 16), _never((~column).tolist(), 16)
-            edges: tuple[tuple[tuple[int, ...], Edge | None], ...] = ((never, None), (always, "fall"))
-            for (file, signal), (bits, edge) in product(places, edges):
-                if bits:
-                    yield SignalExclusion(
-                        file=file,
-                        signals=(signal,),
-                        elements=(pair,),
-                        bits=bits,
-                        edge=edge,
-                        tag="unreachable",
-                        reason=reason,
-                    )
+    yield from unreachable(norm, "norm_shift", "a residual has 32 bits", bits=never_set(shifts, 6))
 
 
 def _no_adapters() -> Iterator[SignalExclusion]:
@@ -499,35 +340,35 @@ def _no_adapters() -> Iterator[SignalExclusion]:
     }.items():
         yield SignalExclusion(file=file, signals=tuple(signals.split()), tag="unsupported", reason=reason)
     for bit in range(NO_SLOT.bit_length()):  # no slot is the number of which all bits are set
-        yield _never_falls("ep_chip.sv", "ldr_slot_o", reason, bit)
-        yield _never_falls("ep_host_port.sv", "slot_o slot_d", reason, bit)
+        yield never_falls("ep_chip.sv", "ldr_slot_o", reason, bit)
+        yield never_falls("ep_host_port.sv", "slot_o slot_d", reason, bit)
 
 
 def _adapters(plan: ChipPlan) -> Iterator[SignalExclusion]:
     """Slots, ranks and counts on the way from the load port to the SRAMs."""
-    reason, loads = "an enumeration of fewer values than its vector holds", _above(max(LoadStatus), 4)
-    yield from _unreachable("ep_chip.sv", "ldr_status_o", reason, bits=loads)
-    yield from _unreachable("ep_lora_load.sv", "status ldr_status_o", reason, bits=loads)
+    reason, loads = "an enumeration of fewer values than its vector holds", bits_above(max(LoadStatus), 4)
+    yield from unreachable("ep_chip.sv", "ldr_status_o", reason, bits=loads)
+    yield from unreachable("ep_lora_load.sv", "status ldr_status_o", reason, bits=loads)
     reason = "a slot that the chip does not have"
-    slots = _from(plan.lora_slots, 16)
-    yield from _unreachable("ep_chip.sv", "slot_held slot_valid", reason, bits=slots)
-    yield from _unreachable("ep_host_port.sv", "slot_valid_i held_o", reason, bits=slots)
-    yield from _unreachable("ep_lora_load.sv", "held_i slot_valid_o", reason, bits=slots)
+    slots = bits_from(plan.lora_slots, 16)
+    yield from unreachable("ep_chip.sv", "slot_held slot_valid", reason, bits=slots)
+    yield from unreachable("ep_host_port.sv", "slot_valid_i held_o", reason, bits=slots)
+    yield from unreachable("ep_lora_load.sv", "held_i slot_valid_o", reason, bits=slots)
     reason = "the rank of a section that was taken"
-    ranks = _above(plan.lora_max_rank, 8)
-    yield from _unreachable("ep_lora.sv", "rank_q", reason, bits=ranks)
+    ranks = bits_above(plan.lora_max_rank, 8)
+    yield from unreachable("ep_lora.sv", "rank_q", reason, bits=ranks)
     most = max(
         max(linear.in_blocks, linear.blocks) for linears in plan.layer_kinds for linear in linears
     )  # words of a matrix, for one rank
     reason = "words of a section: its rank is a byte, its linear is one of the chip's"
-    yield from _unreachable("ep_lora_load.sv", "a_words b_words", reason, bits=_above(255 * most, 24))
+    yield from unreachable("ep_lora_load.sv", "a_words b_words", reason, bits=bits_above(255 * most, 24))
     both = max(linear.in_blocks + linear.blocks for linears in plan.layer_kinds for linear in linears)
     step = plan.tile_rows // 2  # words of a frame to a word of an SRAM
     section = 2 + 255 * step * both
-    low = _never([2 | step * words for words in range(max(step, 4))], step.bit_length() - 1)
-    head = (*low, *_above(section, 32))
-    yield from _unreachable("ep_lora_load.sv", "head_words", reason, bits=head)
-    index = tuple(_above(plan.lora_max_rank * most, 24))
+    low = never_set([2 | step * words for words in range(max(step, 4))], step.bit_length() - 1)
+    head = (*low, *bits_above(section, 32))
+    yield from unreachable("ep_lora_load.sv", "head_words", reason, bits=head)
+    index = tuple(bits_above(plan.lora_max_rank * most, 24))
     for file, signals in (
         ("ep_lora_load.sv", "index_q load_index_q load_o.index"),
         ("ep_chip.sv", "lora_load.index"),
