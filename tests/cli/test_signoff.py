@@ -40,6 +40,8 @@ stages:
       rom_files: 100
       rom_readback: 100
       rom_signature: 100
+      quantized: 100
+      arithmetic: 100
       rom_observability: 100
       injected_faults_drawn: 4
       injected_faults_caught: 100

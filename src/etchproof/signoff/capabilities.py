@@ -37,7 +37,11 @@ NEEDS: Final = {
     **dict.fromkeys(("rom_observability", "rom_words", "accumulators"), OBSERVABILITY),
     **dict.fromkeys(("injected_faults", "injected_faults_drawn", "injected_faults_caught"), INJECTION),
     **dict.fromkeys(
-        ("quality", "quality_kl", "quality_top1", "saturation", "dead", "fabric_invariance"), RECIPE
+        (
+            *("quality", "quality_kl", "quality_top1", "saturation", "dead"),
+            *("quantized", "arithmetic", "fabric_invariance"),
+        ),
+        RECIPE,
     ),
     **dict.fromkeys(("rom_readback", "rom_signature"), READBACK),
     "rom_files": ROM_FILES,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from etchproof.coverage import hooks
 from etchproof.errors import InputError
+from etchproof.quantize import calibration_text, tensor_sha256
 from etchproof.quantize.quality_report import QualityReport
-from etchproof.quantize.quantized_model import QuantizedModel
+from etchproof.quantize.quantized_model import QuantizedAdapter, QuantizedModel
 from etchproof.render.fabric import Fabric
 from etchproof.render.images import ImageSet, load_image
 from etchproof.render.lint import lint_project
@@ -20,6 +21,9 @@ from etchproof.run import flow
 from etchproof.run import hooks as hooks_of_run
 from etchproof.run.design import Design, Loaded
 from etchproof.signoff.evidence import CheckEvidence
+
+if TYPE_CHECKING:  # slow to import, with PyTorch
+    from etchproof.adapter import Adapter
 
 QUALITY_SEQUENCES: Final = 16
 QUALITY_LENGTH: Final = 200
@@ -103,6 +107,40 @@ def check_memories(design: Design, images: ImageSet) -> Found:
     words = sum(math.prod(image.shape) for image in images.images)
     message = f"{len(images.images)} memories, {words:,} words, as the model says"
     return not problems, f"{len(problems)} problems: {problems[0]}" if problems else message
+
+
+def check_quantized(
+    design: Design, model: QuantizedModel, adapters: Sequence[tuple[Adapter, QuantizedAdapter]]
+) -> Found:
+    """Every integer against the files that it was made from, found a second time (``etchproof.quantize.audit``)."""
+    from etchproof.quantize.audit import audit
+
+    problems = list(audit(model, design.checkpoint, adapters))
+    count = len(tensor_sha256(model))
+    message = f"{count} tensors and {len(adapters)} adapters are what the files and the recipe say"
+    return not problems, f"{len(problems)} problems: {problems[0]}" if problems else message
+
+
+def check_arithmetic(design: Design, model: QuantizedModel, adapters: Sequence[QuantizedAdapter]) -> Found:
+    """Every operation of the golden model against real arithmetic, of the base and of each adapter."""
+    from etchproof.quantize.arithmetic import check_arithmetic
+
+    golden = flow.measurable_golden(design, model, adapters)
+    text = calibration_text(design.checkpoint, flow.short_recipe(design, source="random")).tokens
+    found = [
+        error
+        for adapter in (None, *range(len(adapters)))
+        for error in check_arithmetic(golden, text, adapter)
+    ]
+    wrong = [error for error in found if not error.worst <= 1]
+    if wrong:
+        return (
+            False,
+            f"{len(wrong)} of {len(found)} operations are wrong: {wrong[0].name}, {wrong[0].message}",
+        )
+    return bool(
+        found
+    ), f"{len(found)} operations on {text.numel():,} tokens, each as near as its width allows"
 
 
 def measure_quality(design: Design, model: QuantizedModel) -> QualityReport:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from etchproof.quantize.quantized_model import QuantizedAdapter
+from etchproof.run import flow, slots
 from etchproof.run.design import Loaded
 from etchproof.run.testrun import Chip
 from etchproof.signoff import checks, derive, readback
@@ -63,6 +65,11 @@ def examine_all(
             return False, ABSENT[OBSERVABILITY]
         return derive.observed(rom), f"{rom.proven:,} of {rom.total:,} bits proven"
 
+    def integers() -> list[QuantizedAdapter]:
+        cache = flow.quantized_folder(flow.cache_folder())
+        placed = slots.prepare(design, chip.model, plan.adapters, cache) if plan.adapters else ()
+        return [adapter.quantized for adapter in placed]
+
     def injected() -> checks.Found:
         bits = injection.bits if injection else ()
         good = sum(bit.caught and bit.located for bit in bits)
@@ -77,6 +84,10 @@ def examine_all(
         "signoff.rom_observability": observed,
         "signoff.injected_faults": injected,
         "signoff.quality": measured,
+        "signoff.quantized": lambda: checks.check_quantized(
+            design, chip.model, list(zip(plan.adapters, integers(), strict=True))
+        ),
+        "signoff.arithmetic": lambda: checks.check_arithmetic(design, chip.model, integers()),
     }
     always = {"signoff.rom_observability"} if rom is not None else set()
     always |= {"signoff.injected_faults"} if injection else set()

@@ -270,6 +270,8 @@ GATES: Final[Mapping[str, _Gate]] = {
     "rom_files": _check("rom_files"),
     "rom_readback": _check("rom_readback"),
     "rom_signature": _check("rom_signature"),
+    "quantized": _check("quantized"),
+    "arithmetic": _check("arithmetic"),
     "code_line": _code("line"),
     "code_branch": _code("branch"),
     "code_toggle": _code("toggle"),
