@@ -6,6 +6,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,11 +24,17 @@ from etchproof.run.design import Design, Loaded
 from etchproof.signoff.evidence import CheckEvidence
 
 if TYPE_CHECKING:  # slow to import, with PyTorch
+    from torch import Tensor
+
     from etchproof.adapter import Adapter
+    from etchproof.float_model.llama import FloatModel
+    from etchproof.quantize import CalibrationText
 
 QUALITY_SEQUENCES: Final = 16
 QUALITY_LENGTH: Final = 200
 QUALITY_SEED: Final = 2  # another text than the one that calibrated
+ARITHMETIC_CORNERS: Final = (1, 2, 3)
+"""Seeds of weights for the corners: what trained ones do not reach, such as saturation."""
 _OTHER_SEED: Final = 20  # of the weights of the other checkpoint
 
 Found = tuple[bool, str]
@@ -110,19 +117,26 @@ def check_memories(design: Design, images: ImageSet) -> Found:
 
 
 def check_quantized(
-    design: Design, model: QuantizedModel, adapters: Sequence[tuple[Adapter, QuantizedAdapter]]
+    design: Design,
+    model: QuantizedModel,
+    adapters: Sequence[tuple[Adapter, QuantizedAdapter]],
+    text: CalibrationText | None = None,
 ) -> Found:
-    """Every integer against the files that it was made from, found a second time (``etchproof.quantize.audit``)."""
+    """Every integer against the files that it was made from, found a second time (``etchproof.quantize.audit``).
+
+    Args:
+        text: the calibration text, where it is known already.
+    """
     from etchproof.quantize.audit import audit
 
-    problems = list(audit(model, design.checkpoint, adapters))
+    problem = next(audit(model, design.checkpoint, adapters, text), None)
     count = len(tensor_sha256(model))
     message = f"{count} tensors and {len(adapters)} adapters are what the files and the recipe say"
-    return not problems, f"{len(problems)} problems: {problems[0]}" if problems else message
+    return problem is None, problem or message
 
 
 def check_arithmetic(design: Design, model: QuantizedModel, adapters: Sequence[QuantizedAdapter]) -> Found:
-    """Every operation of the golden model against real arithmetic, of the base and of each adapter."""
+    """Every operation of the golden model against real arithmetic: the base, each adapter, weights for the corners."""
     from etchproof.quantize.arithmetic import check_arithmetic
 
     golden = flow.measurable_golden(design, model, adapters)
@@ -132,6 +146,10 @@ def check_arithmetic(design: Design, model: QuantizedModel, adapters: Sequence[Q
         for adapter in (None, *range(len(adapters)))
         for error in check_arithmetic(golden, text, adapter)
     ]
+    if design.project.coverage is not None and design.project.coverage.corners is not None:
+        for seed in ARITHMETIC_CORNERS:
+            corners = flow.measurable_golden(design, flow.corner_weights(design, model, seed))
+            found += check_arithmetic(corners, text)
     wrong = [error for error in found if not error.worst <= 1]
     if wrong:
         return (
@@ -143,14 +161,38 @@ def check_arithmetic(design: Design, model: QuantizedModel, adapters: Sequence[Q
     ), f"{len(found)} operations on {text.numel():,} tokens, each as near as its width allows"
 
 
-def measure_quality(design: Design, model: QuantizedModel) -> QualityReport:
-    """The golden model against the float model, on text that the float model writes."""
+@dataclass(frozen=True)
+class QualityText:
+    """What quality is measured on.
+
+    Attributes:
+        tokens: (n, T) int64, written by the float model.
+        reference: that float model.
+    """
+
+    tokens: Tensor
+    reference: FloatModel
+
+
+def float_reference(design: Design) -> FloatModel:
+    """The float model of a checkpoint."""
     from etchproof.float_model.llama import FloatModel
+
+    return FloatModel(design.checkpoint.config, design.checkpoint.tensor)
+
+
+def quality_text(design: Design) -> QualityText:
+    """Text that the float model writes, another than the one that calibrated."""
     from etchproof.quantize import sample_text
-    from etchproof.quantize.quality import measure
 
     length = min(QUALITY_LENGTH, design.quantized.context)
     text = sample_text(design.checkpoint, QUALITY_SEQUENCES, length, QUALITY_SEED)
-    checkpoint = design.checkpoint
-    float_model = FloatModel(checkpoint.config, checkpoint.tensor)
-    return measure(float_model, flow.measurable_golden(design, model), text)
+    return QualityText(text, float_reference(design))
+
+
+def measure_quality(design: Design, model: QuantizedModel) -> QualityReport:
+    """The golden model against the float model, on text that the float model writes."""
+    from etchproof.quantize.quality import measure
+
+    text = quality_text(design)
+    return measure(text.reference, flow.measurable_golden(design, model), text.tokens)

@@ -272,6 +272,7 @@ GATES: Final[Mapping[str, _Gate]] = {
     "rom_signature": _check("rom_signature"),
     "quantized": _check("quantized"),
     "arithmetic": _check("arithmetic"),
+    "checker": _check("checker"),
     "code_line": _code("line"),
     "code_branch": _code("branch"),
     "code_toggle": _code("toggle"),

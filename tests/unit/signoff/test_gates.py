@@ -52,7 +52,7 @@ LIMITS: dict[str, Any] = {
 }
 EXAMINED = (
     *("lint", "fabric_invariance", "rom_files", "rom_readback", "rom_signature"),
-    *("quantized", "arithmetic"),
+    *("quantized", "arithmetic", "checker"),
 )
 """Gates that are a check and nothing else."""
 STAGE = StageGates(regression="smoke", injected_faults=2, gates=LIMITS)
