@@ -39,6 +39,8 @@ sites = "evil:it"
 groups = "evil:it"
 sampler = "evil:it"
 rom_files = "evil:it"
+[qualify]
+flow = "evil:it"
 [recipes]
 path = "."
 default = "mine"

@@ -83,8 +83,17 @@ NO_LOADERS: Final[dict[str, str]] = {
     "etchproof.project.sources:_installation": "hashes what pip wrote, whatever it is",
     "etchproof.qualify.schemata:read_sources": "reads the fabric that this process has just rendered",
     **dict.fromkeys(
-        ("etchproof.qualify.edits:edited", "etchproof.qualify.edits:place_of"),
+        (f"etchproof.qualify.edits:{name}" for name in ("edited", "place_of", "_text")),
         "reads Python modules that this process imports",
+    ),
+    **dict.fromkeys(
+        ("etchproof.qualify.flow_faults:_stored", "etchproof.qualify.checker_faults:_stored"),
+        "reads a record by read_json_record, and makes a broken one again",
+    ),
+    "etchproof.regress.recorded:record": "reads taps that a run of this process has just written",
+    **dict.fromkeys(
+        ("etchproof.signoff.known_bad:_files.changed", "etchproof.signoff.known_bad:_simulated.changed"),
+        "reads a ROM image that this process has written",
     ),
     **dict.fromkeys(
         (

@@ -85,7 +85,7 @@ def place_of(edit: Edit) -> str:
     source = _text(edit.module)
     at = source.find(edit.was)
     start = source.count("\n", 0, at) + 1
-    end = start + edit.was.count("\n")
+    end = start + edit.was.rstrip("\n").count("\n")
 
     def inside(body: Sequence[ast.stmt], above: str) -> str | None:
         for node in body:
