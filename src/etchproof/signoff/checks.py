@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from etchproof.coverage import hooks
 from etchproof.errors import InputError
-from etchproof.quantize import calibration_text, tensor_sha256
 from etchproof.quantize.quality_report import QualityReport
 from etchproof.quantize.quantized_model import QuantizedAdapter, QuantizedModel
 from etchproof.render.fabric import Fabric
@@ -127,6 +126,7 @@ def check_quantized(
     Args:
         text: the calibration text, where it is known already.
     """
+    from etchproof.quantize import tensor_sha256
     from etchproof.quantize.audit import audit
 
     problem = next(audit(model, design.checkpoint, adapters, text), None)
@@ -137,6 +137,7 @@ def check_quantized(
 
 def check_arithmetic(design: Design, model: QuantizedModel, adapters: Sequence[QuantizedAdapter]) -> Found:
     """Every operation of the golden model against real arithmetic: the base, each adapter, weights for the corners."""
+    from etchproof.quantize import calibration_text
     from etchproof.quantize.arithmetic import check_arithmetic
 
     golden = flow.measurable_golden(design, model, adapters)
