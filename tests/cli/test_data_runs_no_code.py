@@ -40,6 +40,8 @@ groups = "evil:it"
 sampler = "evil:it"
 rom_files = "evil:it"
 exclusions = "evil:it"
+[qualify]
+flow = "evil:it"
 [recipes]
 path = "."
 default = "mine"

@@ -82,6 +82,26 @@ NO_LOADERS: Final[dict[str, str]] = {
     "etchproof.project.scaffold:write_stubs": "looks for a word in sources that slang has just read",
     "etchproof.project.sources:_installation": "hashes what pip wrote, whatever it is",
     "etchproof.qualify.schemata:read_sources": "reads the fabric that this process has just rendered",
+    **dict.fromkeys(
+        (f"etchproof.qualify.edits:{name}" for name in ("edited", "place_of", "_text")),
+        "reads Python modules that this process imports",
+    ),
+    **dict.fromkeys(
+        ("etchproof.qualify.flow_faults:_stored", "etchproof.qualify.checker_faults:_stored"),
+        "reads a record by read_json_record, and makes a broken one again",
+    ),
+    "etchproof.regress.recorded:record": "reads taps that a run of this process has just written",
+    **dict.fromkeys(
+        ("etchproof.signoff.known_bad:_files.changed", "etchproof.signoff.known_bad:_simulated.changed"),
+        "reads a ROM image that this process has written",
+    ),
+    **dict.fromkeys(
+        (
+            *("etchproof.quantize.audit:Files.__init__", "etchproof.quantize.audit:Files.tensor"),
+            *("etchproof.quantize.audit:_keys", "etchproof.quantize.audit:_adapter"),
+        ),
+        "reads files again that load_checkpoint or load_adapter has accepted, by the same readers",
+    ),
     "etchproof.qualify.campaign:_stored": "reads a record by read_json_record, and makes a broken one again",
     "etchproof.sim.child:start": "parses a variable that the parent set for this process",
     "etchproof.sim.golden:GoldenServer._serve": "opens the memory that this process shares with its simulator",

@@ -315,6 +315,11 @@ class SignoffSection(Section):
 
 
 class QualifySection(Section):
-    """``[qualify]``: ``survivors`` lists faults that no run sees and that may stand (``etchproof.qualify``)."""
+    """``[qualify]``: faults, and what is known of them (``etchproof.qualify``).
+
+    ``survivors`` lists faults that no run sees and that may stand. ``flow(model, seed)`` declares what may go wrong
+    between a checkpoint and what golden model and chip are made of (``etchproof.qualify.wrong``).
+    """
 
     survivors: Text = "verif/signoff/survivors.yaml"
+    flow: ObjectName | None = None

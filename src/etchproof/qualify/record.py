@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 QUALIFICATION_FILE: Final = "qualification.json"
 FAULTS_FOLDER: Final = "faults"
 
-Kind = Literal["rtl", "image"]
+Kind = Literal["rtl", "image", "flow", "golden", "checker"]
 State = Literal["detected", "survived", "broken"]
 """``broken``: the bench failed, not the chip, so nothing is known of the fault."""
 

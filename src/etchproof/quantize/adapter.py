@@ -50,6 +50,7 @@ def quantize_adapter(
     checkpoint: Checkpoint,
     *,
     progress: Callable[[str], None] | None = None,
+    text: CalibrationText | None = None,
 ) -> QuantizedAdapter:
     """Round an adapter for the chip of a quantized model.
 
@@ -60,15 +61,17 @@ def quantize_adapter(
     Args:
         checkpoint: that the model was quantized from.
         progress: is handed a line for each stage and layer.
+        text: the recipe's calibration text, where it is known already.
 
     Raises:
         InputError: the chip takes no adapters or none of that rank, or a magnitude is beyond the arithmetic.
     """
     say = progress or (lambda line: None)
     _check(model, adapter)
-    if model.recipe.calibration.source == "sampled":
-        say("sampling the calibration text")
-    text = calibration_text(checkpoint, model.recipe)
+    if text is None:
+        if model.recipe.calibration.source == "sampled":
+            say("sampling the calibration text")
+        text = calibration_text(checkpoint, model.recipe)
     largest = adapter_ranges(checkpoint, adapter, text, say)
     return QuantizedAdapter(
         adapter.name,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from etchproof.checkpoint import Checkpoint
 from etchproof.checkpoint.linears import INPUTS, LINEARS, module_name
 from etchproof.quantize.bias import with_bias
-from etchproof.quantize.calibrate import Ranges, calibrate, calibration_text, weight_of
+from etchproof.quantize.calibrate import CalibrationText, Ranges, calibrate, calibration_text, weight_of
 from etchproof.quantize.frac import layer_fracs, tail_fracs
 from etchproof.quantize.gains import quantize_gains
 from etchproof.quantize.gptq import gptq_matrices
@@ -24,7 +24,11 @@ Progress = Callable[[str], None]
 
 
 def quantize_model(
-    checkpoint: Checkpoint, recipe: Recipe, *, progress: Progress | None = None
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    *,
+    progress: Progress | None = None,
+    text: CalibrationText | None = None,
 ) -> QuantizedModel:
     """Quantize a checkpoint: weights, gains, biases, fractional bits (docs/numerics.md sections 3, 4 and 12).
 
@@ -34,15 +38,17 @@ def quantize_model(
 
     Args:
         progress: is handed a line for each stage and layer.
+        text: the recipe's calibration text, where it is known already.
 
     Raises:
         InputError: the recipe does not fit the architecture, or a tensor's magnitude is beyond the arithmetic.
     """
     say = progress or (lambda line: None)
     formats = resolve(recipe, checkpoint.config)
-    if recipe.calibration.source == "sampled":
-        say("sampling the calibration text")
-    text = calibration_text(checkpoint, recipe)
+    if text is None:
+        if recipe.calibration.source == "sampled":
+            say("sampling the calibration text")
+        text = calibration_text(checkpoint, recipe)
     ranges = calibrate(checkpoint, text, progress)
     if recipe.method == "gptq":
         matrices = gptq_matrices(checkpoint, recipe, formats, text, say)

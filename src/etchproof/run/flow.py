@@ -205,17 +205,25 @@ def model_health(design: Design, model: Any, cache: Path) -> ModelHealth | None:
     golden = make_golden(design, model)
     if _lacks(golden):
         return None
-    checkpoint, large = design.checkpoint, model.config.hidden_size * model.config.n_layers > _LARGE
-    calibration = design.recipe.calibration
-    size = {"sequences": 1, "length": 16} if large else {"sequences": 2, "length": 64}
-    size["length"] = min(size["length"], calibration.length)
-    short = design.recipe.model_copy(update={"calibration": calibration.model_copy(update=size)})
-    text = quantize.calibration_text(checkpoint, short).tokens
-    found = measure_health(cast("GoldenModel", golden), text, checkpoint.tensor)
+    text = quantize.calibration_text(design.checkpoint, short_recipe(design)).tokens
+    found = measure_health(cast("GoldenModel", golden), text, design.checkpoint.tensor)
     with contextlib.suppress(OSError):  # a cache that cannot be written makes it anew each time
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, found.model_dump_json())
     return found
+
+
+def short_recipe(design: Design, **calibration: Any) -> Recipe:
+    """The recipe of a Llama with a short calibration text, of a large model a shorter one still.
+
+    Args:
+        calibration: what else is other than in the recipe.
+    """
+    config, own = design.checkpoint.config, design.recipe.calibration
+    large = config.hidden_size * config.n_layers > _LARGE
+    size = {"sequences": 1, "length": 16} if large else {"sequences": 2, "length": 64}
+    size["length"] = min(size["length"], own.length)
+    return design.recipe.model_copy(update={"calibration": own.model_copy(update={**size, **calibration})})
 
 
 def corner_weights(design: Design, model: QuantizedModel, seed: int) -> QuantizedModel:

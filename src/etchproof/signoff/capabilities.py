@@ -18,6 +18,7 @@ OBSERVABILITY: Final = "observability"
 INJECTION: Final = "injection"
 CYCLES: Final = "cycles"
 LINT: Final = "lint"
+KNOWN_BAD: Final = "known_bad"
 
 ABSENT: Final = {
     RECIPE: "models are of the project's own kind: nobody quantized them here",
@@ -28,6 +29,7 @@ ABSENT: Final = {
     OBSERVABILITY: "the project declares no [coverage] rom",
     INJECTION: "the project declares neither [coverage] rom nor [rom] memories with a [host]",
     CYCLES: "the project has no cycle model",
+    KNOWN_BAD: "models are of the project's own kind: runs are played to the checker again where a chip takes tokens",
     LINT: "the project declares no [rtl] hw: linters look at the engine's own conventions",
 }
 """Each capability, and why what takes it is not measured without it."""
@@ -37,11 +39,16 @@ NEEDS: Final = {
     **dict.fromkeys(("rom_observability", "rom_words", "accumulators"), OBSERVABILITY),
     **dict.fromkeys(("injected_faults", "injected_faults_drawn", "injected_faults_caught"), INJECTION),
     **dict.fromkeys(
-        ("quality", "quality_kl", "quality_top1", "saturation", "dead", "fabric_invariance"), RECIPE
+        (
+            *("quality", "quality_kl", "quality_top1", "saturation", "dead"),
+            *("quantized", "arithmetic", "fabric_invariance"),
+        ),
+        RECIPE,
     ),
     **dict.fromkeys(("rom_readback", "rom_signature"), READBACK),
     "rom_files": ROM_FILES,
     "cycle_model": CYCLES,
+    "checker": KNOWN_BAD,
     "lint": LINT,
 }
 """The capability that a gate or a check takes; what does not stand here takes none."""
@@ -70,6 +77,7 @@ def capabilities(project: Project) -> tuple[str, ...]:
         INJECTION: observed or (memories and project.host is not None),
         CYCLES: project.host is None or project.cycles is not None,
         LINT: project.rtl.hw is not None,
+        KNOWN_BAD: project.model is None,
     }
     return tuple(name for name, there in has.items() if there)
 

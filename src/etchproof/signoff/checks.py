@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from etchproof.coverage import hooks
 from etchproof.errors import InputError
 from etchproof.quantize.quality_report import QualityReport
-from etchproof.quantize.quantized_model import QuantizedModel
+from etchproof.quantize.quantized_model import QuantizedAdapter, QuantizedModel
 from etchproof.render.fabric import Fabric
 from etchproof.render.images import ImageSet, load_image
 from etchproof.render.lint import lint_project
@@ -21,9 +22,18 @@ from etchproof.run import hooks as hooks_of_run
 from etchproof.run.design import Design, Loaded
 from etchproof.signoff.evidence import CheckEvidence
 
+if TYPE_CHECKING:  # slow to import, with PyTorch
+    from torch import Tensor
+
+    from etchproof.adapter import Adapter
+    from etchproof.float_model.llama import FloatModel
+    from etchproof.quantize import CalibrationText
+
 QUALITY_SEQUENCES: Final = 16
 QUALITY_LENGTH: Final = 200
 QUALITY_SEED: Final = 2  # another text than the one that calibrated
+ARITHMETIC_CORNERS: Final = (1, 2, 3)
+"""Seeds of weights for the corners: what trained ones do not reach, such as saturation."""
 _OTHER_SEED: Final = 20  # of the weights of the other checkpoint
 
 Found = tuple[bool, str]
@@ -105,14 +115,85 @@ def check_memories(design: Design, images: ImageSet) -> Found:
     return not problems, f"{len(problems)} problems: {problems[0]}" if problems else message
 
 
-def measure_quality(design: Design, model: QuantizedModel) -> QualityReport:
-    """The golden model against the float model, on text that the float model writes."""
+def check_quantized(
+    design: Design,
+    model: QuantizedModel,
+    adapters: Sequence[tuple[Adapter, QuantizedAdapter]],
+    text: CalibrationText | None = None,
+) -> Found:
+    """Every integer against the files that it was made from, found a second time (``etchproof.quantize.audit``).
+
+    Args:
+        text: the calibration text, where it is known already.
+    """
+    from etchproof.quantize import tensor_sha256
+    from etchproof.quantize.audit import audit
+
+    problem = next(audit(model, design.checkpoint, adapters, text), None)
+    count = len(tensor_sha256(model))
+    message = f"{count} tensors and {len(adapters)} adapters are what the files and the recipe say"
+    return problem is None, problem or message
+
+
+def check_arithmetic(design: Design, model: QuantizedModel, adapters: Sequence[QuantizedAdapter]) -> Found:
+    """Every operation of the golden model against real arithmetic: the base, each adapter, weights for the corners."""
+    from etchproof.quantize import calibration_text
+    from etchproof.quantize.arithmetic import check_arithmetic
+
+    golden = flow.measurable_golden(design, model, adapters)
+    text = calibration_text(design.checkpoint, flow.short_recipe(design, source="random")).tokens
+    found = [
+        error
+        for adapter in (None, *range(len(adapters)))
+        for error in check_arithmetic(golden, text, adapter)
+    ]
+    if design.project.coverage is not None and design.project.coverage.corners is not None:
+        for seed in ARITHMETIC_CORNERS:
+            corners = flow.measurable_golden(design, flow.corner_weights(design, model, seed))
+            found += check_arithmetic(corners, text)
+    wrong = [error for error in found if not error.worst <= 1]
+    if wrong:
+        return (
+            False,
+            f"{len(wrong)} of {len(found)} operations are wrong: {wrong[0].name}, {wrong[0].message}",
+        )
+    return bool(
+        found
+    ), f"{len(found)} operations on {text.numel():,} tokens, each as near as its width allows"
+
+
+@dataclass(frozen=True)
+class QualityText:
+    """What quality is measured on.
+
+    Attributes:
+        tokens: (n, T) int64, written by the float model.
+        reference: that float model.
+    """
+
+    tokens: Tensor
+    reference: FloatModel
+
+
+def float_reference(design: Design) -> FloatModel:
+    """The float model of a checkpoint."""
     from etchproof.float_model.llama import FloatModel
+
+    return FloatModel(design.checkpoint.config, design.checkpoint.tensor)
+
+
+def quality_text(design: Design) -> QualityText:
+    """Text that the float model writes, another than the one that calibrated."""
     from etchproof.quantize import sample_text
-    from etchproof.quantize.quality import measure
 
     length = min(QUALITY_LENGTH, design.quantized.context)
     text = sample_text(design.checkpoint, QUALITY_SEQUENCES, length, QUALITY_SEED)
-    checkpoint = design.checkpoint
-    float_model = FloatModel(checkpoint.config, checkpoint.tensor)
-    return measure(float_model, flow.measurable_golden(design, model), text)
+    return QualityText(text, float_reference(design))
+
+
+def measure_quality(design: Design, model: QuantizedModel) -> QualityReport:
+    """The golden model against the float model, on text that the float model writes."""
+    from etchproof.quantize.quality import measure
+
+    text = quality_text(design)
+    return measure(text.reference, flow.measurable_golden(design, model), text.tokens)

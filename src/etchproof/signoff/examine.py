@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 
+from etchproof.quantize.quantized_model import QuantizedAdapter
+from etchproof.regress.recorded import record
+from etchproof.run import flow, slots
 from etchproof.run.design import Loaded
 from etchproof.run.testrun import Chip
 from etchproof.signoff import checks, derive, readback
@@ -14,7 +18,8 @@ from etchproof.signoff.evidence import (
     QualityEvidence,
     RomEvidence,
 )
-from etchproof.signoff.plan import Plan
+from etchproof.signoff.known_bad import check_known_bad, known_bad_spec
+from etchproof.signoff.plan import Plan, SignoffRequest
 from etchproof.signoff.testplan import CHECKS, Stage
 
 
@@ -25,6 +30,7 @@ def examine_all(
     rom: RomEvidence | None,
     injection: InjectionEvidence | None,
     read: readback.ReadBack | None,
+    request: SignoffRequest,
 ) -> tuple[tuple[CheckEvidence, ...], int, QualityEvidence | None]:
     """The checks that this stage's gates or testpoints ask for."""
     design, padding = chip.design, 0
@@ -63,6 +69,17 @@ def examine_all(
             return False, ABSENT[OBSERVABILITY]
         return derive.observed(rom), f"{rom.proven:,} of {rom.total:,} bits proven"
 
+    def integers() -> list[QuantizedAdapter]:
+        cache = flow.quantized_folder(flow.cache_folder())
+        placed = slots.prepare(design, chip.model, plan.adapters, cache) if plan.adapters else ()
+        return [adapter.quantized for adapter in placed]
+
+    def known_bad() -> checks.Found:
+        spec, folder = known_bad_spec(request, design), request.out / "known-bad"
+        shutil.rmtree(folder, ignore_errors=True)
+        recorded = record(spec, chip, (), folder)
+        return check_known_bad(recorded, flow.make_golden(design, chip.model))
+
     def injected() -> checks.Found:
         bits = injection.bits if injection else ()
         good = sum(bit.caught and bit.located for bit in bits)
@@ -77,6 +94,11 @@ def examine_all(
         "signoff.rom_observability": observed,
         "signoff.injected_faults": injected,
         "signoff.quality": measured,
+        "signoff.checker": known_bad,
+        "signoff.quantized": lambda: checks.check_quantized(
+            design, chip.model, list(zip(plan.adapters, integers(), strict=True))
+        ),
+        "signoff.arithmetic": lambda: checks.check_arithmetic(design, chip.model, integers()),
     }
     always = {"signoff.rom_observability"} if rom is not None else set()
     always |= {"signoff.injected_faults"} if injection else set()

@@ -140,7 +140,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         test = project.signoff.readback
         read = None if test is None else readback.read_back(chip, test, out / "readback")
         health = flow.model_health(design, model, flow.cache_folder())
-        examined, padding, quality = examine_all(plan, request.stage, chip, rom, injection, read)
+        examined, padding, quality = examine_all(plan, request.stage, chip, rom, injection, read, request)
         say(f"{sum(check.passed for check in examined)} of {len(examined)} checks hold")
     items = tuple(
         derive.item_evidence(spec, outcome.results[spec.name], counted[spec.name], runs)

@@ -35,6 +35,9 @@ CHECKS: Final[Mapping[str, str]] = {
     "signoff.rom_observability": "what share of the mask's bits the runs are proven to observe",
     "signoff.injected_faults": "proven bits, drawn at random and inverted in simulation, are caught",
     "signoff.quality": "the golden model against the float model",
+    "signoff.quantized": "every integer of the quantized checkpoint, held against its files a second time",
+    "signoff.checker": "runs that are known to be bad, played to scoreboard and judge, are found and named",
+    "signoff.arithmetic": "every operation of the golden model, one at a time, against real arithmetic",
 }
 """What ``etchproof signoff`` examines itself, beside the regression; a testpoint claims them like tests."""
 

@@ -119,6 +119,12 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
             wait_s=self.wait_s,
         )
 
+    def end(self) -> None:
+        """Let it go, by whoever plays one run after the other to a scoreboard that is alone in its process."""
+        self._worker.end()
+        uvm_component.component_dict.pop(self.get_full_name(), None)
+        self.get_parent().clear_children()
+
     def save_dump(self, file: str) -> None:
         """Every tap as chip and golden have it: arrays ``{chip,golden}.sequence.layer.tap``, tokens end to end."""
         arrays: dict[str, list[Array]] = {}

@@ -25,7 +25,7 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         sys.setswitchinterval(_SWITCH_S)
-        self._tasks: queue.SimpleQueue[Callable[[], None] | threading.Event] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Callable[[], None] | threading.Event | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
@@ -41,6 +41,10 @@ class Worker:
         done.wait()
         self._check()
 
+    def end(self) -> None:
+        """Let the thread end after what was given; nothing can be given after it."""
+        self._tasks.put(None)
+
     def _check(self) -> None:
         if self._error is not None:
             raise self._error
@@ -48,6 +52,8 @@ class Worker:
     def _run(self) -> None:
         while True:
             task = self._tasks.get()
+            if task is None:
+                return
             if isinstance(task, threading.Event):
                 task.set()
             elif self._error is None:

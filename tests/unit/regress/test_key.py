@@ -77,9 +77,10 @@ FILES = {
     "verif/signoff/gates.yaml": "judges",
     "verif/signoff/waivers.yaml": "judges",
     "verif/signoff/exclusions.yaml": "judges",
+    "verif/signoff/survivors.yaml": "judges",
 }
 JUDGES = {name for name, content in FILES.items() if content == "judges"}
-"""Sign-off reads them anew each time; they make no result."""
+"""Sign-off and qualification read them anew each time; they make no result."""
 
 
 @pytest.fixture(scope="module")
