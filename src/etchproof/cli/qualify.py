@@ -46,29 +46,8 @@ def run_qualify(
         say(f"project {found.name}, stage {stage}")
     asked = stage_request(found, model, out, adapters, recipe, stage, jobs, day_of(None))
     with hold(asked.out):
-        result = qualify(
-            QualifyRequest(asked, rtl_faults, image_faults, seed),
-            StageClock(progress),
-            _listener(progress, console),
-        )
+        result = qualify(QualifyRequest(asked, rtl_faults, image_faults, seed), StageClock(progress))
     return _print(console, result, out)
-
-
-def _listener(progress: Progress, console: Console) -> Callable[[int], Callable[[FaultResult], None]]:
-    def of(count: int) -> Callable[[FaultResult], None]:
-        done = 0
-
-        def hear(result: FaultResult) -> None:
-            nonlocal done
-            done += 1
-            progress.busy(f"{done} of {count}")
-            if result.state != "detected":
-                line = f"[{done}/{count}] {result.state}  {visible(result.name)}"
-                console.print(Text(line, style="red"), soft_wrap=True)
-
-        return hear
-
-    return of
 
 
 def _print(console: Console, result: Qualification, folder: Path) -> int:
@@ -77,9 +56,13 @@ def _print(console: Console, result: Qualification, folder: Path) -> int:
     for title, of in (("where", _module), ("operator", lambda one: one.operator)):
         console.print(_table(result, title, of))
         console.print()
-    by = Counter(one.by.run for one in result.faults if one.state == "detected" and one.by is not None)
+    detected = [one for one in result.faults if one.state == "detected"]
+    first = Counter(one.seen_by[0].run for one in detected)
+    alone = Counter(one.seen_by[0].test for one in detected if len(one.seen_by) == 1)
     for run in result.runs:
-        console.print(Text(f"run      {visible(run.name)}: saw {by[run.name]} first"), soft_wrap=True)
+        console.print(Text(f"run      {visible(run.name)}: saw {first[run.name]} first"), soft_wrap=True)
+    for test, count in sorted(alone.items()):
+        console.print(Text(f"alone    {visible(test)}: {count} that no other test sees"), soft_wrap=True)
     for reason in result.reasons:
         console.print(Text(f"open     {visible(reason)}", style="red"), soft_wrap=True)
     passed = result.verdict == "PASS"

@@ -1,7 +1,14 @@
-"""The campaign: each fault in a chip of its own, one run after the other until one sees it."""
+"""The campaign: each fault in a chip of its own, held against one run after the other.
+
+It goes round by round: a run, and every fault that it may tell something of. A fault is done with when two tests have
+seen it, or when every run has passed; one that a single test has seen meets the first run of every other test, so that
+a fault which one test alone can see is known as such.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import queue
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,89 +16,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from etchproof.compare.comparator import Comparison
 from etchproof.errors import InputError
 from etchproof.files.atomic import write_atomically
 from etchproof.files.json_record import read_json_record
 from etchproof.project.sources import together
 from etchproof.qualify import images
 from etchproof.qualify.images import ImageFault
-from etchproof.qualify.record import FAULTS_FOLDER, Detection, FaultResult, RunRecord, State
-from etchproof.qualify.remembered import Remembered
+from etchproof.qualify.record import Detection, FaultResult, Outcome, State
 from etchproof.qualify.rtl import PLUSARG, RtlFault
 from etchproof.qualify.schemata import Schemata
-from etchproof.regress.execute import adapters_of, etched_of, test_config
-from etchproof.regress.spec import ItemSpec
-from etchproof.run import flow
-from etchproof.run.slots import LoadedAdapter
-from etchproof.run.testrun import Chip, Etched, TestRun, Variation, run_test
-from etchproof.sim.build import Build, Kind
+from etchproof.qualify.trial import UNTIL, Builds, Proven
+from etchproof.regress.key import item_key
+from etchproof.run.testrun import TestRun
+from etchproof.sim.build import Kind
+from etchproof.sim.forks import Forks
 
-_PATIENCE: Final = 20.0
-"""How many times as long as without a fault a run may take, and as many seconds more as it takes to start."""
-_START_S: Final = 20.0
+OUTCOMES_FOLDER: Final = "outcomes"
+_CPU_S: Final = 60  # of a run that is stuck in one moment of simulated time
+_WALL_S: Final = 1800.0  # of one for which nothing else has an end
+_OUT_OF_CPU: Final = "SIGXCPU"
 
 _OF_THE_BENCH: Final = frozenset(
     {
         *("golden_failed", "expectation_broken", "no_expectation", "comparison_broken", "fabric_changed"),
         *("fabric_unknown", "rom_changed", "memory_unread", "undeclared_file", "no_test_run", "test_skipped"),
+        "timeout",  # of wall-clock time, which says more of the machine
     }
 )
 """Reasons that say nothing of the chip."""
 
 Fault = RtlFault | ImageFault
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A run that faults are held against.
-
-    Attributes:
-        spec: the item of the stage's regression.
-        etched: its chip.
-        adapters: of the run.
-        config: what the test is told.
-        golden: its golden model.
-    """
-
-    spec: ItemSpec
-    etched: Etched
-    adapters: tuple[LoadedAdapter, ...]
-    config: Mapping[str, Any]
-    golden: Remembered
-
-    def run(self, folder: Path, build: Build, fabric: Any, timeout_s: float, **varied: Any) -> TestRun:
-        """Make it, on a simulator of that fabric."""
-        chip = Chip(self.etched.design, self.etched.model, fabric, self.etched.images, build)
-        variation = Variation(golden=self.golden.session, **varied)
-        return run_test(
-            chip,
-            self.spec.test,
-            folder,
-            seed=self.spec.seed,
-            config=self.config,
-            adapters=self.adapters,
-            timeout_s=timeout_s,
-            variation=variation,
-        )
-
-
-def make_trial(spec: ItemSpec, design: Any, out: Path) -> Trial:
-    """A run of a stage, ready to be made; errors as of ``etched_of``."""
-    etched = etched_of(spec, design.project, out)
-    adapters = adapters_of(spec, etched)
-    config = test_config(spec, etched.design, adapters)
-    quantized = [adapter.quantized for adapter in adapters]
-    golden = flow.make_golden(etched.design, etched.model, quantized)
-    return Trial(spec, etched, adapters, config, Remembered(golden.session))
-
-
-@dataclass(frozen=True)
-class Builds:
-    """Simulators of one kind: of the chip, and of the sources with all faults."""
-
-    plain: Build
-    mutated: Build
 
 
 @dataclass(frozen=True)
@@ -101,124 +55,159 @@ class Bench:
     Attributes:
         builds: by the kind that a run names.
         schemata: the sources with all faults.
-        trials: cheapest first.
-        records: of the trials without a fault.
+        runs: that faults are held against, in order.
+        sources: hash of the project's own files, the engine and the tools (``regress.key.sources_sha256``).
         out: the folder.
     """
 
     builds: Mapping[Kind, Builds]
     schemata: Schemata
-    trials: tuple[Trial, ...]
-    records: tuple[RunRecord, ...]
+    runs: tuple[Proven, ...]
+    sources: str
     out: Path
 
-    def key(self, fault: Fault) -> str:
-        """What a stored result of a fault depends on."""
-        return together(
+    def stored(self, run: Proven) -> Path:
+        """Where the outcomes of a run are: of no other chip, project, engine or run."""
+        key = together(
             [
                 ("schemata", self.schemata.fabric.sha256),
-                ("rom", self.trials[0].etched.images.sha256),
-                ("runs", " ".join(trial.spec.model_dump_json() for trial in self.trials)),
-                ("fault", fault.name),
+                ("rom", run.trial.etched.images.sha256),
+                ("item", item_key(run.trial.spec, self.sources)),
             ]
         )
+        return self.out / OUTCOMES_FOLDER / key[:32]
 
 
-def first_runs(
-    trials: Sequence[Trial], builds: Mapping[Kind, Builds], schemata: Schemata, out: Path
-) -> tuple[tuple[Trial, ...], tuple[RunRecord, ...]]:
-    """Make each run without a fault, on both simulators; returns them cheapest first.
+class _Found:
+    """What is known of a fault."""
 
-    Raises:
-        InputError: a run is no PASS without a fault.
-    """
-    found = []
-    for trial in trials:
-        folder = out / "plain" / trial.spec.name
-        both, runs = builds[trial.spec.kind], []
-        for build, fabric in ((both.plain, trial.etched.fabric), (both.mutated, schemata.fabric)):
-            shutil.rmtree(folder, ignore_errors=True)
-            run = trial.run(folder, build, fabric, trial.spec.timeout_s, plusargs=(f"+{PLUSARG}=0",))
-            if not run.passed or run.comparison is None:
-                reason = run.reasons[0]
-                raise InputError(
-                    f"is no PASS without a fault: {reason.name}: {reason.message}", source=trial.spec.name
-                )
-            runs.append((run.comparison, run.outcome.wall_s))
-        (before, _), (after, wall_s) = runs
-        record = RunRecord(
-            name=trial.spec.name,
-            test=trial.spec.test,
-            elements=before.elements,
-            cycles=sum(token.cycles for token in before.tokens),
-            equal=_untimed(before) == _untimed(after),
-            wall_s=round(wall_s, 3),
-        )
-        found.append((record.elements, record.name, trial, record))
-    found.sort(key=lambda one: one[:2])
-    return tuple(trial for *_, trial, _ in found), tuple(record for *_, record in found)
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
 
+    def needs(self, run: Proven, first_of_its_test: bool) -> bool:
+        """Whether a run may tell more."""
+        if any(outcome.broken for outcome in self.outcomes):
+            return False
+        tests = {outcome.seen.test for outcome in self.outcomes if outcome.seen is not None}
+        if not tests:
+            return True
+        return len(tests) < 2 and first_of_its_test and run.record.test not in tests
 
-def _untimed(comparison: Comparison) -> dict[str, Any]:
-    """Everything that a run found, but for how long it took."""
-    return comparison.model_dump(exclude={"sim_s", "golden_s", "compare_s", "wait_s"})
+    @property
+    def state(self) -> State:
+        if any(outcome.broken for outcome in self.outcomes):
+            return "broken"
+        return "detected" if any(outcome.seen for outcome in self.outcomes) else "survived"
 
 
 def run_faults(
-    bench: Bench, faults: Sequence[tuple[int, Fault]], jobs: int, listener: Callable[[FaultResult], None]
+    bench: Bench,
+    faults: Sequence[tuple[int, Fault]],
+    pool: ThreadPoolExecutor,
+    jobs: int,
+    hear: Callable[[str], None],
 ) -> tuple[FaultResult, ...]:
-    """Try each fault; results that are stored count where they are of the same fault on the same bench.
+    """Try each fault.
 
     Args:
         faults: each with its number in the schemata, 0 for those of images.
+        jobs: simulators at once; the pool has as many threads.
+        hear: is told of each round.
     """
-
-    def tried(fault: tuple[int, Fault]) -> FaultResult:
-        result = _stored(bench, *fault)
-        listener(result)
-        return result
-
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        return tuple(pool.map(tried, faults))
-
-
-def _stored(bench: Bench, number: int, fault: Fault) -> FaultResult:
-    file = bench.out / FAULTS_FOLDER / f"{bench.key(fault)[:32]}.json"
+    found = {fault.name: _Found() for _, fault in faults}
+    launchers: queue.SimpleQueue[Forks] = queue.SimpleQueue()
+    made = [Forks(_CPU_S) for _ in range(jobs)]
+    for forks in made:
+        launchers.put(forks)
+    tests: set[str] = set()
     try:
-        found = read_json_record(file, FaultResult)
-        if found.name == fault.name:
-            return found
+        for place, run in enumerate(bench.runs, 1):
+            first = run.record.test not in tests
+            tests.add(run.record.test)
+            asked = [
+                one for one in faults if _applies(bench, run, one[1]) and found[one[1].name].needs(run, first)
+            ]
+            hear(f"{place} of {len(bench.runs)}: {run.record.name}, {len(asked)} faults")
+            stored = bench.stored(run)
+
+            def tried(one: tuple[int, Fault], run: Proven = run, stored: Path = stored) -> Outcome:
+                return _outcome(bench, run, stored, *one, launchers)
+
+            for (_, fault), outcome in zip(asked, pool.map(tried, asked), strict=True):
+                found[fault.name].outcomes.append(outcome)
+            run.trial.golden.forget()
+    finally:
+        for forks in made:
+            forks.close()
+    return tuple(_result(fault, found[fault.name]) for _, fault in faults)
+
+
+def _applies(bench: Bench, run: Proven, fault: Fault) -> bool:
+    """Whether a run is of the chip that the fault is in: with other weights the image is another one."""
+    if isinstance(fault, RtlFault):
+        return True
+    return run.trial.etched.images.sha256 == bench.runs[0].trial.etched.images.sha256
+
+
+def _outcome(
+    bench: Bench, run: Proven, stored: Path, number: int, fault: Fault, launchers: queue.SimpleQueue[Forks]
+) -> Outcome:
+    """That of a run and a fault, as it is stored or made now."""
+    file = stored / f"{hashlib.sha256(fault.name.encode()).hexdigest()[:32]}.json"
+    try:
+        outcome = read_json_record(file, Outcome)
+        if outcome.fault == fault.name:
+            return outcome
     except InputError:
         pass
-    result = _try(bench, number, fault, file.with_suffix(""))
-    write_atomically(file, result.model_dump_json(indent=1) + "\n")
-    return result
+    launcher = launchers.get()
+    try:
+        outcome = _judged(fault, run, _made(bench, run, number, fault, file.with_suffix(""), launcher))
+    finally:
+        launchers.put(launcher)
+    write_atomically(file, outcome.model_dump_json(indent=1) + "\n")
+    return outcome
 
 
-def _try(bench: Bench, number: int, fault: Fault, folder: Path) -> FaultResult:
-    state: State = "survived"
-    by, runs = None, 0
-    for trial, record in zip(bench.trials, bench.records, strict=True):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        if isinstance(fault, RtlFault):
-            varied: dict[str, Any] = {"plusargs": (f"+{PLUSARG}={number}",)}
-            build, fabric = bench.builds[trial.spec.kind].mutated, bench.schemata.fabric
-        else:
-            if trial.etched.images.sha256 != bench.trials[0].etched.images.sha256:
-                continue  # other weights: the image is another one
-            varied = {"replaced": tuple(images.write(trial.etched.images, fault, folder))}
-            build, fabric = bench.builds[trial.spec.kind].plain, trial.etched.fabric
-        run = trial.run(folder, build, fabric, _START_S + _PATIENCE * record.wall_s, **varied)
-        runs += 1
-        names = {reason.name for reason in run.reasons}
-        if names & _OF_THE_BENCH:
-            state, by = "broken", _detection(trial, run)
-            break
-        if names:
-            state, by = "detected", _detection(trial, run)
-            break
+def _made(bench: Bench, run: Proven, number: int, fault: Fault, folder: Path, launcher: Forks) -> TestRun:
     shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    trial, builds = run.trial, bench.builds[run.trial.spec.kind]
+    varied: dict[str, Any] = {"launcher": launcher}
+    plusargs = [f"+{UNTIL}={run.until_ps}"]
+    if isinstance(fault, RtlFault):
+        build, fabric = builds.mutated, bench.schemata.fabric
+        plusargs.append(f"+{PLUSARG}={number}")
+    else:
+        build, fabric = builds.plain, trial.etched.fabric
+        varied["replaced"] = tuple(images.write(trial.etched.images, fault, folder))
+    made = trial.run(folder, build, fabric, _WALL_S, plusargs=tuple(plusargs), **varied)
+    shutil.rmtree(folder, ignore_errors=True)
+    return made
+
+
+def _judged(fault: Fault, run: Proven, made: TestRun) -> Outcome:
+    if made.passed:
+        return Outcome(fault=fault.name, seen=None, broken=False)
+    killed = [reason for reason in made.reasons if reason.name == "simulator_killed"]
+    broken = {reason.name for reason in made.reasons} & _OF_THE_BENCH or any(
+        _OUT_OF_CPU not in reason.message for reason in killed
+    )
+    reason = made.reasons[0]
+    first = None if made.comparison is None else made.comparison.first_divergence
+    seen = Detection(
+        run=run.record.name,
+        test=run.record.test,
+        reason=reason.name,
+        message=reason.message[:300],
+        tap=None if first is None else first.tap,
+        layer=None if first is None else first.layer,
+        token=None if first is None else first.token,
+    )
+    return Outcome(fault=fault.name, seen=seen, broken=bool(broken))
+
+
+def _result(fault: Fault, found: _Found) -> FaultResult:
     if isinstance(fault, RtlFault):
         where, place, was, becomes = fault.module, fault.place, fault.was, fault.edit.text
     else:
@@ -232,20 +221,7 @@ def _try(bench: Bench, number: int, fault: Fault, folder: Path) -> FaultResult:
         operator=fault.operator,
         was=was,
         becomes=becomes,
-        state=state,
-        by=by,
-        runs=runs,
-    )
-
-
-def _detection(trial: Trial, run: TestRun) -> Detection:
-    reason = run.reasons[0]
-    first = None if run.comparison is None else run.comparison.first_divergence
-    return Detection(
-        run=trial.spec.name,
-        reason=reason.name,
-        message=reason.message[:300],
-        tap=None if first is None else first.tap,
-        layer=None if first is None else first.layer,
-        token=None if first is None else first.token,
+        state=found.state,
+        seen_by=tuple(outcome.seen for outcome in found.outcomes if outcome.seen is not None),
+        runs=len(found.outcomes),
     )

@@ -7,7 +7,6 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 QUALIFICATION_FILE: Final = "qualification.json"
-FAULTS_FOLDER: Final = "faults"
 
 Kind = Literal["rtl", "image", "flow", "golden", "checker"]
 State = Literal["detected", "survived", "broken"]
@@ -19,14 +18,23 @@ class _Record(BaseModel):
 
 
 class Detection(_Record):
-    """What saw a fault first."""
+    """What one run saw of a fault."""
 
     run: str = Field(description="name of the run")
+    test: str
     reason: str = Field(description="name of the reason for which it is no PASS")
     message: str
     tap: str | None = Field(description="the first tap that differs; null where none does")
     layer: int | None
     token: int | None
+
+
+class Outcome(_Record):
+    """One run of one fault, as it is stored."""
+
+    fault: str
+    seen: Detection | None = Field(description="null where the run is a PASS")
+    broken: bool = Field(description="whether it was the bench that failed")
 
 
 class FaultResult(_Record):
@@ -40,7 +48,7 @@ class FaultResult(_Record):
     was: str
     becomes: str
     state: State
-    by: Detection | None
+    seen_by: tuple[Detection, ...] = Field(description="of each test that saw it the first run, as tried")
     runs: int = Field(description="runs that were made of it")
 
 

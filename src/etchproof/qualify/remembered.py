@@ -12,6 +12,7 @@ from etchproof.contract.golden import GoldenSession, Items
 from etchproof.contract.taps import TapKey, TokenArrays
 
 _Asked = tuple[bytes, bool, int | None]
+_Path = tuple[_Asked, ...]
 
 
 class Remembered:
@@ -23,26 +24,38 @@ class Remembered:
 
     def __init__(self, session: Callable[[], GoldenSession]) -> None:
         self._session = session
-        self._known: dict[tuple[_Asked, ...], Mapping[TapKey, TokenArrays]] = {}
+        self._known: dict[_Path, Mapping[TapKey, TokenArrays]] = {}
+        self._live: tuple[_Path, Any] = ((), None)  # what a session that computes was asked for, and it
         self._lock = threading.Lock()
 
     def session(self) -> GoldenSession:
         return _Session(self)
 
+    def forget(self) -> None:
+        """Let go of what was computed."""
+        with self._lock:
+            self._known.clear()
+            self._live = ((), None)
+
     def predict(self, asked: list[tuple[Items, bool, int | None]]) -> Mapping[TapKey, TokenArrays]:
         """What follows a sequence's beginning, the last of what is asked for."""
-        key = tuple(
+        path = tuple(
             (np.asarray(items, np.int64).tobytes(), first, adapter) for items, first, adapter in asked
         )
         with self._lock:  # one computes, the others wait for it
-            if key not in self._known:
-                session: Any = self._session()
-                given = [one[:2] if one[2] is None else one for one in asked]
-                for before in given[:-1]:
-                    session.predict(*before)
+            if path not in self._known:
+                before, session = self._live
+                self._live = ((), None)
+                done = len(before)
+                if session is None or before != path[:done] or done == len(path):
+                    session, done = self._session(), 0
+                given = [one[:2] if one[2] is None else one for one in asked[done:]]
+                for one in given[:-1]:
+                    session.predict(*one)
                 predicted = session.predict(*given[-1])
-                self._known[key] = {tap: _copied(arrays) for tap, arrays in predicted.items()}
-            return self._known[key]
+                self._known[path] = {tap: _copied(arrays) for tap, arrays in predicted.items()}
+                self._live = (path, session)
+            return self._known[path]
 
 
 def _copied(arrays: TokenArrays) -> TokenArrays:

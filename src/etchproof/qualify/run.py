@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from etchproof.coverage import hooks
@@ -12,10 +13,12 @@ from etchproof.files.atomic import write_atomically
 from etchproof.host.top import FILES as TOP_FILES
 from etchproof.project.declaration import Project
 from etchproof.qualify import images
-from etchproof.qualify.campaign import Bench, Builds, Fault, first_runs, make_trial, run_faults
-from etchproof.qualify.record import QUALIFICATION_FILE, FaultResult, Qualification
+from etchproof.qualify.campaign import Bench, Fault, run_faults
+from etchproof.qualify.record import QUALIFICATION_FILE, Qualification
 from etchproof.qualify.schemata import draw, make_schemata, read_sources
 from etchproof.qualify.survivors import Survivor, load_survivors, still_open
+from etchproof.qualify.trial import Builds, make_trial, prove
+from etchproof.regress.key import sources_sha256
 from etchproof.regress.spec import ItemSpec
 from etchproof.render.sources import simulation_names
 from etchproof.render.templates import library_files
@@ -44,13 +47,8 @@ class QualifyRequest:
     seed: int
 
 
-def qualify(
-    request: QualifyRequest, clock: StageClock, listener: Callable[[int], Callable[[FaultResult], None]]
-) -> Qualification:
+def qualify(request: QualifyRequest, clock: StageClock) -> Qualification:
     """Draw faults, try each, write the record into the folder.
-
-    Args:
-        listener: given how many faults there are, returns who hears of each.
 
     Raises:
         InputError: bad input, or a run that is no PASS without a fault.
@@ -67,9 +65,9 @@ def qualify(
         say(f"fabric {chip.fabric.sha256[:12]}, rom {chip.images.sha256[:12]}")
     with clock.stage("draw") as say:
         sources = read_sources(chip.fabric, _apart(asked.project))
-        drawn = draw(sources, request.rtl_faults, request.seed)
+        drawn = draw(sources, request.seed)
         shutil.rmtree(out / "schemata", ignore_errors=True)
-        schemata = make_schemata(chip.fabric, sources, drawn, out / "schemata")
+        schemata = make_schemata(chip.fabric, sources, drawn, request.rtl_faults, out / "schemata")
         of_images = images.draw(chip.images, request.image_faults, request.seed)
         say(
             f"{len(schemata.faults)} faults of RTL, {len(schemata.refused)} more do not elaborate; "
@@ -87,17 +85,19 @@ def qualify(
             for kind in kinds
         }
         say(", ".join(kinds))
-    with clock.stage("runs") as say:
-        trials = [make_trial(spec, plan.design, out) for spec in items]
-        own = [trial for trial in trials if trial.etched.fabric.sha256 == chip.fabric.sha256]
-        ordered, records = first_runs(own, builds, schemata, out)
-        say(f"{len(records)} pass without a fault")
-    bench = Bench(builds, schemata, ordered, records, out)
-    with clock.stage("faults") as say:
-        faults: list[tuple[int, Fault]] = [*schemata.faults.items(), *((0, fault) for fault in of_images)]
-        results = run_faults(bench, faults, asked.jobs, listener(len(faults)))
-        states = Counter(result.state for result in results)
-        say(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
+    with ThreadPoolExecutor(max_workers=asked.jobs) as pool:
+        with clock.stage("runs") as say:
+            trials = [make_trial(spec, plan.design, out) for spec in items]
+            own = [trial for trial in trials if trial.etched.fabric.sha256 == chip.fabric.sha256]
+            runs = prove(own, builds, schemata, out, pool)
+            say(f"{len(runs)} pass without a fault")
+        bench = Bench(builds, schemata, runs, sources_sha256(asked.project), out)
+        with clock.stage("faults") as say:
+            faults: list[tuple[int, Fault]] = [*schemata.faults.items(), *((0, fault) for fault in of_images)]
+            results = run_faults(bench, faults, pool, asked.jobs, clock.busy)
+            states = Counter(result.state for result in results)
+            say(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
+    records = tuple(run.record for run in runs)
     reasons = list(still_open(results, survivors, asked.today))
     reasons += [f"unequal: {one.name} differs with every fault off" for one in records if not one.equal]
     reasons += [] if results else ["no fault was drawn"]

@@ -8,6 +8,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any, Final
 
@@ -74,10 +75,9 @@ def _parse(file: Path, defines: Sequence[str], folders: Sequence[Path]) -> Any:
     return SyntaxTree.fromFile(str(file), pyslang.SourceManager(), pyslang.Bag([options]))
 
 
-def draw(sources: Mapping[str, Source], count: int, seed: int) -> list[RtlFault]:
-    """Faults of every module and operator, as evenly as there are: the same of the same sources and seed.
-
-    Of each pair of module and operator one is drawn after the other until there are ``count``.
+def draw(sources: Mapping[str, Source], seed: int) -> list[RtlFault]:
+    """Every fault there is, those of each pair of module and operator one after the other, so that any number of the
+    first ones has as many of each as there are: the same order of the same sources and seed.
     """
     rng = random.Random(seed)
     pools: dict[tuple[str, str], list[RtlFault]] = defaultdict(list)
@@ -89,17 +89,21 @@ def draw(sources: Mapping[str, Source], count: int, seed: int) -> list[RtlFault]
     for pool in pools.values():
         rng.shuffle(pool)
     drawn: list[RtlFault] = []
-    while len(drawn) < count and any(pools.values()):
+    while any(pools.values()):
         for key in sorted(pools):
             if pools[key]:
                 drawn.append(pools[key].pop())
-    return drawn[:count]
+    return drawn
 
 
 def make_schemata(
-    fabric: Fabric, sources: Mapping[str, Source], faults: Sequence[RtlFault], out: Path
+    fabric: Fabric, sources: Mapping[str, Source], faults: Sequence[RtlFault], count: int, out: Path
 ) -> Schemata:
-    """Write sources that hold faults into ``out``, new; those that slang refuses are left out.
+    """Write sources that hold faults into ``out``, new.
+
+    Args:
+        faults: in the order in which they are taken; one that slang refuses is left out, and the next one taken.
+        count: how many are to be in it.
 
     Raises:
         InputError: the sources cannot be elaborated whatever is left out.
@@ -114,7 +118,8 @@ def make_schemata(
         f'lint_off {rule}-file "*{name}"\n' for name in (*sources, f"{PACKAGE}.sv") for rule in rules
     )
     (out / _CONTROL).write_text(f"`verilator_config\n{quiet}", encoding="utf-8")
-    numbered, refused = dict(enumerate(faults, 1)), []
+    left = enumerate(faults, 1)
+    numbered, refused = dict(islice(left, count)), []
     while True:
         spans = {}
         for name, source in sources.items():
@@ -125,6 +130,7 @@ def make_schemata(
         if not bad:
             break
         refused += [numbered.pop(number) for number in sorted(bad)]
+        numbered |= dict(islice(left, count - len(numbered)))
     made = make_fabric(out, [_CONTROL, f"{PACKAGE}.sv", *fabric.sources], fabric.top, fabric.setup)
     return Schemata(made, numbered, tuple(refused))
 

@@ -67,7 +67,8 @@ def still_open(
     lived = {result.name for result in results if result.state == "survived"}
     for result in results:
         if result.state == "broken":
-            said = "" if result.by is None else f": {result.by.reason}: {result.by.message}"
+            last = result.seen_by[-1]
+            said = f": {last.reason}: {last.message}"
             yield f"the bench broke at {result.name}{said}"
         elif result.state == "survived" and result.name not in listed:
             yield f"no run sees {result.name}, {result.place}"

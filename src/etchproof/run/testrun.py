@@ -32,6 +32,7 @@ from etchproof.run.slots import ADAPTERS_FOLDER, LoadedAdapter, expect_texts, wr
 from etchproof.run.streams import directed_test, generation_test, run_facts, stream_facts, test_modules
 from etchproof.run.watcher import Silent, Watcher
 from etchproof.sim.build import Build, BuildError, Kind, build
+from etchproof.sim.forks import Launcher, start
 from etchproof.sim.golden import GoldenSource
 from etchproof.sim.run import SimOutcome, simulate
 from etchproof.tools import find_verilator
@@ -94,6 +95,7 @@ class Variation:
         plusargs: further arguments of the simulator.
         python_path: further folders from which the testbench imports.
         tap_bytes: capacity of the memory for taps.
+        launcher: starts the simulator.
     """
 
     modules: tuple[str, ...] = ()
@@ -103,6 +105,7 @@ class Variation:
     plusargs: tuple[str, ...] = ()
     python_path: tuple[Path, ...] = ()
     tap_bytes: int | None = None
+    launcher: Launcher = start
 
 
 @dataclass(frozen=True)
@@ -288,6 +291,7 @@ def run_test(
         on_progress=on_progress,
         plusargs=varied.plusargs,
         tap_bytes=varied.tap_bytes,
+        launcher=varied.launcher,
     )
     reading.check_libraries()
     comparison, unreadable = read_comparison(folder)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from etchproof.errors import InputError
 from etchproof.files.json_file import read_json_object
 from etchproof.project import reading
+from etchproof.sim import forks_child
 
 RUN_ENV: Final = "ETCHPROOF_RUN"
 """Environment variable of the child: the run's folder."""
@@ -23,20 +24,34 @@ PYTHON_PATH_ENV: Final = "ETCHPROOF_PYTHON_PATH"
 """Environment variable of the child: folders to import from before all others, a list in JSON, so that a path may hold
 any sign."""
 
+FORKS_ENV: Final = "ETCHPROOF_FORKS"
+"""Environment variable of a simulator that others are forked from: the file descriptor of its socket."""
+
 CONFIG_FILE: Final = "run_config.json"
 _CONFIG_BYTES: Final = 32 << 20  # it may hold every token of a long directed test
 
 
 def start() -> None:
-    """What cocotb calls first: says where to import from, and goes on as cocotb does by itself."""
+    """What cocotb calls first: says where to import from, and goes on as cocotb does by itself.
+
+    In a simulator that others are forked from, it returns in each of those.
+    """
     from pygpi.entry import load_entry
 
     sys.path[:0] = json.loads(os.environ[PYTHON_PATH_ENV])
+    if FORKS_ENV in os.environ:
+        _enter()
+        forks_child.serve(int(os.environ[FORKS_ENV]))
+    _enter()
+    load_entry()
+
+
+def _enter() -> None:
+    """Take what the environment says of the run."""
     # cocotb puts the working folder, which is the run's, first of all. What lies in it is data.
     sys.path_importer_cache[os.getcwd()] = _Nothing()
-    del os.environ["PYGPI_USERS"]
+    os.environ.pop("PYGPI_USERS", None)
     reading.from_environment(run_dir(), _hashed_files)
-    load_entry()
 
 
 def _hashed_files(root: Path) -> Iterable[Path]:

@@ -73,6 +73,16 @@ def read_results(file: Path, test_case: str) -> tuple[tuple[str, ...], tuple[Fai
     return tuple(passed), tuple(failures)
 
 
+def simulated_ns(file: Path) -> float:
+    """Nanoseconds of simulated time at the end of the last test of a ``results.xml`` that ``read_results`` has read."""
+    stops = [
+        float(found.get("value", "0"))
+        for found in ET.fromstring(read_text(file)).iter("property")
+        if found.get("name") == "sim_time_stop"
+    ]
+    return max(stops, default=0.0)
+
+
 def _message(child: ET.Element) -> str:
     """``message`` and the text: the exception, and where it came from."""
     parts = [child.get("message", ""), (child.text or "").strip()]

@@ -26,6 +26,7 @@ from etchproof.project import reading
 from etchproof.sim import child
 from etchproof.sim.build import Build
 from etchproof.sim.environment import simulator_env
+from etchproof.sim.forks import Launcher, Process, start
 from etchproof.sim.golden import GOLDEN_ENV, GoldenServer, GoldenSource
 from etchproof.sim.opened import check_reading
 from etchproof.sim.progress import PROGRESS_FILE, ProgressReader
@@ -90,6 +91,7 @@ def simulate(
     plusargs: Sequence[str] = (),
     tap_bytes: int | None = None,
     log_level: str = "WARNING",
+    launcher: Launcher = start,
 ) -> SimOutcome:
     """Runs one test of a testbench in a simulator.
 
@@ -113,6 +115,7 @@ def simulate(
         plusargs: further arguments of the simulator, each beginning with "+".
         tap_bytes: capacity of the memory for taps; 64 MiB by default.
         log_level: of cocotb's own log.
+        launcher: starts the simulator.
 
     Raises:
         InputError: an argument is unusable, or the system refused what the run needs: a full disk, a limit. How else
@@ -144,7 +147,7 @@ def simulate(
     )
     if images_index is not None:
         env["ETCHPROOF_IMAGES"] = str(images_index.absolute())
-    env["ETCHPROOF_OPENED"] = str(opened)
+    env["ETCHPROOF_OPENED"] = _OPENED  # of the folder in which it runs
     if tap_bytes is not None:
         env["ETCHPROOF_TAP_BYTES"] = str(tap_bytes)
 
@@ -156,16 +159,7 @@ def simulate(
     process = None
     try:
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                command,
-                cwd=run_dir,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=server.fds if server is not None else (),
-            )
+            process = launcher(command, run_dir, env, output, server.fds if server is not None else ())
         if server is not None:
             server.start()
         timed_out = _wait(process, started + timeout_s, ProgressReader(run_dir), on_progress)
@@ -179,6 +173,7 @@ def simulate(
         raise server.trouble
     golden_failed = (Failure("golden_failed", "", server.failed),) if server and server.failed else ()
     seen = (*golden_failed, *check_reading(opened, memories or {}, data))
+    assert process.returncode is not None
     outcome = _outcome(process.returncode, timed_out, timeout_s, test_case, results, log, seen, wall_s)
     for failure in outcome.failures:
         if refused := said_by_the_system(failure.message):
@@ -199,7 +194,7 @@ def _check_arguments(seed: int, timeout_s: float, plusargs: Sequence[str], image
 
 
 def _wait(
-    process: subprocess.Popen[bytes],
+    process: Process,
     deadline: float,
     reader: ProgressReader,
     on_progress: Callable[[dict[str, Any]], None] | None,
@@ -219,7 +214,7 @@ def _wait(
             return timed_out
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: Process) -> None:
     """Ends the child, unless it has ended, and what it started."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)

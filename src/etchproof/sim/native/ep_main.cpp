@@ -7,7 +7,11 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cinttypes>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <memory>
 
 #include "Vtop.h"
@@ -53,6 +57,7 @@ public:
         Verilated::addExitCb([](void* self) { static_cast<Simulation*>(self)->end(); }, this);
         VerilatedVpi::callCbs(cbStartOfSimulation);
         settle();
+        read_limit();
         if (!m_context.gotFinish()) {
             const PythonUnlocked unlocked;
             advance();
@@ -63,6 +68,12 @@ public:
     }
 
 private:
+    // +ep_until=N: a simulation that goes past N units of time's precision has failed: a chip that waits forever.
+    void read_limit() {
+        const char* const text = m_context.commandArgsPlusMatch("ep_until=");
+        if (*text) m_until = std::strtoull(text + std::strlen("+ep_until="), nullptr, 10);
+    }
+
     void advance() {
         bool called = true;
         while (!m_context.gotFinish()) {
@@ -75,6 +86,11 @@ private:
             const std::uint64_t next
                 = std::min(m_deadline, m_top->eventsPending() ? m_top->nextTimeSlot() : kNever);
             if (next == kNever) break;
+            if (next > m_until) {
+                std::printf("%%Error: the simulation has not ended at its limit of time, %" PRIu64 "\n", m_until);
+                m_context.errorCountInc();
+                break;
+            }
             m_context.time(next);
             called = m_waiting || next == m_deadline;
             if (called) {
@@ -131,15 +147,29 @@ private:
     VerilatedContext& m_context;
     std::unique_ptr<Vtop> m_top;
     std::uint64_t m_deadline{0};
+    std::uint64_t m_until{kNever - 1};
     bool m_waiting{true};
     bool m_ended{false};
 };
 
 }  // namespace
 
+// Python calls these in a simulator that was forked from another one, before anything is simulated.
+
+static bool forked = false;
+extern "C" void ep_forked() { forked = true; }
+
+// One more argument, as of the command line.
+extern "C" void ep_argument(const char* text) { Verilated::threadContextp()->commandArgsAdd(1, &text); }
+
 int main(int argc, char** argv) {
     VerilatedContext& context = *Verilated::threadContextp();
     context.commandArgs(argc, argv);
     context.fatalOnVpiError(false);  // cocotb asks for much that is not there
-    return Simulation{context}.run();
+    const int status = Simulation{context}.run();
+    if (forked) {  // Verilator's threads, for which it would wait, are not in this process
+        std::fflush(nullptr);
+        std::_Exit(status);
+    }
+    return status;
 }
