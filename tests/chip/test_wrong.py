@@ -92,16 +92,16 @@ def tried(bench: WrongBench, fault: FlowFault) -> FaultResult:
 )
 def test_what_is_seen(bench: WrongBench, fault: FlowFault, reason: str) -> None:
     result = tried(bench, fault)
-    assert (result.state, result.by and result.by.reason) == ("detected", reason), result
+    assert (result.state, result.seen_by and result.seen_by[0].reason) == ("detected", reason), result
     assert result.kind == ("golden" if fault.computing else "flow")
     if reason == "mismatch":
-        assert result.by is not None and result.by.layer == 0 and result.runs == 1
+        assert result.seen_by[0].layer == 0 and result.runs == 1
 
 
 def test_the_first_tap_that_differs_is_named(bench: WrongBench) -> None:
     for side in ("golden", "chip"):
-        by = tried(bench, FlowFault("o", "p", "b", side, model=_scales)).by  # type: ignore[arg-type]
-        assert by is not None and (by.tap, by.run) == ("q_proj", "known-bad")
+        (by,) = tried(bench, FlowFault("o", "p", "b", side, model=_scales)).seen_by  # type: ignore[arg-type]
+        assert (by.tap, by.run) == ("q_proj", "known-bad")
 
 
 def test_what_no_gate_looks_at_survives(bench: WrongBench) -> None:
@@ -119,8 +119,8 @@ def test_the_quality_gates_see_what_is_gross(bench: WrongBench) -> None:
     def exchanged(model: QuantizedModel) -> QuantizedModel:
         return replace(model, layers=model.layers[::-1])
 
-    by = tried(quality, FlowFault("o", "p", "b", "both", model=exchanged)).by
-    assert by is not None and by.reason == "quality_kl"
+    (by,) = tried(quality, FlowFault("o", "p", "b", "both", model=exchanged)).seen_by
+    assert by.reason == "quality_kl"
 
 
 def test_what_changes_nothing_is_not_drawn(bench: WrongBench) -> None:
@@ -142,13 +142,13 @@ def test_what_changes_nothing_is_not_drawn(bench: WrongBench) -> None:
 def test_a_golden_model_that_raises_is_broken_and_what_the_flow_refuses_is_seen(bench: WrongBench) -> None:
     raises = Edit(OPS, "round_shift(gate * sigmoid(gate, gate_shift) * up, shift)", "gate @ up")
     result = tried(bench, FlowFault("o", "p", "b", "golden", computing=(raises,)))
-    assert (result.state, result.by and result.by.reason) == ("broken", "raised")
+    assert (result.state, result.seen_by and result.seen_by[0].reason) == ("broken", "raised")
 
     def far(model: QuantizedModel) -> QuantizedModel:
         return replace(model, frac={**model.frac, "logits": 99})
 
     result = tried(bench, FlowFault("o", "p", "b", "chip", model=far))
-    assert (result.state, result.by and result.by.reason) == ("detected", "refused")
+    assert (result.state, result.seen_by and result.seen_by[0].reason) == ("detected", "refused")
 
 
 def test_a_slip_that_is_not_in_the_code_any_more_is_an_error(bench: WrongBench) -> None:
@@ -223,7 +223,11 @@ def test_a_blind_checker_is_noticed(
 ) -> None:
     """By the runs that are played, by the good chip in a simulator, by the bits that are inverted."""
     result = try_checker_fault(watched, CheckerFault("o", Edit(module, was, becomes)))
-    assert (result.state, result.by and result.by.run, result.kind) == ("detected", run, "checker"), result
+    assert (result.state, result.seen_by and result.seen_by[0].run, result.kind) == (
+        "detected",
+        run,
+        "checker",
+    ), result
 
 
 def test_what_changes_no_verdict_survives(watched: WatchBench) -> None:

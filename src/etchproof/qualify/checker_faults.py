@@ -153,7 +153,7 @@ def try_checker_fault(bench: WatchBench, fault: CheckerFault) -> FaultResult:
         was=fault.edit.was,
         becomes=fault.becomes,
         state=state,
-        by=by,
+        seen_by=() if by is None else (by,),
         runs=0 if by is not None and by.run == "signoff.checker" else 1,
     )
 
@@ -173,7 +173,9 @@ def _signed(bench: WatchBench, folder: Path) -> Detection | None:
         except Exception as error:  # the code is wrong on purpose, and may fail in any way
             problem = f"raised {type(error).__name__}: {error}"
         if problem is not None:
-            return Detection(run=step, reason=step, message=problem[:300], tap=None, layer=None, token=None)
+            return Detection(
+                run=step, test=step, reason=step, message=problem[:300], tap=None, layer=None, token=None
+            )
     return None
 
 

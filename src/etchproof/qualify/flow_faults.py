@@ -271,7 +271,7 @@ def try_fault(bench: WrongBench, fault: FlowFault) -> FaultResult | None:
         was="" if not fault.edits else fault.edits[0].was,
         becomes=fault.becomes,
         state=state,
-        by=by,
+        seen_by=() if by is None else (by,),
         runs=runs,
     )
 
@@ -422,6 +422,7 @@ def _replaced(bench: WrongBench, model: Any) -> list[IndexedImage]:
 def _of_run(name: str, first: Any, reasons: Sequence[Any]) -> Detection:
     return Detection(
         run=name,
+        test=name,
         reason=reasons[0].name,
         message=reasons[0].message[:300],
         tap=None if first is None else first.tap,
@@ -431,7 +432,9 @@ def _of_run(name: str, first: Any, reasons: Sequence[Any]) -> Detection:
 
 
 def _by(run: str, reason: str, message: str) -> Detection:
-    return Detection(run=run, reason=reason, message=message[:300], tap=None, layer=None, token=None)
+    return Detection(
+        run=run, test=run, reason=reason, message=message[:300], tap=None, layer=None, token=None
+    )
 
 
 # Both are wrong, and agree

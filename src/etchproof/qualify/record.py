@@ -7,6 +7,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 QUALIFICATION_FILE: Final = "qualification.json"
+FAULTS_FOLDER: Final = "faults"
 
 Kind = Literal["rtl", "image", "flow", "golden", "checker"]
 State = Literal["detected", "survived", "broken"]
@@ -21,7 +22,7 @@ class Detection(_Record):
     """What one run saw of a fault."""
 
     run: str = Field(description="name of the run")
-    test: str
+    test: str = Field(description="of the run; what judged, where no test did")
     reason: str = Field(description="name of the reason for which it is no PASS")
     message: str
     tap: str | None = Field(description="the first tap that differs; null where none does")

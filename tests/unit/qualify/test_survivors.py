@@ -16,8 +16,8 @@ WHY = "the counter never has that value"
 
 
 def result(name: str, state: State) -> FaultResult:
-    by = Detection(run="r", reason="mismatch", message="m", tap=None, layer=None, token=None)
-    seen = by if state != "survived" else None
+    by = Detection(run="r", test="t", reason="mismatch", message="m", tap=None, layer=None, token=None)
+    seen = (by,) if state != "survived" else ()
     return FaultResult(
         name=name,
         kind="rtl",
@@ -27,7 +27,7 @@ def result(name: str, state: State) -> FaultResult:
         was="a",
         becomes="b",
         state=state,
-        by=seen,
+        seen_by=seen,
         runs=1,
     )
 
