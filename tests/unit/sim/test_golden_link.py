@@ -159,9 +159,7 @@ def test_pytorch_leaves_a_core_to_the_simulator(
         torch.set_num_threads(before)
 
 
-def test_an_interruption_of_its_start(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_an_interruption_of_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C between the start of the thread and its first line: whichever comes first, nobody reads a closed file."""
     failed: list[object] = []
     monkeypatch.setattr(threading, "excepthook", failed.append)
@@ -181,4 +179,6 @@ def test_an_interruption_of_its_start(
             monkeypatch.undo()
             monkeypatch.setattr(threading, "excepthook", failed.append)
             server.end()
+            assert server._thread._started.wait(60)  # type: ignore[attr-defined]
+            server._thread.join(60)
     assert not failed
