@@ -45,7 +45,7 @@ def test_integers_are_legal(tiny_model: QuantizedModel) -> None:
                 assert matrix.codes.max() < 1 << matrix.bits - 1
 
 
-@pytest.mark.parametrize("group", ["rounding", "tables", "residual", "argmax"])
+@pytest.mark.parametrize("group", ["rounding", "ends", "tables", "residual", "softmax", "swiglu", "argmax"])
 def test_corners_are_reached(tiny_model: QuantizedModel, group: str, hits: dict[str, set[str]]) -> None:
     """All bins of what the sign-off feeds; RoPE rows are positions, which other tests reach."""
     if tiny_model.recipe.activation_bits == 8 and group == "tables":
@@ -60,7 +60,7 @@ def test_corners_are_reached(tiny_model: QuantizedModel, group: str, hits: dict[
 def hits(tiny_model: QuantizedModel) -> dict[str, set[str]]:
     plan = chip.plan(tiny_model.config, tiny_model.recipe)
     found: dict[str, set[str]] = {group.name: set() for group in groups(plan)}
-    for seed in (1, 2, 3):
+    for seed in (1, 2, 3, 4):
         corners = corner_model(tiny_model, plan, seed)
         sampler, golden = Sampler(corners, plan), Golden(corners)
         sequences = np.random.default_rng(seed).integers(plan.vocab_size, size=(16, 24)).tolist()
