@@ -25,7 +25,7 @@ SOFTMAX: Final = (
 )
 DOMINATED: Final = 0.99  # of the sum, by one position
 FLAT: Final = 0.8  # smallest weight, as part of the largest
-_SEEN: Final = 21  # a weight of a distance of 2^16 times more is 0 (section 7.1)
+_SEEN: Final = 22  # a weight of a distance of 2^16 times so many is 0, or more (section 7.1)
 
 
 def softmax_bins(plan: ChipPlan) -> tuple[str, ...]:
