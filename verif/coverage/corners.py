@@ -7,20 +7,30 @@ not depend on weights, so it is run with these too. Everything that is drawn sta
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from etchproof.checkpoint.linears import INPUTS
+from etchproof.coverage.corner_tokens import corner_tokens
 from etchproof.quantize.quantized_model import QuantizedGains, QuantizedLayer, QuantizedMatrix, QuantizedModel
 from models.chip import LOGIT_BITS, ChipPlan
-from models.numerics.params import NORM_FRAC
+from models.golden import Golden
+from models.numerics.params import NORM_FRAC, layer_params
+from verif.coverage.edges import edge_model
+from verif.coverage.norm import Norm
 
 NORM_SHIFT = 18  # leaves gains of 2**14 four bits that are lost: half of them is one in sixteen
+FINE_SHIFT = 42  # less the bits of an output: gains of 15 bits that do not saturate beside a value of 26 bits
 LOUD = 0.6  # spread of an output, as part of its range: some of it saturates
+QUIET_SPREAD = 4.0
+EDGES = 4  # seeds that this divides draw values at the ends of their ranges (verif.coverage.edges)
 GREAT = (
-    3  # seeds that this divides draw great residuals, which a norm shifts right (docs/numerics.md, section 3)
+    3  # of the others, these draw great residuals, which a norm shifts right (docs/numerics.md, section 3)
+)
+QUIET = (
+    2  # of the others, these draw small queries and keys in the last layer: scores that differ by half a unit
 )
 SILENT = 0.1  # of the embedding's rows: all zero, so that the first norm has nothing but its epsilon
 DIFFERENT = 0.05  # of the head's codes: its rows are nearly one, so that all are negative, or equal
@@ -28,9 +38,12 @@ DIFFERENT = 0.05  # of the head's codes: its rows are nearly one, so that all ar
 
 def corner_model(model: QuantizedModel, plan: ChipPlan, seed: int) -> QuantizedModel:
     """The model with other weights and fractional bits; architecture, formats and so the fabric are the same."""
+    if seed % EDGES == 0:
+        return edge_model(model, plan, seed)
     rng = np.random.default_rng(seed)
+    is_great, quiet = seed % GREAT == 0, plan.n_layers - 1 if seed % QUIET == 0 else None
     layers = tuple(
-        _layer(layer, plan, index, rng, is_great=seed % GREAT == 0)
+        _layer(layer, plan, index, rng, is_great=is_great, is_quiet=index == quiet)
         for index, layer in enumerate(model.layers)
     )
     frac = {"final_norm": plan.act_bits - 4, "logits": 10}
@@ -39,7 +52,7 @@ def corner_model(model: QuantizedModel, plan: ChipPlan, seed: int) -> QuantizedM
     different = rng.random(head.codes.shape) < DIFFERENT
     different[-1] |= rng.random(head.codes.shape[1]) < 8 * DIFFERENT  # wins more often than others
     silent = rng.random((model.embedding.scales.shape[0], 1)) < SILENT
-    return replace(
+    drawn = replace(
         model,
         embedding=replace(model.embedding, scales=np.where(silent, np.uint16(0), model.embedding.scales)),
         layers=layers,
@@ -47,27 +60,76 @@ def corner_model(model: QuantizedModel, plan: ChipPlan, seed: int) -> QuantizedM
         lm_head=replace(head, codes=np.where(different, head.codes, same)),
         frac=frac,
     )
+    if is_great:
+        return _epsilon_seen(drawn, plan, corner_tokens(model.config.vocab_size, plan.context, seed))
+    return drawn
+
+
+def _epsilon_seen(
+    model: QuantizedModel, plan: ChipPlan, sequences: Sequence[tuple[int, ...]]
+) -> QuantizedModel:
+    """The model with one gain of layer 0's MLP norm by which epsilon's shift is seen, where some gain does.
+
+    Beside a sum of squares of 46 bits and more, epsilon moves a reciprocal square root in its last bits alone. A gain
+    of random bits shows that in one output of thousands; some gain puts a value of these very sequences so near to
+    where the rounding steps that it does for certain.
+    """
+    session = Golden(model).session()
+    residual = np.concatenate([session.predict(tokens, True)[0, "attn_residual"] for tokens in sequences])
+    norm, layer = Norm(residual, plan.norm_epsilon), model.layers[0]
+    right, wrong = norm.unit().numpy(), norm.unit(1).numpy()
+    shift = layer_params(model, 0)["mlp_norm.shift"]
+    tokens, elements = np.nonzero(right != wrong)
+    for token, element in sorted(zip(tokens, elements, strict=True), key=lambda at: abs(int(right[at]))):
+        pair = np.array([right[token, element], wrong[token, element]])
+        largest = (1 << (shift + plan.act_bits - 1)) // max(
+            1, int(np.abs(pair).max())
+        )  # kept from saturation
+        gains = np.arange(1, min(largest, 1 << 15), dtype=np.int64)
+        outputs = (pair[:, None] * gains + (1 << (shift - 1))) >> shift
+        if (seen := np.flatnonzero(outputs[0] != outputs[1])).size:
+            values = layer.mlp_norm.values.copy()
+            values[element] = gains[seen[-1]]
+            first = replace(layer, mlp_norm=replace(layer.mlp_norm, values=values))
+            return replace(model, layers=(first, *model.layers[1:]))
+    return model
 
 
 def _layer(
-    layer: QuantizedLayer, plan: ChipPlan, index: int, rng: np.random.Generator, *, is_great: bool
+    layer: QuantizedLayer,
+    plan: ChipPlan,
+    index: int,
+    rng: np.random.Generator,
+    *,
+    is_great: bool,
+    is_quiet: bool,
 ) -> QuantizedLayer:
-    frac = _frac(plan, (9 if index == 0 else 16, 16) if is_great else (6, 6))
+    is_fine = is_great and index == 0
+    frac = {
+        **_frac(plan, (10 if is_fine else 16, 16) if is_great else (6, 6)),
+        **(_quiet_frac(plan) if is_quiet else {}),
+    }
+    linears = {
+        name: _matrix(
+            matrix,
+            plan.act_bits,
+            plan.linears(index)[name].out_bits,
+            frac[INPUTS[name]],
+            frac[name],
+            rng,
+            QUIET_SPREAD if is_quiet and name in ("q_proj", "k_proj") else None,
+        )
+        for name, matrix in layer.linears.items()
+    }
+    if is_fine:
+        linears["o_proj"] = _one_great(linears["o_proj"])
     return replace(
         layer,
-        linears={
-            name: _matrix(
-                matrix,
-                plan.act_bits,
-                plan.linears(index)[name].out_bits,
-                frac[INPUTS[name]],
-                frac[name],
-                rng,
-            )
-            for name, matrix in layer.linears.items()
-        },
+        linears=linears,
         attn_norm=_gains(layer.attn_norm, frac["attn_norm"], rng),
-        mlp_norm=_gains(layer.mlp_norm, frac["mlp_norm"], rng),
+        mlp_norm=_gains(
+            layer.mlp_norm, frac["mlp_norm"], rng, FINE_SHIFT - plan.act_bits if is_fine else NORM_SHIFT
+        ),
         frac=frac,
     )
 
@@ -77,7 +139,7 @@ def _frac(plan: ChipPlan, added: tuple[int, int]) -> Mapping[str, int]:
 
     Args:
         added: bits before the point, the sign among them, of what attention adds to the residual, and of what the MLP
-            does: with 9 a norm's block exponent is 0 or 1, with 16 the sum reaches the ends of 32 bits.
+            does: with 10 a norm's block exponent is 0 or 1, with 16 the sum reaches the ends of 32 bits.
     """
     act, kv = plan.act_bits, plan.kv_bits
     return {
@@ -85,7 +147,7 @@ def _frac(plan: ChipPlan, added: tuple[int, int]) -> Mapping[str, int]:
         "q_proj": act - 2,
         "k_proj": act - 2,
         "v_proj": kv - 4,
-        "k_rope": kv - 1,
+        "k_rope": kv - 2,
         "attn_out": act - 2,
         "o_proj": act - added[0],
         "mlp_norm": act - 4,
@@ -96,6 +158,11 @@ def _frac(plan: ChipPlan, added: tuple[int, int]) -> Mapping[str, int]:
     }
 
 
+def _quiet_frac(plan: ChipPlan) -> Mapping[str, int]:
+    """Scores differ by half a unit of the softmax; gates are below 1, between entries of the sigmoid's table."""
+    return {"q_proj": 2, "k_proj": 2, "k_rope": 2, "gate_proj": plan.act_bits - 1}
+
+
 def _matrix(
     matrix: QuantizedMatrix,
     in_bits: int,
@@ -103,20 +170,33 @@ def _matrix(
     frac_in: int,
     frac_out: int,
     rng: np.random.Generator,
+    spread_out: float | None = None,
 ) -> QuantizedMatrix:
     """Codes and scales are few powers of two, so that a sum's low bits are often zero, or half of what is lost.
 
     Where the output is wider than the input, scales are odd: else nothing would be lost.
+
+    Args:
+        spread_out: of an output; by default some saturate.
     """
     top = 1 << (matrix.bits - 1)
     codes = rng.choice(np.array([-top, -top // 2, 0, top // 2], dtype=np.int8), size=matrix.codes.shape)
     choice = np.array([4, 8] if out_bits <= in_bits else range(1, 512, 2), dtype=np.uint16)
     scales = rng.choice(choice, size=matrix.scales.shape)
     spread = 2 ** (in_bits - 1) / 2 * (0.6 * top) * float(choice.mean()) * math.sqrt(matrix.cols)
-    shift = max(1, round(math.log2(spread / (LOUD * 2 ** (out_bits - 1)))))
+    shift = max(1, round(math.log2(spread / (spread_out or LOUD * 2 ** (out_bits - 1)))))
     return replace(matrix, codes=codes, scales=scales, exponent=shift - frac_in + frac_out)
 
 
-def _gains(gains: QuantizedGains, frac: int, rng: np.random.Generator) -> QuantizedGains:
+def _one_great(matrix: QuantizedMatrix) -> QuantizedMatrix:
+    """The first output is four times the others: a sum of squares so small that epsilon counts beside it."""
+    scales = matrix.scales.copy()
+    scales[1:] //= 4
+    return replace(matrix, scales=scales)
+
+
+def _gains(
+    gains: QuantizedGains, frac: int, rng: np.random.Generator, shift: int = NORM_SHIFT
+) -> QuantizedGains:
     values = rng.choice([-1, 1], size=gains.values.shape) << rng.integers(2, 15, size=gains.values.shape)
-    return replace(gains, values=values.astype(np.int16), exponent=NORM_SHIFT - NORM_FRAC + frac)
+    return replace(gains, values=values.astype(np.int16), exponent=shift - NORM_FRAC + frac)

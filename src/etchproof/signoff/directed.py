@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-import numpy as np
-
 from etchproof.contract.mask import MaskUnit
 from etchproof.coverage import hooks
 from etchproof.coverage.closure import close, reach
+from etchproof.coverage.corner_tokens import corner_tokens
 from etchproof.coverage.corpus import Predict
 from etchproof.regress.spec import ItemSpec, item_seed
 from etchproof.run.design import Design
@@ -17,9 +16,7 @@ from etchproof.signoff.plan import Plan, SignoffRequest
 from etchproof.sim.build import Kind
 
 _CLOSURE_SEED: Final = 1
-_CORNER_SEEDS: Final = (1, 2, 3)
-_CORNER_SEQUENCES: Final = 16
-_CORNER_LENGTH: Final = 24
+_CORNER_SEEDS: Final = (1, 2, 3, 4)
 
 
 def directed_sequences(
@@ -69,12 +66,11 @@ def directed_items(
         return
     yield item(f"{test}-closure", directed, None)
     if project.coverage.corners is not None:
-        size = (_CORNER_SEQUENCES, min(_CORNER_LENGTH, design.quantized.context))
+        vocabulary, context = design.checkpoint.config.vocab_size, design.quantized.context
         for seed in _CORNER_SEEDS:
-            drawn = np.random.default_rng(seed).integers(design.checkpoint.config.vocab_size, size=size)
             # Beyond V1, the last on a simulator as Verilator wrote it: the corners of the numerics, too.
             kind: Kind = "strict" if request.stage != "V1" and seed == _CORNER_SEEDS[-1] else "fast"
-            sequences = [tuple(tokens) for tokens in drawn.tolist()]
+            sequences = corner_tokens(vocabulary, context, seed)
             yield item(f"{test}-corners-s{seed}", sequences, seed, kind)
             if counted and seed == _CORNER_SEEDS[-1]:
                 yield item(f"{test}-corners-coverage-s{seed}", sequences, seed, "coverage")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 
-from etchproof.compare.comparator import TokenRecord
-from etchproof.coverage.functional import RunSample
+from etchproof.coverage.corner_tokens import corner_tokens
 from etchproof.quantize.quantized_model import QuantizedModel
 from models import chip
 from models.golden import Golden
@@ -14,7 +16,8 @@ from models.numerics.params import layer_params, top_params
 from models.rom import writer
 from tests.unit.models.conftest import drawn_model
 from verif.coverage.corners import corner_model
-from verif.coverage.covergroups import Sampler, groups
+from verif.coverage.covergroups import groups
+from verif.coverage.norm import sample_norm
 
 
 def shapes(model: QuantizedModel) -> list[tuple[object, ...]]:
@@ -45,32 +48,36 @@ def test_integers_are_legal(tiny_model: QuantizedModel) -> None:
                 assert matrix.codes.max() < 1 << matrix.bits - 1
 
 
-@pytest.mark.parametrize("group", ["rounding", "tables", "residual", "argmax"])
-def test_corners_are_reached(tiny_model: QuantizedModel, group: str, hits: dict[str, set[str]]) -> None:
+@pytest.mark.parametrize("group", ["rounding", "ends", "tables", "residual", "softmax", "swiglu", "argmax"])
+def test_corners_are_reached(
+    tiny_model: QuantizedModel, group: str, corner_hits: Mapping[int, Mapping[str, set[str]]]
+) -> None:
     """All bins of what the sign-off feeds; RoPE rows are positions, which other tests reach."""
     if tiny_model.recipe.activation_bits == 8 and group == "tables":
         return  # docs/coverage.md
     plan = chip.plan(tiny_model.config, tiny_model.recipe)
     (bins,) = (found.bins for found in groups(plan) if found.name == group)
     wanted = {name for name in bins if not name.startswith("rope")}
-    assert wanted - hits[group] == set()
+    assert wanted - set().union(*(hits[group] for hits in corner_hits.values())) == set()
 
 
-@pytest.fixture(scope="module")
-def hits(tiny_model: QuantizedModel) -> dict[str, set[str]]:
+def test_the_gain_that_shows_epsilon_is_searched_for(
+    tiny_model: QuantizedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the search the sequences show no shift of epsilon; a gain differs by it, and nothing else."""
     plan = chip.plan(tiny_model.config, tiny_model.recipe)
-    found: dict[str, set[str]] = {group.name: set() for group in groups(plan)}
-    for seed in (1, 2, 3):
-        corners = corner_model(tiny_model, plan, seed)
-        sampler, golden = Sampler(corners, plan), Golden(corners)
-        sequences = np.random.default_rng(seed).integers(plan.vocab_size, size=(16, 24)).tolist()
-        records = [
-            TokenRecord(sequence=number, position=position, token_in=token, token_out=0, status=0, cycles=0)
-            for number, tokens in enumerate(sequences)
-            for position, token in enumerate(tokens)
-        ]
-        taps = [golden.session().predict(tokens, True) for tokens in sequences]
-        counts = sampler(RunSample("corners", records, taps))
-        for group in groups(plan):
-            found[group.name] |= {group.bins[index] for index in np.flatnonzero(counts[group.name])}
-    return found
+    chosen = corner_model(tiny_model, plan, 3)
+    monkeypatch.setattr("verif.coverage.corners._epsilon_seen", lambda model, plan, sequences: model)
+    drawn = corner_model(tiny_model, plan, 3)
+    gains = [model.layers[0].mlp_norm.values for model in (chosen, drawn)]
+    assert (gains[0] != gains[1]).sum() == 1
+    shift = layer_params(chosen, 0)["mlp_norm.shift"]
+    session = Golden(drawn).session()
+    sequences = corner_tokens(plan.vocab_size, plan.context, 3)
+    residual = np.concatenate([session.predict(tokens, True)[0, "attn_residual"] for tokens in sequences])
+    seen = []
+    for gain in gains:
+        found: dict[str, Counter[str]] = defaultdict(Counter)
+        sample_norm(residual, gain, plan.norm_epsilon, shift, plan.act_bits, found)
+        seen.append(found["residual"]["epsilon_shifted"])
+    assert seen[0] == seen[1] + 1
