@@ -17,13 +17,14 @@ from etchproof.files.regular import read_text
 from etchproof.qualify.facts import read_facts
 from etchproof.qualify.rtl import PACKAGE, RtlFault, Source, package_source
 from etchproof.render.fabric import Fabric, make_fabric
+from etchproof.render.sources import lint_off
 from etchproof.sim.build import TIME_PRECISION
 from etchproof.tools import slang_driver
 
 _CONTROL: Final = "ep_faults.vlt"
 _RTL: Final = (".sv", ".v")
-_RULES: Final = ("CASEINCOMPLETE", "COMBDLY", "INFINITELOOP", "LATCH", "MULTIDRIVEN", "SELRANGE", "UNOPTFLAT")
-"""Warnings that a fault may cause and that ``lint_off`` without a rule leaves on."""
+_NOT_LINT: Final = ("COMBDLY", "INFINITELOOP", "LATCH", "MULTIDRIVEN", "SELRANGE", "UNOPTFLAT")
+"""Warnings that a fault may cause and that Verilator does not call lint."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,8 @@ def make_schemata(
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(fabric.folder / name, out / name)
     (out / f"{PACKAGE}.sv").write_text(package_source(), encoding="ascii")
-    rules = ("", *(f"-rule {rule} " for rule in _RULES))
-    quiet = "".join(
-        f'lint_off {rule}-file "*{name}"\n' for name in (*sources, f"{PACKAGE}.sv") for rule in rules
-    )
-    (out / _CONTROL).write_text(f"`verilator_config\n{quiet}", encoding="utf-8")
+    quiet = lint_off((None, *_NOT_LINT), [*sources, f"{PACKAGE}.sv"])
+    (out / _CONTROL).write_text(quiet, encoding="utf-8")
     left = enumerate(faults, 1)
     numbered, refused = dict(islice(left, count)), []
     while True:

@@ -110,10 +110,20 @@ def write_waivers(out: Path, warnings: Sequence[str], names: Sequence[str]) -> l
     """
     if not warnings:
         return []
-    patterns = [re.sub(r"[^\w./+-]", "?", name) for name in names]
-    lines = [f'lint_off -rule {warning} -file "*{pattern}"' for warning in warnings for pattern in patterns]
-    (out / _WAIVERS).write_text("\n".join(["`verilator_config", *lines, ""]), encoding="utf-8")
+    (out / _WAIVERS).write_text(lint_off(warnings, names), encoding="utf-8")
     return [_WAIVERS]
+
+
+def lint_off(warnings: Sequence[str | None], names: Sequence[str]) -> str:
+    """A control file of Verilator that lets warnings pass in some files of a fabric.
+
+    Args:
+        warnings: None stands for all that Verilator calls lint.
+    """
+    rules = ["" if warning is None else f"-rule {warning} " for warning in warnings]
+    patterns = [re.sub(r"[^\w./+-]", "?", name) for name in names]
+    lines = [f'lint_off {rule}-file "*{pattern}"' for rule in rules for pattern in patterns]
+    return "\n".join(["`verilator_config", *lines, ""])
 
 
 def take(

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from io import FileIO
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 
@@ -70,8 +70,9 @@ class GoldenServer:
         self._memory = os.memfd_create("golden")
         self.fds = (self._there.fileno(), self._memory)
         self._thread = threading.Thread(target=self._serve, name="golden", daemon=True)
-        self._turn = threading.Lock()
-        self._state: Literal["waiting", "serving", "ended"] = "waiting"
+        self._files = (
+            threading.Lock()
+        )  # who takes it first, the thread or ``end``, closes the files; never given back
 
     def start(self) -> None:
         """To be called once the simulator holds ``fds``."""
@@ -84,10 +85,7 @@ class GoldenServer:
         A thread that is still inside PyTorch when Python ends would abort the process. An interruption of ``start`` may
         leave one that has yet to begin: it finds that there is nothing left to serve.
         """
-        with self._turn:
-            serving = self._state == "serving"
-            self._state = "ended"
-        if serving:
+        if not self._files.acquire(blocking=False):
             self._thread.join()
             return
         self._here.close()
@@ -95,10 +93,8 @@ class GoldenServer:
         os.close(self._memory)
 
     def _serve(self) -> None:
-        with self._turn:
-            if self._state == "ended":
-                return
-            self._state = "serving"
+        if not self._files.acquire(blocking=False):
+            return
         try:
             with self._here as connection, open(self._memory, "r+b", buffering=0) as memory:
                 connection.send((self._source.plan, self._source.taps))

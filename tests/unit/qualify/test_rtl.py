@@ -162,6 +162,31 @@ def test_what_does_not_elaborate_is_left_out(fabric: Fabric, tmp_path: Path) -> 
     assert made.fabric.sources[:2] == ("ep_faults.vlt", f"{PACKAGE}.sv")
 
 
+@pytest.mark.sim
+def test_a_fault_that_is_worth_a_warning_is_built(tmp_path: Path) -> None:
+    """A constant one larger selects a bit that is not there: a warning that is no lint, and fails a build."""
+    folder = tmp_path / "fabric"
+    folder.mkdir()
+    (folder / "chip.sv").write_text(
+        "module chip (input wire [7:0] x, output wire [7:0] y);\n"
+        "  function automatic logic [7:0] upper(input logic [7:0] z);\n    return 8'(z[7:4]);\n  endfunction\n"
+        "  assign y = upper(x);\nendmodule\n"
+    )
+    fabric = make_fabric(folder, ["chip.sv"], "chip")
+    sources = read_sources(fabric, set())
+    faults = [fault for fault in draw(sources, 10_000, 1) if (fault.was, fault.edit.text) == ("7", "8")]
+    made = make_schemata(fabric, sources, faults, tmp_path / "out")
+    assert len(made.faults) == 1
+    verilator = find_verilator()
+    for apart, said in ((0, ""), (1, "SELRANGE")):
+        words = [str(verilator.path), "--lint-only", "--top-module", "chip", *made.fabric.compiled[apart:]]
+        env = build_env(verilator)
+        done = subprocess.run(
+            words, cwd=made.fabric.folder, capture_output=True, text=True, env=env, check=False
+        )
+        assert (done.returncode == 0) == (not said) and said in done.stderr, done.stderr
+
+
 def _build(fabric: Fabric, folder: Path) -> Path:
     verilator = find_verilator()
     words = [str(verilator.path), "--binary", "--timing", "-Wno-fatal", "-Wno-lint", "--top-module", "bench"]
