@@ -36,14 +36,15 @@ def test_the_fabric_is_the_same(tiny_model: QuantizedModel) -> None:
     assert not np.array_equal(codes[0], codes[2]) and not np.array_equal(codes[0], codes[3])
 
 
-def test_integers_are_legal(tiny_model: QuantizedModel) -> None:
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_integers_are_legal(tiny_model: QuantizedModel, seed: int) -> None:
     """Codes within their bits, shifts within what the hardware can do, for odd shapes with biases too."""
     for model in (tiny_model, drawn_model()):
-        corners = corner_model(model, chip.plan(model.config, model.recipe), 3)
+        corners = corner_model(model, chip.plan(model.config, model.recipe), seed)
         top_params(corners)
         for index, layer in enumerate(corners.layers):
             layer_params(corners, index)
-            for matrix in layer.linears.values():
+            for matrix in (*layer.linears.values(), corners.embedding, corners.lm_head):
                 assert -(1 << matrix.bits - 1) <= matrix.codes.min()
                 assert matrix.codes.max() < 1 << matrix.bits - 1
 
