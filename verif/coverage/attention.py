@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from etchproof.contract.taps import TapKey, TokenArrays
-from etchproof.fixed_point import bit_length
+from etchproof.fixed_point import bit_length, round_shift, saturate
 from models.chip import ChipPlan
 from models.numerics import ops, tables
 from verif.coverage.round_cases import ends, roundings, saturations
@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 SOFTMAX: Final = (
     *("dominated", "flat", "single", "underflow", "weight_1"),
     *("largest_first", "largest_between", "largest_last", "largest_tie", "largest_negative", "largest_falls"),
-    *("chord_first", "chord_last", "beyond_31", "beyond_63"),
+    *("chord_first", "chord_last", "beyond_31", "beyond_63", "sum_tie"),
 )
 DOMINATED: Final = 0.99  # of the sum, by one position
 FLAT: Final = 0.8  # smallest weight, as part of the largest
@@ -128,10 +128,17 @@ class AttentionSampler:
     def _divided(self, totals: Array, sums: Array, shift: int, found: dict[str, Counter[str]]) -> Array:
         """Section 8: totals (T, heads), sums (T, heads, D)."""
         y, b = (part.numpy() for part in ops.recip(torch.from_numpy(totals)))
+        half = (np.int64(1) << (b - 18)[..., None]) >> 1
         reduced = roundings(found["rounding"], "attn_sum", sums, (b - 18)[..., None])
         value = roundings(found["rounding"], "attn_out", reduced * y[..., None], shift)
         saturations(found["rounding"], "attn_out", value, self._plan.act_bits)
         ends(found["ends"], "attn_out", value, self._plan.act_bits)
+        down = (reduced - ((sums & (2 * half - 1)) == half)) * y[..., None]
+        outputs = (
+            saturate(round_shift(torch.from_numpy(one), shift), self._plan.act_bits)
+            for one in (reduced * y[..., None], down)
+        )
+        found["softmax"]["sum_tie"] += int(torch.ne(*outputs).sum())
         length = bit_length(torch.from_numpy(totals)).numpy()
         mantissa = np.where(
             length <= 32, totals << np.maximum(32 - length, 0), totals >> np.maximum(length - 32, 0)

@@ -11,20 +11,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from etchproof.checkpoint.linears import INPUTS
+from etchproof.contract.taps import TapKey
 from etchproof.coverage.corner_tokens import corner_tokens
+from etchproof.fixed_point import round_shift
 from etchproof.quantize.quantized_model import QuantizedGains, QuantizedLayer, QuantizedMatrix, QuantizedModel
 from models.chip import LOGIT_BITS, ChipPlan
 from models.golden import Golden
-from models.numerics.params import NORM_FRAC, layer_params
+from models.numerics.params import NORM_FRAC, layer_params, top_params
 from verif.coverage.edges import edge_model
 from verif.coverage.norm import Norm
 
 NORM_SHIFT = 18  # leaves gains of 2**14 four bits that are lost: half of them is one in sixteen
 FINE_SHIFT = 42  # less the bits of an output: gains of 15 bits that do not saturate beside a value of 26 bits
 LOUD = 0.6  # spread of an output, as part of its range: some of it saturates
-QUIET_SPREAD = 4.0
+QUIET_SPREAD = {"q_proj": 4.0, "k_proj": 4.0, "v_proj": 0.5}
 EDGES = 4  # seeds that this divides draw values at the ends of their ranges (verif.coverage.edges)
 GREAT = (
     3  # of the others, these draw great residuals, which a norm shifts right (docs/numerics.md, section 3)
@@ -56,43 +60,58 @@ def corner_model(model: QuantizedModel, plan: ChipPlan, seed: int) -> QuantizedM
         model,
         embedding=replace(model.embedding, scales=np.where(silent, np.uint16(0), model.embedding.scales)),
         layers=layers,
-        final_norm=_gains(model.final_norm, frac["final_norm"], rng),
+        final_norm=_gains(
+            model.final_norm, frac["final_norm"], rng, FINE_SHIFT - plan.act_bits if is_great else NORM_SHIFT
+        ),
         lm_head=replace(head, codes=np.where(different, head.codes, same)),
         frac=frac,
     )
-    if is_great:
-        return _epsilon_seen(drawn, plan, corner_tokens(model.config.vocab_size, plan.context, seed))
-    return drawn
+    return _shown(drawn, plan, corner_tokens(plan.vocab_size, plan.context, seed)) if is_great else drawn
 
 
-def _epsilon_seen(
-    model: QuantizedModel, plan: ChipPlan, sequences: Sequence[tuple[int, ...]]
-) -> QuantizedModel:
-    """The model with one gain of layer 0's MLP norm by which epsilon's shift is seen, where some gain does.
+def _shown(model: QuantizedModel, plan: ChipPlan, sequences: Sequence[tuple[int, ...]]) -> QuantizedModel:
+    """The model with two gains by which the last bits of a norm are seen, where some gains do that.
 
-    Beside a sum of squares of 46 bits and more, epsilon moves a reciprocal square root in its last bits alone. A gain
-    of random bits shows that in one output of thousands; some gain puts a value of these very sequences so near to
-    where the rounding steps that it does for certain.
+    Beside a sum of squares of 46 bits and more, epsilon moves a reciprocal square root in its last bits alone, and a
+    tie of ``u`` is a bit of 29. A gain of random bits shows either in one output of thousands; some gain puts a value
+    of these very sequences so near to where the rounding steps that it does for certain.
     """
-    session = Golden(model).session()
-    residual = np.concatenate([session.predict(tokens, True)[0, "attn_residual"] for tokens in sequences])
-    norm, layer = Norm(residual, plan.norm_epsilon), model.layers[0]
-    right, wrong = norm.unit().numpy(), norm.unit(1).numpy()
-    shift = layer_params(model, 0)["mlp_norm.shift"]
-    tokens, elements = np.nonzero(right != wrong)
-    for token, element in sorted(zip(tokens, elements, strict=True), key=lambda at: abs(int(right[at]))):
-        pair = np.array([right[token, element], wrong[token, element]])
-        largest = (1 << (shift + plan.act_bits - 1)) // max(
-            1, int(np.abs(pair).max())
-        )  # kept from saturation
-        gains = np.arange(1, min(largest, 1 << 15), dtype=np.int64)
-        outputs = (pair[:, None] * gains + (1 << (shift - 1))) >> shift
-        if (seen := np.flatnonzero(outputs[0] != outputs[1])).size:
-            values = layer.mlp_norm.values.copy()
-            values[element] = gains[seen[-1]]
-            first = replace(layer, mlp_norm=replace(layer.mlp_norm, values=values))
-            return replace(model, layers=(first, *model.layers[1:]))
-    return model
+
+    def norm(of: QuantizedModel, key: TapKey) -> Norm:
+        session = Golden(of).session()
+        return Norm(
+            np.concatenate([session.predict(tokens, True)[key] for tokens in sequences]), plan.norm_epsilon
+        )
+
+    first = model.layers[0]
+    read = norm(model, (0, "attn_residual"))
+    gains = _searched(
+        first.mlp_norm, read.unit(), read.unit(1), layer_params(model, 0)["mlp_norm.shift"], plan
+    )
+    model = replace(model, layers=(replace(first, mlp_norm=gains), *model.layers[1:]))
+    read = norm(model, (plan.n_layers - 1, "mlp_residual"))
+    gains = _searched(
+        model.final_norm, read.unit(), read.unit_tie_down(), top_params(model)["final_norm.shift"], plan
+    )
+    return replace(model, final_norm=gains)
+
+
+def _searched(
+    gains: QuantizedGains, right: Tensor, wrong: Tensor, shift: int, plan: ChipPlan
+) -> QuantizedGains:
+    """Gains of which one makes another output of a right and a wrong ``u``, (T, H) each; the same if none does."""
+    tokens, elements = torch.nonzero(right != wrong, as_tuple=True)
+    order = right[tokens, elements].abs().argsort(stable=True)
+    for token, element in zip(tokens[order].tolist(), elements[order].tolist(), strict=True):
+        pair = torch.stack((right[token, element], wrong[token, element]))
+        largest = (1 << (shift + plan.act_bits - 1)) // max(1, int(pair.abs().max()))  # kept from saturation
+        candidates = torch.arange(1, max(2, min(largest, 1 << 15)))
+        outputs = round_shift(pair[:, None] * candidates, shift)
+        if (seen := torch.nonzero(outputs[0] != outputs[1])).numel():
+            values = gains.values.copy()
+            values[element] = int(candidates[seen[-1]])
+            return replace(gains, values=values)
+    return gains
 
 
 def _layer(
@@ -117,7 +136,7 @@ def _layer(
             frac[INPUTS[name]],
             frac[name],
             rng,
-            QUIET_SPREAD if is_quiet and name in ("q_proj", "k_proj") else None,
+            QUIET_SPREAD.get(name) if is_quiet else None,
         )
         for name, matrix in layer.linears.items()
     }
@@ -159,8 +178,12 @@ def _frac(plan: ChipPlan, added: tuple[int, int]) -> Mapping[str, int]:
 
 
 def _quiet_frac(plan: ChipPlan) -> Mapping[str, int]:
-    """Scores differ by half a unit of the softmax; gates are below 1, between entries of the sigmoid's table."""
-    return {"q_proj": 2, "k_proj": 2, "k_rope": 2, "gate_proj": plan.act_bits - 1}
+    """Scores differ by half a unit of the softmax; gates are below 1, between entries of the sigmoid's table.
+
+    Values are small integers, and their means have so many bits after the point that the last of a sum is seen.
+    """
+    small = {"q_proj": 2, "k_proj": 2, "k_rope": 2, "v_proj": 0, "attn_out": 14}
+    return {**small, "gate_proj": plan.act_bits - 1}
 
 
 def _matrix(

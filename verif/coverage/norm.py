@@ -20,7 +20,7 @@ RESIDUAL_BITS: Final = 32
 BLOCK_BITS: Final = 24  # of the largest magnitude, beyond which there is a block exponent
 RESIDUAL: Final = (
     *("exponent_0", "exponent_0_last", "exponent_1", "exponent_more", "exponent_largest"),
-    *("negative_largest", "epsilon", "epsilon_shifted"),
+    *("negative_largest", "epsilon", "epsilon_shifted", "unit_tie"),
     *("length_even", "length_odd", "mantissa_left", "mantissa_right"),
     *("saturated_low", "saturated_high"),
 )
@@ -62,6 +62,13 @@ class Norm:
         added = self._epsilon * 0 if shifted is None else self._epsilon >> (shifted * self.s)
         y, n = ops.rsqrt((self._sum + added).clamp(min=1))
         return round_shift(self.q * y, (n >> 1) - 1)
+
+    def unit_tie_down(self) -> Tensor:
+        """u, had its ties gone down."""
+        product, half = self.product()
+        rest = product & ((torch.ones_like(half) << half) - 1)
+        tie = (half > 0) & (rest == (torch.ones_like(half) << half) >> 1)
+        return round_shift(product, half) - tie.to(torch.int64)
 
 
 def sample_norm(
@@ -105,6 +112,7 @@ def sample_norm(
     }
     into.update({name: int(hit.sum()) for name, hit in counts.items()})
     into["epsilon"] += differs(norm.unit(None))
+    into["unit_tie"] += differs(norm.unit_tie_down())
     if bool((s > 0).any()):
         into["epsilon_shifted"] += differs(norm.unit(1))
     index: Array = (norm.mantissa >> 24).numpy()

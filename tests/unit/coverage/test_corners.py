@@ -36,14 +36,15 @@ def test_the_fabric_is_the_same(tiny_model: QuantizedModel) -> None:
     assert not np.array_equal(codes[0], codes[2]) and not np.array_equal(codes[0], codes[3])
 
 
-def test_integers_are_legal(tiny_model: QuantizedModel) -> None:
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_integers_are_legal(tiny_model: QuantizedModel, seed: int) -> None:
     """Codes within their bits, shifts within what the hardware can do, for odd shapes with biases too."""
     for model in (tiny_model, drawn_model()):
-        corners = corner_model(model, chip.plan(model.config, model.recipe), 3)
+        corners = corner_model(model, chip.plan(model.config, model.recipe), seed)
         top_params(corners)
         for index, layer in enumerate(corners.layers):
             layer_params(corners, index)
-            for matrix in layer.linears.values():
+            for matrix in (*layer.linears.values(), corners.embedding, corners.lm_head):
                 assert -(1 << matrix.bits - 1) <= matrix.codes.min()
                 assert matrix.codes.max() < 1 << matrix.bits - 1
 
@@ -61,23 +62,27 @@ def test_corners_are_reached(
     assert wanted - set().union(*(hits[group] for hits in corner_hits.values())) == set()
 
 
-def test_the_gain_that_shows_epsilon_is_searched_for(
+def test_gains_that_show_last_bits_are_searched_for(
     tiny_model: QuantizedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the search the sequences show no shift of epsilon; a gain differs by it, and nothing else."""
+    """Two gains are others than those that were drawn; with those alone the sequences show neither."""
     plan = chip.plan(tiny_model.config, tiny_model.recipe)
     chosen = corner_model(tiny_model, plan, 3)
-    monkeypatch.setattr("verif.coverage.corners._epsilon_seen", lambda model, plan, sequences: model)
+    monkeypatch.setattr("verif.coverage.corners._searched", lambda gains, right, wrong, shift, plan: gains)
     drawn = corner_model(tiny_model, plan, 3)
-    gains = [model.layers[0].mlp_norm.values for model in (chosen, drawn)]
-    assert (gains[0] != gains[1]).sum() == 1
-    shift = layer_params(chosen, 0)["mlp_norm.shift"]
-    session = Golden(drawn).session()
-    sequences = corner_tokens(plan.vocab_size, plan.context, 3)
-    residual = np.concatenate([session.predict(tokens, True)[0, "attn_residual"] for tokens in sequences])
+    for one in (lambda model: model.layers[0].mlp_norm, lambda model: model.final_norm):
+        assert (one(chosen).values != one(drawn).values).sum() == 1
     seen = []
-    for gain in gains:
+    for model in (chosen, drawn):
+        session = Golden(model).session()
         found: dict[str, Counter[str]] = defaultdict(Counter)
-        sample_norm(residual, gain, plan.norm_epsilon, shift, plan.act_bits, found)
-        seen.append(found["residual"]["epsilon_shifted"])
-    assert seen[0] == seen[1] + 1
+        for tokens in corner_tokens(plan.vocab_size, plan.context, 3):
+            taps = session.predict(tokens, True)
+            shift = layer_params(model, 0)["mlp_norm.shift"]
+            gains = model.layers[0].mlp_norm.values
+            epsilon, bits = plan.norm_epsilon, plan.act_bits
+            sample_norm(np.asarray(taps[0, "attn_residual"]), gains, epsilon, shift, bits, found)
+            last, shift = taps[plan.n_layers - 1, "mlp_residual"], top_params(model)["final_norm.shift"]
+            sample_norm(np.asarray(last), model.final_norm.values, epsilon, shift, bits, found)
+        seen.append([found["residual"][name] for name in ("epsilon_shifted", "unit_tie")])
+    assert min(seen[0]) > 0 and sum(seen[1]) == 0
