@@ -41,6 +41,7 @@ stages:
       rom_readback: 100
       rom_signature: 100
       rom_observability: 100
+      table_bits: 100
       injected_faults_drawn: 4
       injected_faults_caught: 100
       covergroup:
@@ -137,7 +138,12 @@ def test_pass(passed: Passed) -> None:
     assert result.verdict == "PASS" and result.open_items == ()
     evidence = result.evidence
     assert evidence.rom is not None and evidence.rom.open == 0 and evidence.rom.padding_bits > 0
-    assert evidence.rom.proven + evidence.rom.redundant == evidence.rom.total > 800_000
+    assert evidence.rom.proven + evidence.rom.redundant == evidence.rom.total > 900_000
+    sizes = sum(image.bits for image in evidence.rom.images)
+    assert evidence.rom.uncounted == 0 and sizes == evidence.rom.total + evidence.rom.padding_bits
+    held = {part.site: part.copies for part in evidence.rom.parts}
+    assert held["rope.cos"] == held["rope.sin"] == 3 and held["params"] == held["model.layers.2.params"] == 1
+    assert evidence.tables is not None and evidence.tables.open == 0 and len(evidence.tables.parts) == 4
     assert evidence.injection is not None and evidence.injection.located == 4
     assert all(point.shown for point in evidence.testpoints)
     assert {point.stage for point in evidence.testpoints} == {"V1"}

@@ -25,7 +25,7 @@ from models.numerics.params import layer_params
 from models.rom.mask import RomGains, RomMatrix, RomRows, weights
 from verif.coverage import host
 from verif.coverage.lora import LoraSampler, lora_groups
-from verif.coverage.rom import rom
+from verif.coverage.rom import checkpoint_roms
 from verif.coverage.round_cases import CASES, round_cases
 
 Array = npt.NDArray[Any]
@@ -97,7 +97,7 @@ class Sampler:
         self._model, self._plan = model, plan
         self._lora = LoraSampler(plan)
         self._groups = {group.name: group.bins for group in groups(plan)}
-        self._roms = rom(model, plan)
+        self._roms = checkpoint_roms(model, plan)
         self._weights = {unit.site: weights(unit) for unit in self._roms if isinstance(unit, RomMatrix)}
         self._largest = dict.fromkeys(self._weights, 0)
         self._params = [layer_params(model, index) for index in range(plan.n_layers)]

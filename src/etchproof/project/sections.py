@@ -279,10 +279,13 @@ class CoverageSection(Section):
     ``sampler(model, plan)`` makes what fills them from a run (``etchproof.coverage.functional``),
     ``rom_files(model, plan, images)`` compares the ROM files with the checkpoint: problems, bits of padding.
     ``corners(model, plan, seed)`` draws a model for the same fabric whose weights reach what trained ones do not.
+    ``tables(model, plan)`` gives the constant tables that are made in logic, as units without a ROM image; without it
+    none of their bits is observed.
     """
 
     rom: ObjectName | None = None
     sites: ObjectName | None = None
+    tables: ObjectName | None = None
     groups: ObjectName
     sampler: ObjectName
     rom_files: ObjectName
@@ -292,6 +295,8 @@ class CoverageSection(Section):
     def _both(self) -> CoverageSection:
         if (self.rom is None) != (self.sites is None):
             raise ValueError("needs both rom and sites, or neither")
+        if self.tables is not None and self.rom is None:
+            raise ValueError("has tables without rom")
         return self
 
 
