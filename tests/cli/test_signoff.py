@@ -554,14 +554,14 @@ def test_a_chip_without_slots(signoff: Signoff, project: Path, tmp_path: Path) -
 def test_an_expired_waiver(signoff: Signoff, out: Path, changed: Change, passed: Passed) -> None:
     fabric = passed.result.evidence.fabric_sha256
     waiver = f"""waivers:
-  - what: covergroup.tables
-    why: the largest gates of this checkpoint are small
+  - what: covergroup.control
+    why: the few runs of this test reset the chip in few steps
     who: verification lead
     until: 2026-11-30
     fabric: {fabric}
 """
     changed("verif/signoff/waivers.yaml", "waivers: []", waiver)
-    changed("verif/signoff/gates.yaml", "tables: 30", "tables: 100")
+    changed("verif/signoff/gates.yaml", "control: 25", "control: 100")
     assert signoff("--today", "2026-11-30").returncode == 0
     assert [found.state for found in read(out).waivers] == ["used"]
     assert signoff("--today", "2026-12-01").returncode == 1
@@ -612,7 +612,8 @@ def test_a_rom_file_corrupted_on_disk(signoff: Signoff, out: Path, changed: Chan
     )
     done = signoff()
     assert done.returncode == 1, done.stdout + done.stderr
-    assert failed_gates(out) == {"rom_files", "provenance", "testpoints_passed"}
+    # What is padding cannot be counted in a file that is not what it was.
+    assert failed_gates(out) == {"rom_files", "rom_observability", "provenance", "testpoints_passed"}
     chain = read(out).evidence.provenance
     assert chain is not None and "files" in {link.name for link in chain.links if not link.holds}
     assert "content does not have the hash of its name" in done.stdout

@@ -35,6 +35,8 @@ _CLOSURE_SEED: Final = 1
 _CORNER_SEEDS: Final = (1, 2, 3)
 _CORNER_SEQUENCES: Final = 16
 _CORNER_LENGTH: Final = 24
+_CORNER_LONG: Final = 8
+"""Sequences by position at most, of each seed, while one of these bits is open."""
 _LONG_BESIDE_CORNERS: Final = 4
 """Sequences by position at most, where runs with weights for the corners see the same positions."""
 
@@ -98,17 +100,20 @@ def _corner_sequences(
             return golden.session().predict(tokens, True)
 
         theirs = [same.get(number, unit) for number, unit in enumerate(units)]
-        by_position = {key: bits for key, bits in mine.items() if same[key[0]].positions is not None}
-        if by_position:
+        keys = taps_needed(same.values())
+        mine = without(mine, shown(theirs, mine, gather([Segment("drawn", tuple(drawn))], its, keys)))
+        for _ in range(_CORNER_LONG):
+            by_position = {key: bits for key, bits in mine.items() if same[key[0]].positions is not None}
+            if not by_position:
+                break
             length = min(context, last_position(by_position.values()))
             drawn.append(tuple(rng.integers(vocabulary, size=length).tolist()))
-        corpus = gather([Segment("drawn", tuple(drawn))], its, taps_needed(same.values()))
-        mine = without(mine, shown(theirs, mine, corpus))
-        others = {key: bits for key, bits in mine.items() if key not in by_position}
-        more, others = further(theirs, others, its, rng, vocabulary, context)
+            mine = without(mine, shown(theirs, mine, gather([Segment("long", tuple(drawn[-1:]))], its, keys)))
+        anywhere = {key: bits for key, bits in mine.items() if same[key[0]].positions is None}
+        more, rest = further(theirs, anywhere, its, rng, vocabulary, context)
         drawn += more
         left = {key: bits for key, bits in left.items() if key[0] not in same}
-        left |= {key: bits for key, bits in mine.items() if key in by_position} | others
+        left |= {key: bits for key, bits in mine.items() if key not in anywhere} | rest
     return found
 
 
