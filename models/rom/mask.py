@@ -1,4 +1,4 @@
-"""What reads the mask of this chip: ROM linears, norms and the embedding (``etchproof.contract.mask``).
+"""The units of this chip that add products up: ROM linears, norms and the embedding (``etchproof.contract.mask``).
 
 Inverting a bit changes a sum by ``weight * operand``, an integer: a code's bit b by ``+-S * 2**b * x``, a scale's by
 ``+-2**b * P``, a bias's by ``+-2**(b + bias_shift)``, a gain's by ``+-2**b * u`` (docs/coverage.md).
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etchproof.checkpoint.linears import LINEARS, module_name
-from etchproof.contract.mask import Bits, Faulty, Fed, MaskPart, MaskSite, Reach, Rows
+from etchproof.contract.mask import Bits, Faulty, Fed, ImageKey, MaskPart, MaskSite, Reach, Rows
 from etchproof.contract.taps import TapKey
 from models.rom.margins import dot, inverted, margins, reaches, rounded
 
@@ -24,6 +24,8 @@ Words = Mapping[str, tuple[int, ...]]
 SCALE_BITS: Final = 16
 GAIN_BITS: Final = 16
 BIAS_BITS: Final = 32
+
+_IMAGES: Final = {"logits": "lm_head", "embedding": "embed_tokens"}
 
 ZERO_SCALE: Final = "the scale of its group is zero"
 ZERO_CODES: Final = "every code of its group is zero"
@@ -37,20 +39,34 @@ def sites(images: Sequence[tuple[int, str]]) -> Iterator[MaskSite]:
         images: (layer, name) of each of its ROM images.
     """
     yield MaskSite("model.embed_tokens", -1, "model.embed_tokens", sums=False)
-    for layer in range(1 + max((layer for layer, _ in images), default=-1)):
+    layers = range(1 + max((layer for layer, _ in images), default=-1))
+    for layer in layers:
         for name in ("input_layernorm", *LINEARS[:4], "post_attention_layernorm", *LINEARS[4:]):
             is_linear = name in LINEARS
             site = module_name(layer, name) if is_linear else f"model.layers.{layer}.{name}"
             yield MaskSite(site, layer, name, sums=is_linear)
+        yield MaskSite(f"model.layers.{layer}.params", layer, "params", sums=False)
     yield MaskSite("model.norm", -1, "model.norm", sums=False)
     yield MaskSite("lm_head", -1, "lm_head", sums=True)
+    yield MaskSite("rope", -1, "rope", sums=False, copies=len(layers))
+    yield MaskSite("params", -1, "params", sums=False)
 
 
 class _Rounded:
     """Outputs that are sums, rounded and saturated."""
 
+    result: TapKey
     shift: int
     out_bits: int
+
+    @property
+    def results(self) -> tuple[TapKey, ...]:
+        return (self.result,)
+
+    def image(self, kind: str) -> ImageKey:
+        """Where elements of a kind are etched: under the name of the tap, but for the head and the embedding."""
+        layer, tap = self.result
+        return layer, f"{_IMAGES.get(tap, tap)}.{kind}"
 
     def outputs(self, sums: Array) -> Array:
         return rounded(sums, self.shift, self.out_bits)
@@ -115,7 +131,14 @@ class RomMatrix(_Rounded):
         starts = np.arange(0, self.cols, self.group_size)
         silent = np.add.reduceat(np.abs(self.codes.astype(np.int64)), starts, axis=1)[..., None] == 0
         found = (
-            MaskPart("codes", self.site, self.codes, self.bits, redundant=((ZERO_SCALE, dead),)),
+            MaskPart(
+                "codes",
+                self.site,
+                self.codes,
+                self.bits,
+                redundant=((ZERO_SCALE, dead),),
+                image=self.image("codes"),
+            ),
             MaskPart(
                 "scales",
                 f"{self.site}.scales",
@@ -123,11 +146,12 @@ class RomMatrix(_Rounded):
                 SCALE_BITS,
                 is_signed=False,
                 redundant=((ZERO_CODES, silent),),
+                image=self.image("scales"),
             ),
         )
         if self.bias is None:
             return found
-        return (*found, MaskPart("bias", f"{self.site}.bias", self.bias, BIAS_BITS))
+        return (*found, MaskPart("bias", f"{self.site}.bias", self.bias, BIAS_BITS, image=self.image("bias")))
 
     def sums(self, fed: Fed) -> Array:
         acc = dot(self._x(fed), weights(self))
@@ -216,7 +240,7 @@ class RomGains(_Rounded):
         return (self.source,)
 
     def parts(self) -> tuple[MaskPart, ...]:
-        return (MaskPart("gains", self.site, self.values, GAIN_BITS),)
+        return (MaskPart("gains", self.site, self.values, GAIN_BITS, image=self.image("gains")),)
 
     def sums(self, fed: Fed) -> Array:
         acc: Array = self.normalize(fed.taps[self.source]) * self.values.astype(np.int64)
@@ -264,7 +288,14 @@ class RomRows(_Rounded):
     def parts(self) -> tuple[MaskPart, ...]:
         codes, scales = self._visible()
         return (
-            MaskPart("codes", self.site, self.codes, self.bits, redundant=((ROUNDED_AWAY, ~codes),)),
+            MaskPart(
+                "codes",
+                self.site,
+                self.codes,
+                self.bits,
+                redundant=((ROUNDED_AWAY, ~codes),),
+                image=self.image("codes"),
+            ),
             MaskPart(
                 "scales",
                 f"{self.site}.scales",
@@ -272,6 +303,7 @@ class RomRows(_Rounded):
                 SCALE_BITS,
                 is_signed=False,
                 redundant=((ROUNDED_AWAY, ~scales),),
+                image=self.image("scales"),
             ),
         )
 

@@ -97,7 +97,8 @@ def site(text: str, plan: ChipPlan) -> tuple[int, str, tuple[int, ...], int]:
 
     Tensors: a linear's Hugging Face module name with [row, input] (codes), the same with ``.scales`` and
     [row, group], with ``.bias`` and [row]; ``model.embed_tokens`` and ``lm_head`` likewise; the norms
-    (``model.norm``, ``model.layers.N.input_layernorm`` ...) with [element].
+    (``model.norm``, ``model.layers.N.input_layernorm`` ...) with [element]; ``rope.cos`` and ``rope.sin`` with
+    [position, pair], in every layer's copy; ``params`` and ``model.layers.N.params`` with [word].
 
     Raises:
         InputError: no such tensor, element or bit on this chip.
@@ -139,6 +140,12 @@ def _address(
         if len(index) != count:
             raise InputError(f"has {len(index)} indices, expected {count}", key=f"--inject {text}")
 
+    if module == "params":
+        wants(1)
+        return "params", index, (len(params.LAYER_WORDS if layer >= 0 else params.TOP_WORDS),), 32
+    if layer < 0 and module in ("rope.cos", "rope.sin"):
+        wants(2)
+        return module, index, (plan.context, plan.head_dim // 2), 16
     if norm is not None and not part:
         wants(1)
         return f"{norm}.gains", (index[0] // lanes, index[0] % lanes), (plan.hidden_size,), 16

@@ -36,6 +36,7 @@ site = "evil:it"
 [coverage]
 rom = "evil:it"
 sites = "evil:it"
+tables = "evil:it"
 groups = "evil:it"
 sampler = "evil:it"
 rom_files = "evil:it"

@@ -27,7 +27,7 @@ from verif.coverage.attention import AttentionSampler, softmax_bins
 from verif.coverage.lora import LoraSampler, lora_groups
 from verif.coverage.memories import memory_groups, sample_memories
 from verif.coverage.norm import RESIDUAL, RESIDUAL_BITS, sample_norm
-from verif.coverage.rom import rom
+from verif.coverage.rom import checkpoint_roms
 from verif.coverage.round_cases import CASES, ENDS, ROUNDINGS, ends, round_cases, roundings
 from verif.coverage.vector import ARGMAX, SwigluSampler, sample_argmax, swiglu_bins
 
@@ -96,7 +96,7 @@ class Sampler:
             SwigluSampler(plan),
         )
         self._groups = {group.name: group.bins for group in groups(plan)}
-        self._roms = rom(model, plan)
+        self._roms = checkpoint_roms(model, plan)
         self._weights = {unit.site: weights(unit) for unit in self._roms if isinstance(unit, RomMatrix)}
         self._largest = dict.fromkeys(self._weights, 0)
         self._params = [layer_params(model, index) for index in range(plan.n_layers)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,85 @@ from etchproof.contract.taps import TapKey
 from etchproof.quantize.quantized_model import QuantizedGains, QuantizedMatrix, QuantizedModel
 from models import chip
 from models.chip import ChipPlan
-from models.numerics import ops
+from models.numerics import ops, tables
 from models.numerics.params import layer_params, top_params
+from models.rom import logic
+from models.rom import words as wordrom
 from models.rom.mask import Rom, RomGains, RomMatrix, RomRows
+from models.rom.rope import RomRope, Rotated
+from models.taps import taps
+
+AnyUnit = Rom | RomRope | wordrom.RomWords
 
 RESIDUAL_BITS = 32
 
 
-def rom(model: QuantizedModel, plan: ChipPlan) -> tuple[Rom, ...]:
+def rom(model: QuantizedModel, plan: ChipPlan) -> tuple[AnyUnit, ...]:
+    """Everything that reads a ROM image, in dataflow order: tensors of the checkpoint, RoPE's tables, shifts."""
+    tensors = checkpoint_roms(model, plan)
+    cos, sin = tables.rope_tables(model.config, plan.context)
+    words = {"cos": (1, cos.shape[1]), "sin": (1, sin.shape[1])}
+    found: list[AnyUnit] = [*tensors]
+    for layer in range(plan.n_layers):
+        params = layer_params(model, layer)
+        rotated = rotations(plan, layer, params["k_rope.shift"])
+        found.append(RomRope(cos, sin, rotated, words))
+        found.append(_layer_words(tensors, plan, layer, params, rotated[1], (cos, sin)))
+    top = {unit.result: unit for unit in tensors if unit.result[0] < 0}
+    uses = (
+        wordrom.shift_of(top[-1, "embedding"], "embedding.shift"),
+        wordrom.shift_of(top[-1, "final_norm"], "final_norm.shift"),
+        wordrom.shift_of(top[-1, "logits"], "lm_head.shift"),
+    )
+    values = tuple(top_params(model).values())
+    order = tuple(tap.key for tap in taps(plan))
+    return (*found, wordrom.RomWords("params", (-1, "params"), values, uses, order))
+
+
+def rotations(plan: ChipPlan, layer: int, k_shift: int) -> tuple[Rotated, Rotated]:
+    """What a layer rotates: queries and keys."""
+    return (
+        Rotated((layer, "q_proj"), (layer, "q_rope"), plan.n_heads, tables.ROPE_FRAC, plan.act_bits),
+        Rotated((layer, "k_proj"), (layer, "k_rope"), plan.n_kv_heads, k_shift, plan.kv_bits),
+    )
+
+
+def _layer_words(
+    tensors: Sequence[Rom],
+    plan: ChipPlan,
+    layer: int,
+    params: Mapping[str, int],
+    k_rope: Rotated,
+    rope: tuple[npt.NDArray[Any], npt.NDArray[Any]],
+) -> wordrom.RomWords:
+    units = {unit.result[1]: unit for unit in tensors if unit.result[0] == layer}
+    before: TapKey = (-1, "embedding") if layer == 0 else (layer - 1, "mlp_residual")
+    found: list[wordrom.Word] = []
+    for name in LINEARS:
+        matrix = units[name]
+        assert isinstance(matrix, RomMatrix)
+        found += wordrom.linear(matrix, name)
+    after = (layer, "attn_residual")
+    found += [wordrom.shift_of(units[name], f"{name}.shift") for name in ("attn_norm", "mlp_norm")]
+    found += [
+        wordrom.rotation(k_rope, *rope, "k_rope.shift"),
+        wordrom.softmax(plan, layer, "softmax.shift"),
+        wordrom.attention_out(plan, layer, "attn_out.shift"),
+        *wordrom.activation(plan, layer, params["swiglu.gate_shift"], params["swiglu.shift"]),
+        wordrom.residual(before, (layer, "o_proj"), after, "o_proj.residual_shift"),
+        wordrom.residual(after, (layer, "down_proj"), (layer, "mlp_residual"), "down_proj.residual_shift"),
+    ]
+    by_name = {word.name: word for word in found}
+    return wordrom.RomWords(
+        f"model.layers.{layer}.params",
+        (layer, "params"),
+        tuple(params.values()),
+        tuple(by_name[name] for name in params),
+        tuple(tap.key for tap in taps(plan)),
+    )
+
+
+def checkpoint_roms(model: QuantizedModel, plan: ChipPlan) -> tuple[Rom, ...]:
     """Every ROM that holds bits of the checkpoint, in dataflow order."""
     top = top_params(model)
     embedding = model.embedding
@@ -140,4 +212,20 @@ def _gains(
         normalize=normalize,
         of_token=of_token,
         words={"gains": (plan.tile_rows,)},
+    )
+
+
+def logic_tables(model: QuantizedModel, plan: ChipPlan) -> tuple[logic.LogicTable, ...]:
+    """The constant tables that are made in logic, ``ep_tables_pkg``: ``[coverage] tables``."""
+    words = [layer_params(model, layer) for layer in range(plan.n_layers)]
+    norms = [
+        (unit.source, unit.result, unit.values, unit.shift)
+        for unit in checkpoint_roms(model, plan)
+        if isinstance(unit, RomGains)
+    ]
+    return (
+        logic.rsqrt(plan, norms),
+        logic.recip(plan, words),
+        logic.exp2(plan, words),
+        logic.sigmoid(plan, words),
     )

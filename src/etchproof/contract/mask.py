@@ -1,24 +1,31 @@
 """The mask, as ROM bit observability asks a project for it (``[coverage]`` of ``etchproof.toml``, docs/coverage.md).
 
-A unit of a chip reads elements from ROM, adds products of them up in accumulators, and makes the outputs of one tap
-from those sums. Its project says how far each sum is from another output, and how far an element moves each sum. The
-engine does the rest: it feeds the units, holds their outputs against the golden model, and decides which bits are seen.
+Most units of a chip read elements from ROM, add products of them up in accumulators, and make the outputs of one tap
+from those sums. Each of them is a ``MaskUnit``: its project says how far each sum is from another output, and how far
+an element moves each sum. What is computed otherwise, such as a shift or an entry of a table, is a ``TriedUnit``: its
+project inverts the bits and computes the outputs. The engine does the rest: it feeds the units, holds their outputs
+against the golden model, and decides which bits are seen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from etchproof.contract.taps import TapKey
+from etchproof.contract.taps import TapKey, TokenArrays
 
 Array = npt.NDArray[Any]
 Bits = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.intp]
+ImageKey = tuple[int, str]
+"""(layer, name) of a ROM image."""
+
+Outputs = Mapping[TapKey, TokenArrays]
+"""What a unit makes of the tokens that it is fed."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +37,14 @@ class MaskSite:
         layer: -1 outside the layers.
         name: its row in the maps of a report.
         sums: whether its unit adds products up, so that the largest sum of each run is measured.
+        copies: how many units hold it, each for itself: a bit has to be seen in every copy.
     """
 
     site: str
     layer: int
     name: str
     sums: bool
+    copies: int = 1
 
 
 @dataclass(frozen=True)
@@ -45,10 +54,14 @@ class Fed:
     Attributes:
         tokens: (tokens,) ids.
         taps: (tokens, elements) each.
+        positions: (tokens,) in its sequence.
+        ragged: of the taps whose number of elements depends on the position, an array for each token.
     """
 
     tokens: npt.NDArray[np.int64]
     taps: Mapping[TapKey, Array]
+    positions: npt.NDArray[np.int64]
+    ragged: Mapping[TapKey, list[Array]]
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,8 @@ class MaskPart:
         is_signed: two's complement; else unsigned.
         redundant: bits that no stimulus whatever can show, each set with the reason; (*elements, bits), or what
             broadcasts to that.
+        listed: likewise bits that need not be shown, though some stimulus could.
+        image: the ROM image that holds all of them; None of a table that is made in logic.
     """
 
     kind: str
@@ -71,6 +86,8 @@ class MaskPart:
     bits: int
     is_signed: bool = True
     redundant: tuple[tuple[str, Bits], ...] = ()
+    listed: tuple[tuple[str, Bits], ...] = ()
+    image: ImageKey | None = None
 
 
 @dataclass(frozen=True)
@@ -109,12 +126,12 @@ class Faulty:
     outputs: Array
 
 
-class MaskUnit(Protocol):
-    """A unit that reads the mask: its outputs are a function of its input and its ROM alone, token by token."""
+class Unit(Protocol):
+    """What reads the mask: its outputs are a function of its sources and its ROM alone."""
 
     @property
     def site(self) -> str:
-        """The tensor's name in ``--inject``."""
+        """The tensor's name in ``--inject``. Units of one name hold the same parts, each a copy of its own."""
         ...
 
     @property
@@ -123,16 +140,8 @@ class MaskUnit(Protocol):
         ...
 
     @property
-    def result(self) -> TapKey:
-        """The tap that it makes."""
-        ...
-
-    @property
-    def of_token(self) -> int | None:
-        """How many tokens there are, where the sources depend on the token alone; else None.
-
-        What no token of that many shows, nothing shows. The engine checks that the sources are equal for equal tokens.
-        """
+    def results(self) -> Sequence[TapKey]:
+        """The taps that it makes, in dataflow order."""
         ...
 
     @property
@@ -142,6 +151,18 @@ class MaskUnit(Protocol):
 
     def parts(self) -> Sequence[MaskPart]:
         """What it reads."""
+        ...
+
+
+class MaskUnit(Unit, Protocol):
+    """A unit that adds products up, token by token, and makes one tap of the sums."""
+
+    @property
+    def of_token(self) -> int | None:
+        """How many tokens there are, where the sources depend on the token alone; else None.
+
+        What no token of that many shows, nothing shows. The engine checks that the sources are equal for equal tokens.
+        """
         ...
 
     def sums(self, fed: Fed) -> Array:
@@ -167,4 +188,36 @@ class MaskUnit(Protocol):
 
     def inverted(self, kind: str, element: Sequence[int], bit: int, fed: Fed) -> Faulty:
         """The outputs with one bit of an element inverted, computed without margins."""
+        ...
+
+
+@runtime_checkable
+class TriedUnit(Unit, Protocol):
+    """A unit whose bits are inverted and its outputs computed. It is fed whole sequences.
+
+    A source or a result may be a tap whose number of elements depends on the position.
+    """
+
+    @property
+    def positions(self) -> int | None:
+        """How many positions there are, where each element is read at the one along its first axis; else None."""
+        ...
+
+    def made(self, fed: Fed) -> Outputs:
+        """Every result."""
+        ...
+
+    def seen(self, fed: Fed, wanted: Sequence[Bits]) -> Sequence[Bits]:
+        """Which bits of each part would change a result if they alone were inverted; exactly.
+
+        Args:
+            wanted: of each part the bits that are asked for; nothing need be said of others.
+        """
+        ...
+
+    def tried(self, kind: str, element: Sequence[int], bit: int, fed: Fed) -> Outputs:
+        """The results with one bit of an element inverted, those that stay as they are left out.
+
+        It shares no short cut with ``seen``: what that calls seen is put to the test by this.
+        """
         ...

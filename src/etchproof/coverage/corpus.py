@@ -6,7 +6,7 @@ A run that passed compared every one of these taps with the chip's, so they are 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,7 @@ class Corpus:
         sequences: (tokens,) which sequence, numbered through all segments.
         positions: (tokens,) in its sequence.
         taps: (tokens, elements) each.
+        ragged: of the taps whose number of elements depends on the position, an array for each token.
     """
 
     names: tuple[str, ...]
@@ -51,10 +52,16 @@ class Corpus:
     sequences: npt.NDArray[np.int64]
     positions: npt.NDArray[np.int64]
     taps: Mapping[TapKey, Array]
+    ragged: Mapping[TapKey, list[Array]] = field(default_factory=dict)
 
     def fed(self, start: int, stop: int) -> Fed:
         """Some of the tokens."""
-        return Fed(self.tokens[start:stop], {key: tap[start:stop] for key, tap in self.taps.items()})
+        return Fed(
+            self.tokens[start:stop],
+            {key: tap[start:stop] for key, tap in self.taps.items()},
+            self.positions[start:stop],
+            {key: rows[start:stop] for key, rows in self.ragged.items()},
+        )
 
     def sequence(self, number: int) -> tuple[int, ...]:
         """The ids of a sequence."""
@@ -73,6 +80,7 @@ def gather(segments: Sequence[Segment], predict: Predict, keys: Collection[TapKe
         EtchproofError: there is no token.
     """
     taps: dict[TapKey, list[Array]] = {key: [] for key in keys}
+    ragged: dict[TapKey, list[Array]] = {}
     tokens: list[int] = []
     sequences: list[int] = []
     positions: list[int] = []
@@ -88,9 +96,10 @@ def gather(segments: Sequence[Segment], predict: Predict, keys: Collection[TapKe
             predicted = predict(sequence)
             for key, kept in taps.items():
                 value = predicted[key]
-                if not isinstance(value, np.ndarray):
-                    raise EtchproofError(f"tap {key} has no fixed number of elements")
-                kept.append(_small(value))
+                if isinstance(value, np.ndarray):
+                    kept.append(_small(value))
+                else:
+                    ragged.setdefault(key, []).extend(map(_small, value))
             tokens += sequence
             sequences += [number] * len(sequence)
             positions += range(len(sequence))
@@ -104,7 +113,8 @@ def gather(segments: Sequence[Segment], predict: Predict, keys: Collection[TapKe
         np.array(tokens),
         np.array(sequences),
         np.array(positions),
-        {key: np.concatenate(kept) for key, kept in taps.items()},
+        {key: np.concatenate(kept) for key, kept in taps.items() if key not in ragged},
+        ragged,
     )
 
 

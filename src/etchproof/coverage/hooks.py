@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from etchproof.contract.mask import MaskSite, MaskUnit
+from etchproof.contract.mask import MaskSite, TriedUnit
 from etchproof.coverage.exclusions import Exclusion, SignalExclusion
 from etchproof.coverage.functional import Covergroup, Sampler
+from etchproof.coverage.observability import AnyUnit
 from etchproof.errors import InputError
 from etchproof.project.declaration import Project
 from etchproof.project.sections import CoverageSection
@@ -17,7 +18,7 @@ from etchproof.render.images import ImageSet
 from etchproof.run.hooks import hook
 
 
-def rom(project: Project) -> Callable[[QuantizedModel, Any], Sequence[MaskUnit]]:
+def rom(project: Project) -> Callable[[QuantizedModel, Any], Sequence[AnyUnit]]:
     """What reads the mask; nothing of a project that does not say it."""
     named = declared(project).rom
     return (lambda model, plan: ()) if named is None else hook(project, "coverage.rom", named)
@@ -44,6 +45,12 @@ def sites(project: Project, images: Iterable[tuple[int, str]]) -> tuple[MaskSite
         for twice in (name for name, times in count.items() if times > 1):
             raise InputError(f"names {twice!r} twice", source=project.file, key=key)
     return found
+
+
+def tables(project: Project) -> Callable[[QuantizedModel, Any], Sequence[TriedUnit]]:
+    """The constant tables that are made in logic; none of a project that does not say it."""
+    named = declared(project).tables
+    return (lambda model, plan: ()) if named is None else hook(project, "coverage.tables", named)
 
 
 def groups(project: Project) -> Callable[[Any], Sequence[Covergroup]]:

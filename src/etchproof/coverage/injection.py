@@ -1,7 +1,8 @@
 """The proof put to the test: proven bits are drawn at random, inverted in simulation, and have to be caught.
 
 Each run feeds only the shortest beginning of a sequence that proves the bit, and the first difference has to stand
-where the proof says: in the unit's own output tap, at the token that proves it.
+where the proof says: in the unit's own output tap, at the token that proves it. Where several units hold copies of a
+ROM image, the simulator fills all of them from it: the first difference is that of the first copy which shows the bit.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from etchproof.contract.mask import MaskUnit
 from etchproof.contract.taps import TapKey
 from etchproof.coverage.corpus import Corpus
-from etchproof.coverage.observability import Proven, UnsoundError, witnesses
+from etchproof.coverage.observability import NOT_SEEN, AnyUnit, sightings
+from etchproof.coverage.proven import Proven, UnsoundError
 from etchproof.host.stimulus import VECTORS
 from etchproof.run import flow
 from etchproof.run.streams import directed_test
@@ -70,36 +71,58 @@ class Drawn:
     items: tuple[tuple[int, ...], ...]
 
 
-def draw(
-    units: Sequence[tuple[MaskUnit, Sequence[Proven]]], corpus: Corpus, count: int, seed: int
-) -> tuple[Drawn, ...]:
-    """Proven bits, every one as likely as any other, without repetition.
+@dataclass(frozen=True)
+class Observed:
+    """The units that hold one tensor, each a copy of its own, and what is proven of its parts in every copy."""
+
+    units: tuple[AnyUnit, ...]
+    found: tuple[Proven, ...]
+
+
+def draw(observed: Sequence[Observed], corpus: Corpus, count: int, seed: int) -> tuple[Drawn, ...]:
+    """Proven bits without repetition: one of each kind of part, then every one as likely as any other.
 
     Raises:
         UnsoundError: a bit is called proven and no token shows it.
     """
-    parts = [(rom, proven) for rom, found in units for proven in found]
-    sizes = np.array([proven.count for _, proven in parts])
+    parts = [(one.units, proven) for one in observed for proven in one.found]
+    sizes = np.array([proven.count for _, proven in parts], dtype=np.int64)
+    ends = np.cumsum(sizes)
     total = int(sizes.sum())
     rng = np.random.default_rng(seed)
-    numbers = np.sort(rng.choice(total, size=min(count, total), replace=False))
-    ends = np.cumsum(sizes)
-    places: dict[int, np.ndarray[tuple[int, ...], np.dtype[np.intp]]] = {}
+    kinds = dict.fromkeys(proven.kind for _, proven in parts if proven.count)
+    chosen: list[int] = []
+    for kind in kinds:
+        own = [at for at, (_, proven) in enumerate(parts) if proven.kind == kind]
+        at = int(rng.choice(own, p=sizes[own] / sizes[own].sum()))
+        chosen.append(int(ends[at] - sizes[at] + rng.integers(sizes[at])))
+    chosen = chosen[:count]
+    more = rng.choice(total, size=min(count, total), replace=False).tolist()
+    numbers = sorted([*chosen, *[number for number in more if number not in chosen][: count - len(chosen)]])
     drawn = []
     for number in numbers:
-        part = int(np.searchsorted(ends, number, side="right"))
-        rom, proven = parts[part]
-        if part not in places:
-            places[part] = np.flatnonzero(proven.bits)
-        flat = places[part][int(number) - int(ends[part] - sizes[part])]
+        at = int(np.searchsorted(ends, number, side="right"))
+        units, proven = parts[at]
+        flat = np.flatnonzero(proven.bits)[number - int(ends[at] - sizes[at])]
         index = tuple(int(i) for i in np.unravel_index(flat, proven.bits.shape))
-        tokens = np.flatnonzero(witnesses(rom, proven.kind, index, corpus))
-        if not len(tokens):
-            raise UnsoundError(f"{proven.name(index)} is called proven, and no token shows it")
-        first = int(tokens[corpus.positions[tokens].argmin()])
-        items = tuple((token,) for token in corpus.prefix(first))
-        drawn.append(Drawn(proven.name(index), rom.result, items))
+        drawn.append(_sought(units, proven, index, corpus))
     return tuple(drawn)
+
+
+def _sought(units: Sequence[AnyUnit], proven: Proven, index: tuple[int, ...], corpus: Corpus) -> Drawn:
+    """A bit, and the shortest beginning of a sequence that shows it in a copy; the earliest copy that does is told."""
+    found = [sightings(unit, proven.kind, index, corpus) for unit in units]
+    if any((numbers == NOT_SEEN).all() for numbers in found):
+        raise UnsoundError(f"{proven.name(index)} is called proven, and no token shows it")
+    tokens = np.flatnonzero(np.logical_or.reduce([numbers != NOT_SEEN for numbers in found]))
+    first = int(tokens[corpus.positions[tokens].argmin()])
+    unit, number = next(
+        (unit, int(numbers[first]))
+        for unit, numbers in zip(units, found, strict=True)
+        if numbers[first] != NOT_SEEN
+    )
+    items = tuple((token,) for token in corpus.prefix(first))
+    return Drawn(proven.name(index), unit.results[number], items)
 
 
 def inject_all(

@@ -6,90 +6,49 @@ bit inverted cannot pass the run.
 
 The project says what a unit computes, and how far each of its sums is from another output
 (``etchproof.contract.mask``). Here its outputs are held against the golden model's taps, and the largest reach of each
-element over all tokens decides all bits of the element at once. Everything is exact.
+element over all tokens decides all bits of the element at once. Units that add no products up are tried bit by bit
+(``etchproof.coverage.trials``). Everything is exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from etchproof.contract.mask import Array, Bits, MaskPart, MaskUnit, Reach
+from etchproof.contract.mask import Array, Bits, MaskPart, MaskUnit, Reach, TriedUnit
+from etchproof.coverage import trials
 from etchproof.coverage.corpus import Corpus
-from etchproof.errors import EtchproofError
+from etchproof.coverage.proven import First, Proven, UnsoundError, of_part
 
 _BLOCK: Final = 256  # tokens at a time
 _EXACT: Final = 48  # changes below 2**48 are compared exactly in float64
 
 EXHAUSTED: Final = "the unit's input depends on the token alone, and no token of the vocabulary shows it"
+NOT_SEEN: Final = -1
+
+AnyUnit = MaskUnit | TriedUnit
 
 
-class UnsoundError(EtchproofError):
-    """What a project says of a unit is not what the golden model computes, or contradicts itself: nothing is proven."""
-
-
-@dataclass(frozen=True)
-class Proven:
-    """Which bits of one part of a ROM are proven.
-
-    Attributes:
-        site: the tensor's name in ``--inject``: "blocks.0.up", "blocks.0.up.scales".
-        kind: of the part, "codes".
-        bits: (*elements, bits of an element), bit 0 first.
-        reasons: (reason, bits of the same shape) why no stimulus whatever can show these; disjoint from ``bits``.
-        by_segment: of the corpus, how many bits each proved first.
-    """
-
-    site: str
-    kind: str
-    bits: Bits
-    reasons: tuple[tuple[str, Bits], ...]
-    by_segment: tuple[int, ...]
-
-    @property
-    def redundant(self) -> Bits:
-        """Those that no stimulus can show."""
-        found = np.zeros_like(self.bits)
-        for _, bits in self.reasons:
-            found |= bits
-        return found
-
-    @property
-    def open(self) -> Bits:
-        """Those that were not proven, and for which there is no reason."""
-        return ~self.bits & ~self.redundant
-
-    @property
-    def total(self) -> int:
-        return int(self.bits.size)
-
-    @property
-    def count(self) -> int:
-        return int(self.bits.sum())
-
-    def name(self, index: Sequence[int]) -> str:
-        """A bit as ``--inject`` names it; ``index`` as in ``bits``."""
-        element = ",".join(str(int(part)) for part in index[:-1])
-        return f"rom:{self.site}[{element}]^{int(index[-1])}"
-
-
-def observe(unit: MaskUnit, corpus: Corpus) -> tuple[Proven, ...]:
+def observe(unit: AnyUnit, corpus: Corpus) -> tuple[Proven, ...]:
     """Which bits of a ROM unit the corpus proves.
 
     Raises:
         UnsoundError: the corpus's taps are not what the unit computes, or a bit is proven that its project calls
             redundant.
     """
+    if isinstance(unit, TriedUnit):
+        return trials.observe(unit, corpus)
+    (result,) = unit.results
     counts = [_Count(part, len(corpus.segments)) for part in unit.parts()]
     for segment, start, stop in _segments(corpus):
         fed = corpus.fed(start, stop)
-        sums, golden = unit.sums(fed), fed.taps[unit.result].astype(np.int64)
+        sums, golden = unit.sums(fed), fed.taps[result].astype(np.int64)
         if not np.array_equal(unit.outputs(sums), golden):
             made_of = f"tap {unit.sources[0]}" if unit.sources else "its token"
-            raise UnsoundError(f"tap {unit.result} is not what {unit.site} makes of {made_of}")
+            raise UnsoundError(f"tap {result} is not what {unit.site} makes of {made_of}")
         rows = np.flatnonzero(np.logical_or.reduce([count.open_rows for count in counts]))
         if len(rows):
             up, down = unit.margins(sums, golden)
@@ -99,17 +58,29 @@ def observe(unit: MaskUnit, corpus: Corpus) -> tuple[Proven, ...]:
     return tuple(count.proven(exhausted) for count in counts)
 
 
-def witnesses(unit: MaskUnit, kind: str, index: Sequence[int], corpus: Corpus) -> Bits:
-    """(tokens,): which tokens prove a bit, by computing the output with the bit inverted.
+def sightings(unit: AnyUnit, kind: str, index: Sequence[int], corpus: Corpus) -> npt.NDArray[np.int64]:
+    """(tokens,): the number of the unit's first result that differs with a bit inverted, ``NOT_SEEN`` where none does.
 
     Independent of the bulk criterion: it inverts the bit and computes, in integers.
     """
     *element, bit = (int(part) for part in index)
-    found = unit.inverted(kind, element, bit, corpus.fed(0, len(corpus.tokens)))
-    golden = corpus.taps[unit.result][np.ix_(found.tokens, found.columns)]
-    seen: Bits = np.zeros(len(corpus.tokens), dtype=bool)
-    seen[found.tokens] = (found.outputs != golden).any(axis=1)
-    return seen
+    found = np.full(len(corpus.tokens), NOT_SEEN, dtype=np.int64)
+    whole = corpus.fed(0, len(corpus.tokens))
+    if isinstance(unit, TriedUnit):
+        differing = trials.differing(unit, unit.tried(kind, element, bit, whole), whole)
+        for number in reversed(range(len(unit.results))):
+            found[differing[number]] = number
+        return found
+    faulty = unit.inverted(kind, element, bit, whole)
+    golden = corpus.taps[unit.results[0]][np.ix_(faulty.tokens, faulty.columns)]
+    found[faulty.tokens] = np.where((faulty.outputs != golden).any(axis=1), 0, NOT_SEEN)
+    return found
+
+
+def witnesses(unit: AnyUnit, kind: str, index: Sequence[int], corpus: Corpus) -> Bits:
+    """(tokens,): which tokens prove a bit, as ``sightings`` finds it."""
+    shows: Bits = sightings(unit, kind, index, corpus) != NOT_SEEN
+    return shows
 
 
 class _Count:
@@ -123,10 +94,10 @@ class _Count:
     def __init__(self, part: MaskPart, segments: int) -> None:
         shape = part.values.shape
         self._part = part
-        self._bits: Bits = np.zeros((*shape, part.bits), dtype=bool)
+        self._first: First = np.full((*shape, part.bits), NOT_SEEN, dtype=np.int16)
         self._rise, self._fall = np.zeros(shape), np.zeros(shape)
         self._largest = 0
-        self._gained = [0] * segments
+        self._segments = segments
         self.open_rows: Bits = np.ones(shape[0], dtype=bool)
         """Those with a bit that is not proven."""
 
@@ -136,30 +107,16 @@ class _Count:
         self._largest = max(self._largest, reach.largest)
         self._rise[rows] = np.maximum(self._rise[rows], reach.rise)
         self._fall[rows] = np.maximum(self._fall[rows], reach.fall)
-        before = self._bits[rows]
+        first = self._first[rows]
         limit = _threshold(self._largest << (part.bits - 1))
-        now = before | _reached(part, part.values[rows], self._rise[rows], self._fall[rows], limit)
-        self._gained[segment] += int(now.sum()) - int(before.sum())
-        self._bits[rows] = now
-        self.open_rows[rows] = ~now.reshape(len(rows), -1).all(axis=1)
+        reached = _reached(part, part.values[rows], self._rise[rows], self._fall[rows], limit)
+        first[reached & (first == NOT_SEEN)] = segment
+        self._first[rows] = first
+        self.open_rows[rows] = (first == NOT_SEEN).reshape(len(rows), -1).any(axis=1)
 
     def proven(self, exhausted: Sequence[tuple[str, Bits]]) -> Proven:
-        """Each unproven bit under the first reason that holds.
-
-        Raises:
-            UnsoundError: the project calls a bit redundant that is proven.
-        """
-        part, kept = self._part, []
-        for reason, which in part.redundant:
-            if (self._bits & which).any():
-                raise UnsoundError(f"a bit of {part.site} is proven, and the project says of it: {reason}")
-        left = ~self._bits
-        for reason, which in (*part.redundant, *exhausted):
-            here = left & which
-            if here.any():
-                kept.append((reason, here))
-                left = left & ~here
-        return Proven(part.site, part.kind, self._bits, tuple(kept), tuple(self._gained))
+        """Each unproven bit under the first reason that holds; raises as ``of_part``."""
+        return of_part(self._part, self._first, self._segments, exhausted)
 
 
 def _threshold(largest: int) -> float:

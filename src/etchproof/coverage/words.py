@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from etchproof.contract.mask import Bits
-from etchproof.coverage.observability import Proven
+from etchproof.coverage.proven import Proven
 
 
 def words_read(proven: Proven, word: Sequence[int]) -> tuple[Bits, Bits]:

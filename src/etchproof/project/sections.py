@@ -281,10 +281,13 @@ class CoverageSection(Section):
     ``corners(model, plan, seed)`` draws a model for the same fabric whose weights reach what trained ones do not.
     ``exclusions(plan, images)`` works out which points of code coverage the chip with that mask does not have
     (``etchproof.coverage.exclusions``); without it only what the file of exclusions says is left out.
+    ``tables(model, plan)`` gives the constant tables that are made in logic, as units without a ROM image; without it
+    none of their bits is observed.
     """
 
     rom: ObjectName | None = None
     sites: ObjectName | None = None
+    tables: ObjectName | None = None
     groups: ObjectName
     sampler: ObjectName
     rom_files: ObjectName
@@ -295,6 +298,8 @@ class CoverageSection(Section):
     def _both(self) -> CoverageSection:
         if (self.rom is None) != (self.sites is None):
             raise ValueError("needs both rom and sites, or neither")
+        if self.tables is not None and self.rom is None:
+            raise ValueError("has tables without rom")
         return self
 
 

@@ -31,7 +31,7 @@ from etchproof.regress.recorded import Recorded, record
 from etchproof.run import flow
 from etchproof.run.testrun import Chip, run_test
 from etchproof.signoff.known_bad import check_known_bad, known_bad_spec
-from etchproof.signoff.observed import draw_faults, observe_all
+from etchproof.signoff.observed import Weights, draw_faults, observe_all
 from etchproof.signoff.plan import SignoffRequest
 
 _DRAW_SEED: Final = 1
@@ -93,11 +93,13 @@ def make_watch_bench(
         golden = flow.make_golden(chip.design, chip.model)
         project, drawn = chip.design.project, tuple[Drawn, ...]()
         if bits and project.coverage is not None and project.coverage.rom is not None:
-            roms = tuple(coverage_hooks.rom(project)(chip.model, chip.design.plan))
+            units = tuple(coverage_hooks.rom(project)(chip.model, chip.design.plan))
             fed = tuple(one.tokens for one in recorded.sequences)
             segments = [Segment(recorded.spec.name, fed)]
-            corpus, units = observe_all(roms, segments, lambda tokens: golden.session().predict(tokens, True))
-            drawn = draw_faults(chip, units, corpus, bits, _DRAW_SEED).bits
+            mask = observe_all(
+                Weights(units, segments, lambda tokens: golden.session().predict(tokens, True))
+            )
+            drawn = draw_faults(chip, mask, bits, _DRAW_SEED).bits
         bench = WatchBench(chip, recorded, golden, drawn, tuple(runs), request.out, request.jobs)
         problem = _signed(bench, folder / "good")
     if problem is not None:

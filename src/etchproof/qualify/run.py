@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from etchproof.coverage import hooks
 from etchproof.files.atomic import write_atomically
 from etchproof.host.top import FILES as TOP_FILES
 from etchproof.project.declaration import Project
@@ -26,6 +25,7 @@ from etchproof.run import flow
 from etchproof.run.testrun import etch
 from etchproof.run.watcher import StageClock
 from etchproof.signoff.directed import directed_items, directed_sequences
+from etchproof.signoff.observed import all_units
 from etchproof.signoff.plan import Plan, SignoffRequest, make_plan
 from etchproof.sim.build import build
 from etchproof.tools import find_verilator
@@ -131,9 +131,9 @@ def _items(request: SignoffRequest, plan: Plan, clock: StageClock) -> Iterator[I
     design = plan.design
     model = flow.etched_model(design, flow.cache_folder(), clock)
     golden = flow.make_golden(design, model)
-    roms = tuple(hooks.rom(request.project)(model, design.plan))
-    directed = directed_sequences(plan, model, roms, lambda tokens: golden.session().predict(tokens, True))
-    yield from directed_items(request, design, directed)
+    units = all_units(request.project, model, design.plan)
+    directed = directed_sequences(plan, model, units, lambda tokens: golden.session().predict(tokens, True))
+    yield from directed_items(request, directed)
 
 
 def _survivors(project: Project) -> tuple[Survivor, ...]:

@@ -15,6 +15,7 @@ ROM_FILES: Final = "rom_files"
 READBACK: Final = "readback"
 COVERAGE: Final = "coverage"
 OBSERVABILITY: Final = "observability"
+TABLES: Final = "tables"
 INJECTION: Final = "injection"
 CYCLES: Final = "cycles"
 LINT: Final = "lint"
@@ -27,6 +28,7 @@ ABSENT: Final = {
     READBACK: "the project declares no [signoff] readback",
     COVERAGE: "the project declares no [coverage]",
     OBSERVABILITY: "the project declares no [coverage] rom",
+    TABLES: "the project declares no [coverage] tables",
     INJECTION: "the project declares neither [coverage] rom nor [rom] memories with a [host]",
     CYCLES: "the project has no cycle model",
     KNOWN_BAD: "models are of the project's own kind: runs are played to the checker again where a chip takes tokens",
@@ -37,6 +39,7 @@ ABSENT: Final = {
 NEEDS: Final = {
     "covergroup": COVERAGE,
     **dict.fromkeys(("rom_observability", "rom_words", "accumulators"), OBSERVABILITY),
+    "table_bits": TABLES,
     **dict.fromkeys(("injected_faults", "injected_faults_drawn", "injected_faults_caught"), INJECTION),
     **dict.fromkeys(
         (
@@ -74,6 +77,7 @@ def capabilities(project: Project) -> tuple[str, ...]:
         READBACK: project.signoff.readback is not None,
         COVERAGE: coverage,
         OBSERVABILITY: observed,
+        TABLES: project.coverage is not None and project.coverage.tables is not None,
         INJECTION: observed or (memories and project.host is not None),
         CYCLES: project.host is None or project.cycles is not None,
         LINT: project.rtl.hw is not None,

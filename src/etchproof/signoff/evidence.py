@@ -159,9 +159,15 @@ class RomPartEvidence(Record):
 
     site: str
     kind: str
+    image: tuple[int, str] | None = Field(None, description="that holds it: layer and name")
+    copies: Count = Field(1, description="units that hold it, each for itself; a bit is seen in every one")
     total: Count
     proven: Count
     reasons: dict[str, int] = Field(description="bits that no stimulus can show, by reason")
+    listed: dict[str, int] = Field(
+        {},
+        description="bits that are not proven and need not be, though a stimulus could show them, by reason",
+    )
     open: tuple[str, ...] = Field(description="bits that are not proven, by name; the first hundred")
     open_count: Count
     words: Count = Field(0, description="of the ROM, that hold a bit which some stimulus can show")
@@ -172,13 +178,17 @@ class RomPartEvidence(Record):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        found = self.proven + sum(self.reasons.values()) + self.open_count
-        _agree(
-            found == self.total and min(self.reasons.values(), default=0) >= 0, "has bits that do not add up"
-        )
+        explained = (*self.reasons.values(), *self.listed.values())
+        found = self.proven + sum(explained) + self.open_count
+        _agree(found == self.total and min(explained, default=0) >= 0, "has bits that do not add up")
         _agree(self.words_read <= self.words, "has more words read than words")
         _agree(len(self.open) == min(self.open_count, LISTED), "does not name its open bits")
         return self
+
+    @property
+    def due(self) -> int:
+        """Bits that have to be proven."""
+        return self.total - sum(self.reasons.values()) - sum(self.listed.values())
 
     @property
     def tensor(self) -> str:
@@ -186,10 +196,19 @@ class RomPartEvidence(Record):
         return self.site.removesuffix(f".{self.kind}")
 
 
+class RomImageEvidence(Record):
+    """A ROM image, every bit of which is in a part, or is padding."""
+
+    layer: int
+    name: str
+    bits: Count
+
+
 class RomEvidence(Record):
-    """ROM bit observability."""
+    """Bit observability, of the ROM images or of the tables that are made in logic."""
 
     parts: tuple[RomPartEvidence, ...]
+    images: tuple[RomImageEvidence, ...] = Field((), description="none of tables in logic")
     padding_bits: Count = Field(description="of the images, outside every tensor; zero on disk")
     tokens: Count = Field(description="different tokens in their sequences on which the proof rests")
     by_run: dict[str, int] = Field(description="bits that each run proved first")
@@ -215,8 +234,32 @@ class RomEvidence(Record):
         return sum(sum(part.reasons.values()) for part in self.parts)
 
     @property
+    def listed(self) -> int:
+        return sum(sum(part.listed.values()) for part in self.parts)
+
+    @property
+    def due(self) -> int:
+        """Bits that have to be proven; those of images that no part and no padding accounts for are among them."""
+        return sum(part.due for part in self.parts) + self.uncounted
+
+    @property
     def open(self) -> int:
         return sum(part.open_count for part in self.parts)
+
+    @property
+    def uncounted(self) -> int:
+        """Bits of images that are neither in a part nor padding, or that are counted too often."""
+        parts: dict[tuple[int, str], int] = {}
+        for part in self.parts:
+            if part.image is not None:
+                parts[part.image] = parts.get(part.image, 0) + part.total
+        sizes = {(image.layer, image.name): image.bits for image in self.images}
+        outside = sum(bits for key, bits in sizes.items() if key not in parts)
+        beside = [sizes[key] - bits for key, bits in parts.items() if key in sizes]
+        unknown = sum(bits for key, bits in parts.items() if key not in sizes)
+        over = sum(-bits for bits in beside if bits < 0)
+        rest = sum(bits for bits in beside if bits > 0)
+        return outside + unknown + over + abs(rest - self.padding_bits)
 
 
 class InjectionEvidence(Record):
@@ -344,6 +387,7 @@ class SignoffEvidence(Record):
     checks: tuple[CheckEvidence, ...]
     provenance: ProvenanceEvidence | None = None
     rom: RomEvidence | None
+    tables: RomEvidence | None = Field(None, description="constant tables that are made in logic")
     injection: InjectionEvidence | None
     covergroups: tuple[CovergroupEvidence, ...]
     accumulators: tuple[AccumulatorEvidence, ...] = ()

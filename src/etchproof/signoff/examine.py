@@ -18,6 +18,7 @@ from etchproof.signoff.evidence import (
     QualityEvidence,
     RomEvidence,
 )
+from etchproof.signoff.gates import observed as observed_bits
 from etchproof.signoff.known_bad import check_known_bad, known_bad_spec
 from etchproof.signoff.plan import Plan, SignoffRequest
 from etchproof.signoff.testplan import CHECKS, Stage
@@ -67,7 +68,7 @@ def examine_all(
     def observed() -> checks.Found:
         if rom is None:
             return False, ABSENT[OBSERVABILITY]
-        return derive.observed(rom), f"{rom.proven:,} of {rom.total:,} bits proven"
+        return derive.observed(rom), observed_bits(rom)
 
     def integers() -> list[QuantizedAdapter]:
         cache = flow.quantized_folder(flow.cache_folder())
@@ -100,7 +101,8 @@ def examine_all(
         ),
         "signoff.arithmetic": lambda: checks.check_arithmetic(design, chip.model, integers()),
     }
-    always = {"signoff.rom_observability"} if rom is not None else set()
+    # What is padding in the images is no part of the mask: the files say how much that is.
+    always = {"signoff.rom_observability", "signoff.rom_files"} if rom is not None else set()
     always |= {"signoff.injected_faults"} if injection else set()
     found = tuple(checks.examine(name, table[name]) for name in CHECKS if name in wanted | always)
     return found, padding, quality[0] if quality else None

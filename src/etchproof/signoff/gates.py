@@ -11,7 +11,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from etchproof.signoff.capabilities import links as due_links
-from etchproof.signoff.evidence import CONTROL, Record, SignoffEvidence
+from etchproof.signoff.evidence import CONTROL, Record, RomEvidence, SignoffEvidence
 from etchproof.signoff.testplan import is_check
 
 Limit = float | dict[str, float]
@@ -150,13 +150,28 @@ def provenance(evidence: SignoffEvidence, required: float) -> GateResult:
 
 
 def rom_observability(evidence: SignoffEvidence, required: float) -> GateResult:
-    """Per cent of the mask's bits that are proven to be seen, of those that any stimulus can show."""
+    """Per cent of the bits of all ROM images that are proven to be seen, of those that any stimulus can show."""
     rom = evidence.rom
     if rom is None:
         return _least("rom_observability", None, required, "not measured")
-    visible = rom.total - rom.redundant
-    message = f"{rom.proven:,} of {visible:,} bits proven, {rom.redundant:,} redundant, {rom.open:,} open"
-    return _least("rom_observability", _percent(rom.proven, visible), required, message)
+    message = f"{observed(rom)} in {len(rom.images)} images; {rom.padding_bits:,} of padding"
+    message += f"; {rom.uncounted:,} in no part of the mask" if rom.uncounted else ""
+    return _least("rom_observability", _percent(rom.proven, rom.due), required, message)
+
+
+def observed(rom: RomEvidence) -> str:
+    """How many bits are proven, and what is said of the others."""
+    figures = f"{rom.proven:,} of {rom.total:,} bits proven, {rom.redundant:,} redundant"
+    return f"{figures}, {rom.listed:,} listed, {rom.open:,} open"
+
+
+def table_bits(evidence: SignoffEvidence, required: float) -> GateResult:
+    """Per cent of the bits of the tables in logic that are proven to be seen, of those that have to be."""
+    tables = evidence.tables
+    if tables is None:
+        return _least("table_bits", None, required, "not measured")
+    message = f"{observed(tables)} in {len(tables.parts)} tables that are made in logic"
+    return _least("table_bits", _percent(tables.proven, tables.due), required, message)
 
 
 def rom_words(evidence: SignoffEvidence, required: float) -> GateResult:
@@ -266,6 +281,7 @@ GATES: Final[Mapping[str, _Gate]] = {
     "provenance": provenance,
     "rom_observability": rom_observability,
     "rom_words": rom_words,
+    "table_bits": table_bits,
     "accumulators": accumulators,
     "injected_faults_drawn": injected_faults_drawn,
     "injected_faults_caught": injected_faults_caught,

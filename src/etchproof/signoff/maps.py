@@ -99,7 +99,7 @@ Values = Mapping[TapKey, float | None]
 
 
 def observability_map(rom: RomEvidence, sites: Sequence[MaskSite]) -> HeatMap:
-    """Per cent of the bits of each tensor that any stimulus can show, and that are proven.
+    """Per cent of the bits of each tensor that have to be proven, and are.
 
     Args:
         sites: the tensors of the mask, in the order of the rows; one that is not among them stands beside the layers.
@@ -109,7 +109,7 @@ def observability_map(rom: RomEvidence, sites: Sequence[MaskSite]) -> HeatMap:
     for part in rom.parts:
         key = places.get(part.tensor, (-1, part.tensor))
         proven, visible = sums.get(key, (0, 0))
-        sums[key] = proven + part.proven, visible + part.total - sum(part.reasons.values())
+        sums[key] = proven + part.proven, visible + part.due
 
     def say(key: TapKey) -> str:
         proven, visible = sums[key]

@@ -68,7 +68,7 @@ def range_plot(taps: Sequence[TapQuality]) -> Plot | None:
 
 def proof_plot(rom: RomEvidence) -> Plot | None:
     """Bits that are not proven yet, run after run."""
-    left = rom.total - rom.redundant
+    left = rom.due
     points = [(0.0, float(left))]
     for number, count in enumerate(rom.by_run.values(), 1):
         left -= count

@@ -14,7 +14,7 @@ from typing import Any, Final
 from etchproof.contract.mask import MaskSite
 from etchproof.files.atomic import write_atomically
 from etchproof.signoff import maps, plots
-from etchproof.signoff.evidence import TestpointEvidence
+from etchproof.signoff.evidence import RomEvidence, TestpointEvidence
 from etchproof.signoff.formats import dvsim, junit
 from etchproof.signoff.result import REPORTS, SignoffResult
 
@@ -68,6 +68,7 @@ def html(result: SignoffResult, sites: Sequence[MaskSite] = ()) -> str:
         listed=_LISTED,
         stages=by_stage(evidence.testpoints),
         observability=maps.observability_map(evidence.rom, sites) if evidence.rom else None,
+        images=by_image(evidence.rom) if evidence.rom else (),
         proof=plots.proof_plot(evidence.rom) if evidence.rom else None,
         accumulators=maps.accumulator_map(evidence.accumulators, sites) if evidence.accumulators else None,
         quality_maps=[maps.noise_map(taps), maps.bias_map(taps), maps.range_map(taps)] if taps else [],
@@ -101,13 +102,54 @@ def tiles(result: SignoffResult) -> tuple[Tile, ...]:
         Tile("elements compared", _short(elements), "bit for bit, no tolerance"),
     ]
     if evidence.rom:
-        visible = evidence.rom.total - evidence.rom.redundant
-        share = 100 * evidence.rom.proven / visible if visible else None
-        found.append(Tile("ROM bits proven", _share(share), f"of {visible:,}, {evidence.rom.open:,} open"))
+        found.append(_proven("ROM bits proven", evidence.rom))
+    if evidence.tables:
+        found.append(_proven("table bits proven", evidence.tables))
     if evidence.injection:
         drawn = len(evidence.injection.bits)
         found.append(Tile("inverted bits caught", f"{evidence.injection.caught} / {drawn}", "in simulation"))
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class ImageLine:
+    """The bits of a ROM image by what is known of them, in every copy that units hold of it."""
+
+    layer: int
+    name: str
+    bits: int
+    proven: int
+    redundant: int
+    listed: int
+    open: int
+    padding: int
+    copies: int
+
+
+def by_image(rom: RomEvidence) -> tuple[ImageLine, ...]:
+    """A line for each ROM image; what is in no part of an image that has some is padding."""
+    lines = []
+    for image in rom.images:
+        parts = [part for part in rom.parts if part.image == (image.layer, image.name)]
+        lines.append(
+            ImageLine(
+                layer=image.layer,
+                name=image.name,
+                bits=image.bits,
+                proven=sum(part.proven for part in parts),
+                redundant=sum(sum(part.reasons.values()) for part in parts),
+                listed=sum(sum(part.listed.values()) for part in parts),
+                open=sum(part.open_count for part in parts) if parts else image.bits,
+                padding=image.bits - sum(part.total for part in parts) if parts else 0,
+                copies=max((part.copies for part in parts), default=1),
+            )
+        )
+    return tuple(lines)
+
+
+def _proven(label: str, rom: RomEvidence) -> Tile:
+    share = 100 * rom.proven / rom.due if rom.due else None
+    return Tile(label, _share(share), f"of {rom.due:,}, {rom.open:,} open")
 
 
 def by_stage(points: Sequence[TestpointEvidence]) -> list[tuple[str, list[TestpointEvidence]]]:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from etchproof.contract.mask import MaskSite, MaskUnit
+from etchproof.contract.mask import MaskSite
 from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.coverage import hooks
 from etchproof.coverage.corpus import Segment
 from etchproof.coverage.injection import inject_all
-from etchproof.coverage.observability import Proven
+from etchproof.coverage.observability import AnyUnit
 from etchproof.errors import InputError, shown_name
 from etchproof.files.atomic import write_atomically
 from etchproof.files.json_file import read_json_object
@@ -26,16 +26,26 @@ from etchproof.run.record import recipe_record
 from etchproof.run.testrun import Chip, prepare
 from etchproof.run.watcher import StageClock
 from etchproof.signoff import counting, covered, derive, readback
-from etchproof.signoff.capabilities import INJECTION, OBSERVABILITY, capabilities
-from etchproof.signoff.directed import directed_items, directed_sequences
+from etchproof.signoff.capabilities import INJECTION, OBSERVABILITY, TABLES, capabilities
+from etchproof.signoff.directed import Directed, directed_items, directed_sequences
 from etchproof.signoff.evidence import (
     AdapterEvidence,
     InjectionEvidence,
     SignoffEvidence,
 )
 from etchproof.signoff.examine import examine_all
+from etchproof.signoff.gates import observed
 from etchproof.signoff.judges import judged_by
-from etchproof.signoff.observed import check_sites, draw_faults, observe_all, rom_evidence
+from etchproof.signoff.observed import (
+    Mask,
+    Weights,
+    all_units,
+    check_sites,
+    corner_runs,
+    draw_faults,
+    observe_all,
+    rom_evidence,
+)
 from etchproof.signoff.plan import SignoffRequest, make_plan
 from etchproof.signoff.provenance import chain
 from etchproof.signoff.result import REPORTS, SIGNOFF_FILE, SignoffResult, evidence_sha256
@@ -75,14 +85,14 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
     def predict(tokens: Sequence[int]) -> Mapping[TapKey, TokenArrays]:
         return golden.session().predict(tokens, True)
 
-    roms: tuple[MaskUnit, ...] = ()
-    directed: list[tuple[int, ...]] = []
+    units: tuple[AnyUnit, ...] = ()
+    directed = Directed()
     if project.coverage is not None:
         with clock.stage("close") as say:
-            roms = tuple(hooks.rom(project)(model, design.plan))
-            directed = directed_sequences(plan, model, roms, predict)
-            tokens = sum(map(len, directed))
-            say(f"{len(directed)} sequences, {tokens:,} tokens chosen to show every bit and to hit bins")
+            units = all_units(project, model, design.plan)
+            directed = directed_sequences(plan, model, units, predict)
+            tokens = sum(map(len, directed.own))
+            say(f"{len(directed.own)} sequences, {tokens:,} tokens chosen to show every bit and to hit bins")
     with clock.stage("regress") as say:
         regression = RegressionPlan(
             name=plan.list_name,
@@ -91,7 +101,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
             items=(
                 *plan.items,
                 *directed_items(
-                    request, design, directed, counted=any(spec.kind == "coverage" for spec in plan.items)
+                    request, directed, counted=any(spec.kind == "coverage" for spec in plan.items)
                 ),
             ),
         )
@@ -105,36 +115,37 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
     counted = counting.counted(request.model_dir, chip, outcome, runs)
     ran = covered.passed_on(chip, outcome, counted)
     passed = [result for spec, result in ran if spec.corners is None]
-    corpus, rom = None, None
-    units: list[tuple[MaskUnit, tuple[Proven, ...]]] = []
+    mask, rom, tables = Mask(), None, None
     sites: tuple[MaskSite, ...] = ()
     if OBSERVABILITY in capabilities(project):
         with clock.stage("observe") as say:
             sites = hooks.sites(project, [(image.layer, image.name) for image in chip.images.images])
-            check_sites(project, roms, sites)
+            check_sites(project, hooks.rom(project)(model, design.plan), sites)
             # An adapter adds to what a ROM linear computes, so only sequences without one prove bits.
             segments = [Segment(result.name, result.base_sequences) for result in passed]
-            corpus, units = observe_all(roms, segments, predict)
-            rom = rom_evidence(units, corpus)
-            say(
-                f"{rom.proven:,} of {rom.total:,} bits proven, {rom.redundant:,} redundant, {rom.open:,} open"
-            )
+            mask = observe_all(Weights(units, segments, predict), corner_runs(design, model, ran))
+            rom = rom_evidence(mask.rom, mask, chip.images.images)
+            said = observed(rom)
+            if TABLES in capabilities(project):
+                tables = rom_evidence(mask.tables, mask)
+                said += f"; of tables in logic {observed(tables)}"
+            say(said)
     with clock.stage("cover") as say:
         functional, accumulators = covered.functional(design, model, plan.groups, sites, ran, runs)
         write_atomically(out / covered.FUNCTIONAL_FILE, functional.to_json())
-        code, left_out = covered.code(design, outcome, runs, chip, out, plan.gates)
+        code, exclusions = covered.code(design, outcome, runs, chip, out, plan.gates)
         bins = ", ".join(f"{name} {hit}/{total}" for name, (hit, total) in functional.summary().items())
         say(bins or ", ".join(f"{one.kind} {one.hit:,}/{one.points:,}" for one in code) or "not measured")
     with clock.stage("inject") as say:
         injection = None
         if plan.gates.injected_faults and INJECTION in capabilities(project):
-            drawn, unseen, tables = draw_faults(chip, units, corpus, plan.gates.injected_faults, _DRAW_SEED)
+            drawn, unseen, left_out = draw_faults(chip, mask, plan.gates.injected_faults, _DRAW_SEED)
 
             def injected(done: int) -> None:
                 clock.busy(f"{done} of {len(drawn)}")
 
             found = inject_all(chip, drawn, out / "injected", request.jobs, injected)
-            injection = InjectionEvidence(seed=_DRAW_SEED, bits=found, unseen=unseen, tables=tables)
+            injection = InjectionEvidence(seed=_DRAW_SEED, bits=found, unseen=unseen, tables=left_out)
             say(f"{injection.caught} of {len(found)} caught, {injection.located} where they have to be seen")
     with clock.stage("examine") as say:
         test = project.signoff.readback
@@ -174,11 +185,12 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
             chip, read, examined, [result for result in outcome.results.values() if result], counted
         ),
         rom=None if rom is None else rom.model_copy(update={"padding_bits": padding}),
+        tables=tables,
         injection=injection,
         covergroups=derive.covergroups(functional),
         accumulators=accumulators,
         code=code,
-        exclusions=left_out,
+        exclusions=exclusions,
         quality=quality,
         health=health,
     )

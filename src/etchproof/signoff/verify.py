@@ -5,6 +5,7 @@ Whoever edits a record by hand and mends its hashes, too, has to make every othe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -26,7 +27,7 @@ from etchproof.render.fabric import FABRIC_FILE, read_fabric
 from etchproof.render.images import memory_site, read_images
 from etchproof.run import flow
 from etchproof.signoff import derive
-from etchproof.signoff.capabilities import capabilities
+from etchproof.signoff.capabilities import TABLES, capabilities
 from etchproof.signoff.capabilities import links as due_links
 from etchproof.signoff.covered import FUNCTIONAL_FILE, LCOV_FILE
 from etchproof.signoff.evidence import InjectionEvidence
@@ -241,6 +242,8 @@ def _measured(result: SignoffResult, out: Path, project: Project) -> Iterator[Pr
         yield "evidence.checks", "signoff.rom_observability does not follow from the bits"
     if evidence.rom is not None and sum(evidence.rom.by_run.values()) != evidence.rom.proven:
         yield "evidence.rom.by_run", "does not add up to the bits that are proven"
+    if evidence.tables is not None and sum(evidence.tables.by_run.values()) != evidence.tables.proven:
+        yield "evidence.tables.by_run", "does not add up to the bits that are proven"
     if "signoff.injected_faults" in checks and checks["signoff.injected_faults"] != derive.injected(
         evidence.injection
     ):
@@ -262,8 +265,17 @@ def _figures(result: SignoffResult, out: Path, project: Project) -> Iterator[Pro
         yield "evidence.rom.parts", "has a part twice"
     if evidence.provenance and evidence.rom:
         tensors = {name.removesuffix(".codes").removesuffix(".gains") for name in evidence.provenance.tensors}
-        if {name for name in tensors ^ set(sites) if not name.endswith(".bias")}:
+        if {name for name in tensors - set(sites) if not name.endswith(".bias")}:
             yield "evidence.rom.parts", "are not the tensors of the checkpoint"
+        images = {(image.layer, image.name) for image in evidence.provenance.images}
+        if {(image.layer, image.name) for image in evidence.rom.images} != images:
+            yield "evidence.rom.images", "are not those of the chip"
+        sizes = {
+            (image.layer, image.name): math.prod(image.shape) * image.bits
+            for image in read_images(out / CHIP / "rom").images
+        }
+        if any(sizes.get((image.layer, image.name)) != image.bits for image in evidence.rom.images):
+            yield "evidence.rom.images", "have other sizes than those of the chip"
     if evidence.rom and {part.tensor for part in evidence.rom.parts} != {one.site for one in declared}:
         yield "evidence.rom.parts", "are not those of the tensors that the project declares"
     summed = [accumulator.site for accumulator in evidence.accumulators]
@@ -280,9 +292,11 @@ def _figures(result: SignoffResult, out: Path, project: Project) -> Iterator[Pro
     bits = [bit.site for bit in evidence.injection.bits] if evidence.injection else []
     if len(set(bits)) != len(bits):
         yield "evidence.injection.bits", "has a bit twice"
-    images = {image.name for image in (evidence.provenance.images if evidence.provenance else ())}
+    if (evidence.tables is not None) != (TABLES in capabilities(project)):
+        yield "evidence.tables", "are there, or missing, against what the project declares"
+    names = {image.name for image in (evidence.provenance.images if evidence.provenance else ())}
     for site in bits:
-        if site.partition(":")[2].partition("[")[0] not in (sites if evidence.rom else images):
+        if site.partition(":")[2].partition("[")[0] not in (sites if evidence.rom else names):
             yield "evidence.injection.bits", f"{site} is no bit of the mask"
 
 

@@ -15,7 +15,7 @@ from etchproof.errors import InputError
 from etchproof.project.declaration import Project, load_project
 from etchproof.signoff.capabilities import ABSENT, COVERAGE, OBSERVABILITY, capabilities, without
 from etchproof.signoff.covered import _accumulators
-from etchproof.signoff.observed import check_sites, draw_faults
+from etchproof.signoff.observed import Mask, check_sites, draw_faults
 from models import chip
 from models.rom.writer import images
 from tests.conftest import ROOT
@@ -60,7 +60,7 @@ def test_other_tensors_than_declared_are_refused() -> None:
     for observed, sites, problem in (
         (units[1:], found, "coverage.sites: declares, and rom gives no unit of 'model.embed_tokens'"),
         (units, found[1:], "coverage.sites: does not declare, and rom gives 'model.embed_tokens'"),
-        ((*units, units[0]), found, "declares once what rom gives twice, 'model.embed_tokens'"),
+        ((*units, units[0]), found, "declares 1 units, and rom gives 2, of 'model.embed_tokens'"),
     ):
         with pytest.raises(InputError, match=problem):
             check_sites(PROJECT, observed, sites)
@@ -104,7 +104,7 @@ def test_a_project_that_is_not_observed() -> None:
 def test_no_bit_is_drawn_where_no_run_fed_anything() -> None:
     """Of a chip that is observed; it ended in a traceback, looking for memories that the RTL fills."""
     chip_of = cast(Any, SimpleNamespace(design=SimpleNamespace(project=PROJECT)))
-    assert draw_faults(chip_of, (), None, 5, seed=1) == ((), 0, ())
+    assert draw_faults(chip_of, Mask(), 5, seed=1) == ((), 0, ())
 
 
 @pytest.mark.parametrize("missing", ["rom", "sites"])

@@ -14,14 +14,9 @@ from etchproof.contract.mask import MaskPart
 from etchproof.coverage import observability
 from etchproof.coverage.closure import close, taps_needed
 from etchproof.coverage.corpus import Corpus, Predict, Segment, gather
-from etchproof.coverage.injection import draw
-from etchproof.coverage.observability import (
-    EXHAUSTED,
-    Proven,
-    UnsoundError,
-    observe,
-    witnesses,
-)
+from etchproof.coverage.injection import Observed, draw
+from etchproof.coverage.observability import EXHAUSTED, observe, witnesses
+from etchproof.coverage.proven import Proven, UnsoundError
 from etchproof.errors import EtchproofError
 from etchproof.quantize.quantized_model import QuantizedModel
 from models import chip
@@ -30,7 +25,7 @@ from models.rom.margins import margins, rounded
 from models.rom.mask import ROUNDED_AWAY, ZERO_CODES, ZERO_SCALE, Rom, RomGains, RomMatrix, RomRows
 from tests.unit.coverage.conftest import saturating_model
 from tests.unit.models.conftest import drawn_model
-from verif.coverage.rom import rom as roms_of
+from verif.coverage.rom import checkpoint_roms as roms_of
 
 
 def predictor(model: QuantizedModel) -> Predict:
@@ -270,12 +265,12 @@ def test_closing(tiny_model: QuantizedModel) -> None:
 def test_drawing(toy: tuple[QuantizedModel, tuple[Rom, ...], Corpus]) -> None:
     """Different proven bits, with the shortest beginning of a sequence that proves each."""
     model, roms, corpus = toy
-    units = [(rom, observe(rom, corpus)) for rom in roms]
+    units = [Observed((rom,), observe(rom, corpus)) for rom in roms]
     drawn = draw(units, corpus, 60, seed=5)
     assert len({bit.site for bit in drawn}) == 60
     assert drawn == draw(units, corpus, 60, seed=5) != draw(units, corpus, 60, seed=6)
-    by_site = {proven.site: proven for _, found in units for proven in found}
-    rom_of = {proven.site: rom for rom, found in units for proven in found}
+    by_site = {proven.site: proven for one in units for proven in one.found}
+    rom_of = {proven.site: one.units[0] for one in units for proven in one.found}
     for bit in drawn[:20]:
         site, _, rest = bit.site.removeprefix("rom:").partition("[")
         element, _, number = rest.partition("]^")

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from etchproof.coverage.observability import Proven
+from etchproof.coverage.proven import Proven
 from etchproof.coverage.words import words_read
 from etchproof.quantize.quantized_model import QuantizedModel
 from models import chip
@@ -22,7 +22,8 @@ def test_words() -> None:
     bits[0, 1, 1] = bits[1, 4, 0] = bits[2, 2, 0] = True
     redundant[2, 4] = True  # all of the last word
     redundant[0, 0] = True
-    proven = Proven("m", "codes", bits, (("why", redundant),), ())
+    first = np.where(bits, 0, -1).astype(np.int16)
+    proven = Proven("m", "codes", first, (("why", redundant),), 1)
     read, visible = words_read(proven, (2, 2))
     assert read.tolist() == [[True, False, True], [False, True, False]]
     assert visible.tolist() == [[True, True, True], [True, True, False]]

@@ -31,6 +31,7 @@ from etchproof.signoff.evidence import (
     ProvenanceLink,
     QualityEvidence,
     RomEvidence,
+    RomImageEvidence,
     RomPartEvidence,
     SignoffEvidence,
     TestpointEvidence,
@@ -171,6 +172,7 @@ def good(**changes: Any) -> SignoffEvidence:
         "checks": tuple(CheckEvidence(name=name, passed=True, message="clean", wall_s=1) for name in CHECKS),
         "provenance": links(),
         "rom": RomEvidence(parts=(part(), part(proven=100, reasons={})), padding_bits=0, tokens=9, by_run={}),
+        "tables": rom(part(site="logic.exp2", kind="entries", words=0, words_read=0)),
         "injection": InjectionEvidence(seed=1, bits=(bit(), bit(site=OTHER_BIT))),
         "covergroups": (
             CovergroupEvidence(name="kv_cache", bins=4, hit=4, holes=()),
@@ -214,8 +216,13 @@ def left_out(kind: str, **changes: Any) -> ExclusionEvidence:
     return ExclusionEvidence.model_validate({**fields, "kinds": (kind,), **changes})
 
 
-def rom(*parts: RomPartEvidence) -> RomEvidence:
-    return RomEvidence(parts=parts, padding_bits=0, tokens=9, by_run={})
+def image(**changes: Any) -> RomImageEvidence:
+    return RomImageEvidence.model_validate({"layer": 0, "name": "x", "bits": 100} | changes)
+
+
+def rom(*parts: RomPartEvidence, **changes: Any) -> RomEvidence:
+    fields: dict[str, Any] = {"parts": parts, "padding_bits": 0, "tokens": 9, "by_run": {}}
+    return RomEvidence.model_validate(fields | changes)
 
 
 def sums(largest: int) -> tuple[AccumulatorEvidence, ...]:
@@ -276,6 +283,22 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "no link": ("provenance", {"provenance": links(*LINKS)}),
     "no chain": ("provenance", {"provenance": None}),
     "an open bit": ("rom_observability", {"rom": rom(part(proven=89, open=("rom:m[0,0]^1",), open_count=1))}),
+    "an image in no part": ("rom_observability", {"rom": rom(part(), images=(image(), image(name="y")))}),
+    "a part of no image": ("rom_observability", {"rom": rom(part(image=(0, "x")))}),
+    "padding that nothing explains": (
+        "rom_observability",
+        {"rom": rom(part(image=(0, "x")), images=(image(bits=130),), padding_bits=29)},
+    ),
+    "more bits in parts than in the image": (
+        "rom_observability",
+        {"rom": rom(part(image=(0, "x")), images=(image(bits=99),))},
+    ),
+    "an open bit of a table": (
+        "table_bits",
+        {"tables": rom(part(proven=89, open=("rom:logic.exp2[0]^1",), open_count=1))},
+    ),
+    "tables not measured": ("table_bits", {"tables": None}),
+    "no tables": ("table_bits", {"tables": rom()}),
     "observability not measured": ("rom_observability rom_words", {"rom": None}),
     "no bits": ("rom_observability rom_words", {"rom": rom()}),
     "a sum beyond its bound": ("accumulators", {"accumulators": sums(11)}),
