@@ -30,23 +30,26 @@ def run_qualify(
     adapters: tuple[Path, ...],
     recipe: str | None,
     stage: Stage,
-    rtl_faults: int,
-    image_faults: int,
+    counts: tuple[int, int, int, int],
     seed: int,
     jobs: int | None,
 ) -> int:
-    """0 where every fault is seen, 1 where one is not."""
+    """0 where every fault is seen, 1 where one is not.
+
+    Args:
+        counts: of faults, in the order of ``FaultCounts``.
+    """
     found = choose_project(project, model, out, *adapters)
     console = make_console()
     progress = Progress(console)
     with progress.stage("start") as say:
-        from etchproof.qualify.run import QualifyRequest, qualify
+        from etchproof.qualify.run import FaultCounts, QualifyRequest, qualify
         from etchproof.run.watcher import StageClock
 
         say(f"project {found.name}, stage {stage}")
     asked = stage_request(found, model, out, adapters, recipe, stage, jobs, day_of(None))
     with hold(asked.out):
-        result = qualify(QualifyRequest(asked, rtl_faults, image_faults, seed), StageClock(progress))
+        result = qualify(QualifyRequest(asked, FaultCounts(*counts), seed), StageClock(progress))
     return _print(console, result, out)
 
 
@@ -77,7 +80,7 @@ def _print(console: Console, result: Qualification, folder: Path) -> int:
 
 
 def _module(result: FaultResult) -> str:
-    return result.where if result.kind == "rtl" else "images"
+    return "images" if result.kind == "image" else result.where
 
 
 def _table(result: Qualification, title: str, of: Callable[[FaultResult], str]) -> Table:

@@ -375,12 +375,18 @@ def qualify(
     image_faults: Annotated[
         int, typer.Option("--image-faults", min=0, max=100_000, help="How many to draw in the ROM images.")
     ] = 300,
+    flow_faults: Annotated[
+        int, typer.Option("--flow-faults", min=0, max=100_000, help="Likewise, of flow and golden model.")
+    ] = 100,
+    checker_faults: Annotated[
+        int, typer.Option("--checker-faults", min=0, max=100_000, help="Likewise, of the checker.")
+    ] = 30,
     seed: options.Seed = 1,
     jobs: options.Jobs = None,
     project: options.Project = None,
     debug: options.Debug = False,
 ) -> Action:
-    """Plant faults in RTL and ROM images, and see whether a stage's runs see each of them.
+    """Plant faults in RTL, ROM images, flow, golden model and checker, and see whether a stage sees each of them.
 
     Exit status: 0 every fault is seen, 1 one is not, 2 bad input.
     """
@@ -395,8 +401,7 @@ def qualify(
             adapters=tuple(adapter or ()),
             recipe=recipe,
             stage=stage,
-            rtl_faults=rtl_faults,
-            image_faults=image_faults,
+            counts=(rtl_faults, image_faults, flow_faults, checker_faults),
             seed=seed,
             jobs=jobs,
         )

@@ -74,6 +74,7 @@ class Qualification(_Record):
     model: str
     recipe: str
     seed: int
+    sources_sha256: str = Field(description="of the project's own files, the engine and the tools")
     fabric_sha256: str
     rom_sha256: str
     schemata_sha256: str

@@ -4,31 +4,46 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Final
 
 from etchproof.files.atomic import write_atomically
 from etchproof.host.top import FILES as TOP_FILES
 from etchproof.project.declaration import Project
 from etchproof.qualify import images
 from etchproof.qualify.campaign import Bench, Fault, run_faults
-from etchproof.qualify.record import QUALIFICATION_FILE, Qualification
+from etchproof.qualify.record import QUALIFICATION_FILE, FaultResult, Qualification
 from etchproof.qualify.schemata import draw, make_schemata, read_sources
 from etchproof.qualify.survivors import Survivor, load_survivors, still_open
-from etchproof.qualify.trial import Builds, make_trial, prove
+from etchproof.qualify.trial import Builds, Proven, make_trial, prove
 from etchproof.regress.key import sources_sha256
 from etchproof.regress.spec import ItemSpec
 from etchproof.render.sources import simulation_names
 from etchproof.render.templates import library_files
 from etchproof.run import flow
-from etchproof.run.testrun import etch
+from etchproof.run.design import Quantized
+from etchproof.run.testrun import Chip, Etched, etch
 from etchproof.run.watcher import StageClock
 from etchproof.signoff.directed import directed_items, directed_sequences
 from etchproof.signoff.observed import all_units
 from etchproof.signoff.plan import Plan, SignoffRequest, make_plan
-from etchproof.sim.build import build
+from etchproof.sim.build import Kind, build
 from etchproof.tools import find_verilator
+
+_ELEMENTS: Final = 20_000_000
+"""Of taps that are held in memory, for faults that need no simulator."""
+
+
+@dataclass(frozen=True)
+class FaultCounts:
+    """How many faults to draw of each kind: in RTL, in ROM images, of flow and golden model, of the checker."""
+
+    rtl: int
+    image: int
+    flow: int
+    checker: int
 
 
 @dataclass(frozen=True)
@@ -37,13 +52,12 @@ class QualifyRequest:
 
     Attributes:
         signoff: the stage whose runs are qualified, and on what.
-        rtl_faults: how many to draw in RTL; ``image_faults`` likewise.
+        faults: how many.
         seed: of what is drawn.
     """
 
     signoff: SignoffRequest
-    rtl_faults: int
-    image_faults: int
+    faults: FaultCounts
     seed: int
 
 
@@ -67,15 +81,15 @@ def qualify(request: QualifyRequest, clock: StageClock) -> Qualification:
         sources = read_sources(chip.fabric, _apart(asked.project))
         drawn = draw(sources, request.seed)
         shutil.rmtree(out / "schemata", ignore_errors=True)
-        schemata = make_schemata(chip.fabric, sources, drawn, request.rtl_faults, out / "schemata")
-        of_images = images.draw(chip.images, request.image_faults, request.seed)
+        schemata = make_schemata(chip.fabric, sources, drawn, request.faults.rtl, out / "schemata")
+        of_images = images.draw(chip.images, request.faults.image, request.seed)
         say(
             f"{len(schemata.faults)} faults of RTL, {len(schemata.refused)} more do not elaborate; "
             f"{len(of_images)} of images"
         )
     with clock.stage("build") as say:
         clock.busy("compiling simulators, with every fault and without")
-        kinds = sorted({item.kind for item in items})
+        kinds: list[Kind] = sorted({item.kind for item in items})
         verilator, cache = find_verilator(), flow.cache_folder()
         builds = {
             kind: Builds(
@@ -95,8 +109,8 @@ def qualify(request: QualifyRequest, clock: StageClock) -> Qualification:
         with clock.stage("faults") as say:
             faults: list[tuple[int, Fault]] = [*schemata.faults.items(), *((0, fault) for fault in of_images)]
             results = run_faults(bench, faults, pool, asked.jobs, clock.busy)
-            states = Counter(result.state for result in results)
-            say(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
+            say(_states(results))
+    results += tuple(_of_python(request, plan, chip, builds, runs, clock))
     records = tuple(run.record for run in runs)
     reasons = list(still_open(results, survivors, asked.today))
     reasons += [f"unequal: {one.name} differs with every fault off" for one in records if not one.equal]
@@ -107,6 +121,7 @@ def qualify(request: QualifyRequest, clock: StageClock) -> Qualification:
         model=plan.design.source.name,
         recipe=asked.recipe or asked.project.default_recipe,
         seed=request.seed,
+        sources_sha256=bench.sources,
         fabric_sha256=chip.fabric.sha256,
         rom_sha256=chip.images.sha256,
         schemata_sha256=schemata.fabric.sha256,
@@ -119,6 +134,61 @@ def qualify(request: QualifyRequest, clock: StageClock) -> Qualification:
     )
     write_atomically(out / QUALIFICATION_FILE, found.model_dump_json(indent=1) + "\n")
     return found
+
+
+def _of_python(
+    request: QualifyRequest,
+    plan: Plan,
+    chip: Etched,
+    builds: Mapping[Kind, Builds],
+    runs: Sequence[Proven],
+    clock: StageClock,
+) -> Iterator[FaultResult]:
+    """Faults of flow, golden model and checker; none where nobody quantized the model here.
+
+    They are planted in this process, so nothing else may run meanwhile.
+    """
+    counts, asked = request.faults, request.signoff
+    specs = [run.trial.spec for run in _within(_ELEMENTS, runs)]
+    if not isinstance(plan.design.source, Quantized) or not specs or not (counts.flow or counts.checker):
+        return
+
+    from etchproof.qualify.checker_faults import make_watch_bench, run_checker_faults
+    from etchproof.qualify.flow_faults import make_bench, run_flow_faults, standing_adapters
+
+    plain, done = builds["fast"].plain, Counter[str]()
+
+    def hear(result: FaultResult) -> None:
+        done[result.kind] += 1
+        clock.busy(f"{done.total()}: {result.name}")
+
+    with clock.stage("flow") as say:
+        adapters = standing_adapters(plan.design, plan.adapters, asked.out)
+        wrong = make_bench(chip, plain, plan.gates, specs, adapters, asked.out)
+        found = run_flow_faults(wrong, counts.flow, request.seed, hear)
+        say(_states(found))
+    yield from found
+    done.clear()
+    with clock.stage("checker") as say:
+        whole = Chip(chip.design, chip.model, chip.fabric, chip.images, plain)
+        adapted = [one for one in wrong.recorded if one.adapters]
+        watch = make_watch_bench(asked, whole, plan.gates.injected_faults, adapted)
+        found = run_checker_faults(watch, counts.checker, hear)
+        say(_states(found))
+    yield from found
+
+
+def _within(elements: int, runs: Sequence[Proven]) -> Iterator[Proven]:
+    """The first ones on a fast simulator that compare so many elements together, as far as memory goes."""
+    for run in runs:
+        elements -= run.record.elements
+        if run.trial.spec.kind == "fast" and elements >= 0:
+            yield run
+
+
+def _states(results: Sequence[FaultResult]) -> str:
+    states = Counter(result.state for result in results)
+    return ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
 
 
 def _items(request: SignoffRequest, plan: Plan, clock: StageClock) -> Iterator[ItemSpec]:
