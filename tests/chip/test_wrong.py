@@ -21,7 +21,6 @@ from etchproof.qualify.checker_faults import (
 from etchproof.qualify.checker_slips import CheckerFault, faults
 from etchproof.qualify.edits import Edit, applied
 from etchproof.qualify.flow_faults import WrongBench, make_bench, run_flow_faults, try_fault
-from etchproof.qualify.record import FaultResult
 from etchproof.qualify.wrong import FlowFault
 from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.regress.recorded import record
@@ -30,6 +29,7 @@ from etchproof.run.testrun import Chip, prepare
 from etchproof.signoff.gates import StageGates
 from etchproof.signoff.known_bad import Player, check_known_bad, known_bad_spec, unseen
 from etchproof.signoff.plan import SignoffRequest
+from etchproof.signoff.qualification import FaultResult
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.sim

@@ -53,7 +53,8 @@ stages:
          embedding_rows: 100, lora_ranks: 5, lora_sram: 20, lora_adapters: 90, lora_swaps: 10, lora_status: 10,
          lora_rounding: 60}
     not_measured:
-      {testpoints_untouched: this test signs off in a minute, fabric_invariance: this test signs off in a minute,
+      {qualified: this test signs off in a minute,
+       testpoints_untouched: this test signs off in a minute, fabric_invariance: this test signs off in a minute,
        lint: this test signs off in a minute, rom_words: this test signs off in a minute,
        accumulators: this test signs off in a minute, code_line: this test signs off in a minute,
        code_branch: this test signs off in a minute, code_toggle: this test signs off in a minute,

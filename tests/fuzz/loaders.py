@@ -147,7 +147,7 @@ LOADERS: Final = (
         seeds.survivors,
         {"survivors.yaml": "yaml"},
         loads.survivors,
-        ("etchproof.qualify.survivors:load_survivors",),
+        ("etchproof.signoff.survivors:load_survivors",),
     ),
     Loader(
         "exclusions",

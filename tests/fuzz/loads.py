@@ -83,7 +83,7 @@ def waivers(folder: Path) -> object:
 
 
 def survivors(folder: Path) -> object:
-    from etchproof.qualify.survivors import load_survivors
+    from etchproof.signoff.survivors import load_survivors
 
     return load_survivors(folder / "survivors.yaml")
 

@@ -19,7 +19,7 @@ from etchproof.files.lock import hold
 from etchproof.signoff.testplan import Stage
 
 if TYPE_CHECKING:
-    from etchproof.qualify.record import FaultResult, Qualification
+    from etchproof.signoff.qualification import FaultResult, Qualification
 
 
 def run_qualify(
@@ -66,10 +66,10 @@ def _print(console: Console, result: Qualification, folder: Path) -> int:
         console.print(Text(f"run      {visible(run.name)}: saw {first[run.name]} first"), soft_wrap=True)
     for test, count in sorted(alone.items()):
         console.print(Text(f"alone    {visible(test)}: {count} that no other test sees"), soft_wrap=True)
-    for reason in result.reasons:
-        console.print(Text(f"open     {visible(reason)}", style="red"), soft_wrap=True)
-    passed = result.verdict == "PASS"
-    line = Text(result.verdict, style="bold green" if passed else "bold red")
+    for item in result.open_items:
+        console.print(Text(f"open     {visible(item)}", style="red"), soft_wrap=True)
+    passed = not result.open_items
+    line = Text("PASS" if passed else "FAIL", style="bold green" if passed else "bold red")
     seen = sum(one.state == "detected" for one in result.faults)
     line.append(
         f"     {seen:,} of {len(result.faults):,} faults seen, stage {result.stage}", style="not bold default"

@@ -332,6 +332,12 @@ def signoff(
         str | None,
         typer.Option("--today", metavar="YYYY-MM-DD", help="The day that waivers are held against."),
     ] = None,
+    qualified: Annotated[
+        Path | None,
+        typer.Option(
+            "--qualified", metavar="DIR", help="The --out of etchproof qualify, of this chip and stage."
+        ),
+    ] = None,
     project: options.Project = None,
     debug: options.Debug = False,
 ) -> Action:
@@ -352,6 +358,7 @@ def signoff(
             stage=stage,
             jobs=jobs,
             today=today,
+            qualified=qualified,
         )
 
     return Action(run, debug)

@@ -36,9 +36,11 @@ def run_signoff(
     stage: Stage,
     jobs: int | None,
     today: str | None,
+    qualified: Path | None,
 ) -> int:
     """0 for PASS, 1 for FAIL."""
-    found = choose_project(project, model, out, *adapters)
+    data = (*adapters, *([] if qualified is None else [qualified]))
+    found = choose_project(project, model, out, *data)
     day = day_of(today)
     console = make_console()
     progress = Progress(console)
@@ -49,7 +51,7 @@ def run_signoff(
         from etchproof.signoff.run import signoff
 
         say(f"project {found.name}, stage {stage}")
-    request = stage_request(found, model, out, adapters, recipe, stage, jobs, day)
+    request = stage_request(found, model, out, adapters, recipe, stage, jobs, day, qualified)
     with hold(request.out):
         result = signoff(request, StageClock(progress), lambda runs: ItemLines(console, runs))
         write_reports(result, request.out, mask_sites(result.evidence, found))
@@ -65,6 +67,7 @@ def stage_request(
     stage: Stage,
     jobs: int | None,
     today: datetime.date,
+    qualified: Path | None = None,
 ) -> SignoffRequest:
     """What a command asks for of a stage.
 
@@ -84,6 +87,7 @@ def stage_request(
         jobs=jobs or len(os.sched_getaffinity(0)),
         today=today,
         adapters=adapters,
+        qualified=qualified,
     )
 
 

@@ -22,12 +22,12 @@ from etchproof.files.json_record import read_json_record
 from etchproof.project.sources import together
 from etchproof.qualify import images
 from etchproof.qualify.images import ImageFault
-from etchproof.qualify.record import Detection, FaultResult, Outcome, State
 from etchproof.qualify.rtl import PLUSARG, RtlFault
 from etchproof.qualify.schemata import Schemata
 from etchproof.qualify.trial import UNTIL, Builds, Proven
 from etchproof.regress.key import item_key
 from etchproof.run.testrun import TestRun
+from etchproof.signoff.qualification import Detection, FaultResult, Outcome, State
 from etchproof.sim.build import Kind
 from etchproof.sim.forks import Forks
 

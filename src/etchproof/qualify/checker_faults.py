@@ -26,13 +26,13 @@ from etchproof.project.sources import engine_sha256, project_sha256, together
 from etchproof.qualify.checker_slips import CheckerFault, faults
 from etchproof.qualify.edits import Edit, applied, copies
 from etchproof.qualify.flow_faults import one_thread
-from etchproof.qualify.record import FAULTS_FOLDER, Detection, FaultResult, State
 from etchproof.regress.recorded import Recorded, record
 from etchproof.run import flow
 from etchproof.run.testrun import Chip, run_test
 from etchproof.signoff.known_bad import check_known_bad, known_bad_spec
 from etchproof.signoff.observed import Weights, draw_faults, observe_all
 from etchproof.signoff.plan import SignoffRequest
+from etchproof.signoff.qualification import FAULTS_FOLDER, Detection, FaultResult, State
 
 _DRAW_SEED: Final = 1
 _ENGINE_AT: Final = 'root = Path(str(files("etchproof"))).parent'

@@ -25,7 +25,6 @@ from etchproof.files.atomic import write_atomically
 from etchproof.files.json_record import read_json_record
 from etchproof.project.sources import engine_sha256, project_sha256, together
 from etchproof.qualify.edits import Edit, applied
-from etchproof.qualify.record import FAULTS_FOLDER, Detection, FaultResult, State
 from etchproof.qualify.wrong import FlowFault, ordered
 from etchproof.quantize.health import measure_health
 from etchproof.quantize.quality_report import QualityReport
@@ -40,6 +39,7 @@ from etchproof.run.testrun import Chip, Etched, TestRun, Variation, run_test
 from etchproof.signoff import checks
 from etchproof.signoff.evidence import CheckEvidence, QualityEvidence, SignoffEvidence
 from etchproof.signoff.gates import GateResult, StageGates, apply_gate
+from etchproof.signoff.qualification import FAULTS_FOLDER, Detection, FaultResult, State
 from etchproof.sim.build import Build
 
 if TYPE_CHECKING:  # slow to import, with PyTorch

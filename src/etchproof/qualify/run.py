@@ -14,9 +14,7 @@ from etchproof.host.top import FILES as TOP_FILES
 from etchproof.project.declaration import Project
 from etchproof.qualify import images
 from etchproof.qualify.campaign import Bench, Fault, run_faults
-from etchproof.qualify.record import QUALIFICATION_FILE, FaultResult, Qualification
 from etchproof.qualify.schemata import draw, make_schemata, read_sources
-from etchproof.qualify.survivors import Survivor, load_survivors, still_open
 from etchproof.qualify.trial import Builds, Proven, make_trial, prove
 from etchproof.regress.key import sources_sha256
 from etchproof.regress.spec import ItemSpec
@@ -24,11 +22,14 @@ from etchproof.render.sources import simulation_names
 from etchproof.render.templates import library_files
 from etchproof.run import flow
 from etchproof.run.design import Quantized
+from etchproof.run.record import recipe_record
 from etchproof.run.testrun import Chip, Etched, etch
 from etchproof.run.watcher import StageClock
 from etchproof.signoff.directed import directed_items, directed_sequences
 from etchproof.signoff.observed import all_units
 from etchproof.signoff.plan import Plan, SignoffRequest, make_plan
+from etchproof.signoff.qualification import QUALIFICATION_FILE, FaultResult, Qualification
+from etchproof.signoff.survivors import still_open, survivors_of
 from etchproof.sim.build import Kind, build
 from etchproof.tools import find_verilator
 
@@ -70,7 +71,7 @@ def qualify(request: QualifyRequest, clock: StageClock) -> Qualification:
     asked = request.signoff
     out = asked.out
     with clock.stage("plan") as say:
-        plan, survivors = make_plan(asked), _survivors(asked.project)
+        plan, survivors = make_plan(asked), survivors_of(asked.project)
         items = list(_items(asked, plan, clock))
         say(f"{len(items)} runs on the chip of stage {asked.stage}")
     with clock.stage("chip") as say:
@@ -111,27 +112,25 @@ def qualify(request: QualifyRequest, clock: StageClock) -> Qualification:
             results = run_faults(bench, faults, pool, asked.jobs, clock.busy)
             say(_states(results))
     results += tuple(_of_python(request, plan, chip, builds, runs, clock))
-    records = tuple(run.record for run in runs)
-    reasons = list(still_open(results, survivors, asked.today))
-    reasons += [f"unequal: {one.name} differs with every fault off" for one in records if not one.equal]
-    reasons += [] if results else ["no fault was drawn"]
+    source = plan.design.source
     found = Qualification(
         stage=asked.stage,
         project=asked.project.name,
-        model=plan.design.source.name,
-        recipe=asked.recipe or asked.project.default_recipe,
+        model=source.name,
+        model_sha256=source.sha256,
+        recipe=recipe_record(plan.design),
+        adapters=tuple(adapter.sha256 for adapter in plan.adapters),
         seed=request.seed,
         sources_sha256=bench.sources,
         fabric_sha256=chip.fabric.sha256,
         rom_sha256=chip.images.sha256,
         schemata_sha256=schemata.fabric.sha256,
         refused=len(schemata.refused),
-        runs=records,
+        runs=tuple(run.record for run in runs),
         faults=results,
-        verdict="FAIL" if reasons else "PASS",
-        reasons=tuple(reasons),
         wall_s=round(sum(clock.stages_s.values()), 1),
     )
+    found = found.model_copy(update={"open_items": still_open(found, survivors, asked.today)})
     write_atomically(out / QUALIFICATION_FILE, found.model_dump_json(indent=1) + "\n")
     return found
 
@@ -204,14 +203,6 @@ def _items(request: SignoffRequest, plan: Plan, clock: StageClock) -> Iterator[I
     units = all_units(request.project, model, design.plan)
     directed = directed_sequences(plan, model, units, lambda tokens: golden.session().predict(tokens, True))
     yield from directed_items(request, directed)
-
-
-def _survivors(project: Project) -> tuple[Survivor, ...]:
-    """What the project lists; nothing where it has no such file and names none."""
-    file = project.root / project.qualify.survivors
-    if not file.exists() and "survivors" not in project.qualify.model_fields_set:
-        return ()
-    return load_survivors(file)
 
 
 def _apart(project: Project) -> set[str]:

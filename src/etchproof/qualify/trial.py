@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from etchproof.compare.comparator import Comparison
 from etchproof.errors import InputError
-from etchproof.qualify.record import RunRecord
 from etchproof.qualify.remembered import Remembered
 from etchproof.qualify.rtl import PLUSARG
 from etchproof.qualify.schemata import Schemata
@@ -21,6 +20,7 @@ from etchproof.render.fabric import Fabric
 from etchproof.run import flow
 from etchproof.run.slots import LoadedAdapter
 from etchproof.run.testrun import Chip, Etched, TestRun, Variation, run_test
+from etchproof.signoff.qualification import RunRecord
 from etchproof.sim.build import Build, Kind
 from etchproof.sim.results import simulated_ns
 

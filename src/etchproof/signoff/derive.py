@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,14 +18,21 @@ from etchproof.regress.execute import ITEMS_FOLDER
 from etchproof.regress.item import ITEM_FILE, ItemResult
 from etchproof.regress.spec import ItemSpec
 from etchproof.signoff.evidence import (
+    LISTED,
     CheckEvidence,
     CovergroupEvidence,
     InjectionEvidence,
     ItemEvidence,
+    KillerEvidence,
+    QualificationEvidence,
     RomEvidence,
+    ScoreEvidence,
     SignoffEvidence,
+    SurvivorEvidence,
     TestpointEvidence,
 )
+from etchproof.signoff.qualification import Kind, Qualification
+from etchproof.signoff.survivors import Survivor, excused, still_open
 from etchproof.signoff.testplan import Testpoint
 
 
@@ -118,3 +127,57 @@ def injected(injection: InjectionEvidence | None) -> bool:
 
 
 testpoint_evidence.__test__ = False  # type: ignore[attr-defined]  # pytest: no test
+
+
+def qualification(
+    found: Qualification, survivors: Sequence[Survivor], today: datetime.date
+) -> QualificationEvidence:
+    """What a qualification comes to, under the survivors that a project lists today."""
+    stand = excused(found.faults, survivors, found.stage)
+    scores: dict[tuple[Kind, str, str], Counter[str]] = defaultdict(Counter)
+    first: Counter[str] = Counter()
+    alone: Counter[str] = Counter()
+    for fault in found.faults:
+        score = scores[fault.kind, fault.where, fault.operator]
+        score["drawn"] += 1
+        if fault.state == "detected":
+            score["seen"] += 1
+            first[fault.seen_by[0].test] += 1
+            alone[fault.seen_by[0].test] += len(fault.seen_by) == 1
+        elif fault.name in stand:
+            score["equivalent" if stand[fault.name].excuse == "equivalent" else "excused"] += 1
+    left = still_open(found, survivors, today)
+    return QualificationEvidence(
+        seed=found.seed,
+        runs=len(found.runs),
+        scores=tuple(
+            ScoreEvidence(
+                kind=kind,
+                where=where,
+                operator=operator,
+                drawn=score["drawn"],
+                seen=score["seen"],
+                equivalent=score["equivalent"],
+                excused=score["excused"],
+            )
+            for (kind, where, operator), score in sorted(scores.items())
+        ),
+        killers=tuple(
+            KillerEvidence(test=test, first=count, alone=alone[test]) for test, count in sorted(first.items())
+        ),
+        survivors=tuple(
+            SurvivorEvidence(
+                name=fault.name,
+                place=fault.place,
+                was=fault.was,
+                becomes=fault.becomes,
+                excuse=stand[fault.name].excuse,
+                why=stand[fault.name].why,
+                until=str(stand[fault.name].until or stand[fault.name].seen_at or ""),
+            )
+            for fault in found.faults
+            if fault.name in stand
+        ),
+        open_items=left[:LISTED],
+        open_count=len(left),
+    )

@@ -12,6 +12,8 @@ from etchproof.coverage.exclusions import IMPOSSIBLE
 from etchproof.coverage.injection import InjectedBit
 from etchproof.quantize.health import ModelHealth
 from etchproof.quantize.quality_report import TapQuality
+from etchproof.signoff.qualification import Kind as QualifiedKind
+from etchproof.signoff.survivors import Excuse
 from etchproof.signoff.testplan import Stage
 from etchproof.verdict.result import ModelRecord, Reason, RecipeRecord, Sha256
 
@@ -283,6 +285,65 @@ class InjectionEvidence(Record):
         return sum(bit.located for bit in self.bits)
 
 
+class SurvivorEvidence(Record):
+    """A planted fault that no run sees, and that may stand."""
+
+    name: str
+    place: str
+    was: str
+    becomes: str
+    excuse: Excuse
+    why: str
+    until: str = Field("", description="the last day on which it is waived, or the stage that sees it")
+
+
+class ScoreEvidence(Record):
+    """Planted faults of one kind, in one place, by one operator."""
+
+    kind: QualifiedKind
+    where: str
+    operator: str
+    drawn: Count
+    seen: Count
+    equivalent: Count
+    excused: Count = Field(description="of the others those that are waived, or seen later")
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        known = self.seen + self.equivalent + self.excused
+        _agree(self.drawn > 0 and known <= self.drawn, f"{self.where}: knows more faults than were drawn")
+        return self
+
+
+class KillerEvidence(Record):
+    """What saw planted faults."""
+
+    test: str
+    first: Count = Field(description="faults that it saw before any other")
+    alone: Count = Field(description="those that no other test sees")
+
+
+class QualificationEvidence(Record):
+    """What a stage's runs see of faults that are planted on purpose (docs/qualification.md)."""
+
+    seed: int
+    runs: Count = Field(description="that each fault was held against until one saw it")
+    scores: tuple[ScoreEvidence, ...]
+    killers: tuple[KillerEvidence, ...]
+    survivors: tuple[SurvivorEvidence, ...]
+    open_items: tuple[str, ...] = Field(description="why it is no PASS; the first ones")
+    open_count: Count
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        _agree(len(self.open_items) == min(LISTED, self.open_count), "names other holes than it counts")
+        stand = sum(one.equivalent + one.excused for one in self.scores)
+        _agree(stand == len(self.survivors), "excuses other survivors than it names")
+        left = sum(one.drawn - one.seen - one.equivalent - one.excused for one in self.scores)
+        _agree(left <= self.open_count, "has fewer holes than survivors")
+        return self
+
+
 class CovergroupEvidence(Record):
     """A covergroup."""
 
@@ -389,6 +450,7 @@ class SignoffEvidence(Record):
     rom: RomEvidence | None
     tables: RomEvidence | None = Field(None, description="constant tables that are made in logic")
     injection: InjectionEvidence | None
+    qualification: QualificationEvidence | None = None
     covergroups: tuple[CovergroupEvidence, ...]
     accumulators: tuple[AccumulatorEvidence, ...] = ()
     code: tuple[CodeEvidence, ...]

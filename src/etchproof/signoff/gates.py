@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from etchproof.signoff.capabilities import links as due_links
 from etchproof.signoff.evidence import CONTROL, Record, RomEvidence, SignoffEvidence
+from etchproof.signoff.qualification import Kind
 from etchproof.signoff.testplan import is_check
 
 Limit = float | dict[str, float]
@@ -216,6 +217,26 @@ def injected_faults_caught(evidence: SignoffEvidence, required: float) -> GateRe
     return _least("injected_faults_caught", _percent(good, len(bits)), required, message)
 
 
+def qualified(evidence: SignoffEvidence, required: float) -> GateResult:
+    """Per cent of the faults planted on purpose that a run sees, or that are proven to change nothing."""
+    found = evidence.qualification
+    if found is None:
+        return _least(QUALIFIED, None, required, "not measured: etchproof qualify, then --qualified DIR")
+    drawn, seen = sum(one.drawn for one in found.scores), sum(one.seen for one in found.scores)
+    same, left = (sum(one.equivalent for one in found.scores), sum(one.excused for one in found.scores))
+    message = f"{seen:,} of {drawn:,} planted faults seen, {same} change nothing, {left} let pass"
+    message += f"; {found.open_count} open: {found.open_items[0]}" if found.open_count else ""
+    measured = None if found.open_count else _percent(seen + same, drawn)
+    return _least(QUALIFIED, measured, required, message)
+
+
+def _qualified_drawn(kind: str, evidence: SignoffEvidence, required: float) -> GateResult:
+    """Planted faults of a kind."""
+    scores = evidence.qualification.scores if evidence.qualification else ()
+    drawn = sum(one.drawn for one in scores if one.kind in QUALIFIED_KINDS[kind])
+    return _least(f"{QUALIFIED_DRAWN}.{kind}", drawn or None, required, f"{drawn} planted")
+
+
 def _check(name: str) -> _Gate:
     def gate(evidence: SignoffEvidence, required: float) -> GateResult:
         found = [check for check in evidence.checks if check.name == f"signoff.{name}"]
@@ -269,8 +290,19 @@ def dead(evidence: SignoffEvidence, required: float) -> GateResult:
     return _most("dead", float(health.dead_count) if health else None, required, message)
 
 
+QUALIFIED: Final = "qualified"
+QUALIFIED_KINDS: Final[Mapping[str, tuple[Kind, ...]]] = {
+    "rtl": ("rtl",),
+    "image": ("image",),
+    "flow": ("flow", "golden"),
+    "checker": ("checker",),
+}
+"""What is planted in, and the kinds of faults that are."""
+
 COVERGROUP: Final = "covergroup"
-"""Stands for one gate for each covergroup."""
+QUALIFIED_DRAWN: Final = "qualified_drawn"
+FAMILIES: Final = (COVERGROUP, QUALIFIED_DRAWN)
+"""Each stands for several gates: one for each covergroup, one for each of ``QUALIFIED_KINDS``."""
 
 GATES: Final[Mapping[str, _Gate]] = {
     "tests_passed": tests_passed,
@@ -285,6 +317,7 @@ GATES: Final[Mapping[str, _Gate]] = {
     "accumulators": accumulators,
     "injected_faults_drawn": injected_faults_drawn,
     "injected_faults_caught": injected_faults_caught,
+    QUALIFIED: qualified,
     "lint": _check("lint"),
     "fabric_invariance": _check("fabric_invariance"),
     "rom_files": _check("rom_files"),
@@ -302,7 +335,7 @@ GATES: Final[Mapping[str, _Gate]] = {
     "saturation": saturation,
     "dead": dead,
 }
-"""Every gate but "covergroup", which is one for each group."""
+"""Every gate but those of ``FAMILIES``."""
 
 
 def apply_gates(stage: StageGates, evidence: SignoffEvidence) -> tuple[GateResult, ...]:
@@ -312,8 +345,12 @@ def apply_gates(stage: StageGates, evidence: SignoffEvidence) -> tuple[GateResul
 
 def apply_gate(name: str, evidence: SignoffEvidence, required: float) -> GateResult:
     """One gate, by the name that its result carries."""
-    kind, _, group = name.partition(".")
-    return _covergroup(group, evidence, required) if kind == COVERGROUP else GATES[name](evidence, required)
+    family, _, member = name.partition(".")
+    if family == COVERGROUP:
+        return _covergroup(member, evidence, required)
+    if family == QUALIFIED_DRAWN:
+        return _qualified_drawn(member, evidence, required)
+    return GATES[name](evidence, required)
 
 
 def asks_for_all(gates: Mapping[str, Limit], name: str) -> bool:
@@ -325,7 +362,8 @@ def asks_for_all(gates: Mapping[str, Limit], name: str) -> bool:
 
 def is_gate(name: str) -> bool:
     """Whether ``apply_gate`` knows it."""
-    return name in GATES or name.startswith(f"{COVERGROUP}.")
+    family, _, member = name.partition(".")
+    return name in GATES or family == COVERGROUP or (family == QUALIFIED_DRAWN and member in QUALIFIED_KINDS)
 
 
 def _named(gates: Mapping[str, Limit]) -> Iterator[tuple[str, float]]:

@@ -10,7 +10,15 @@ from pydantic import BaseModel, ConfigDict
 
 from etchproof.errors import InputError
 from etchproof.files.yaml_file import read_yaml_record
-from etchproof.signoff.gates import COVERGROUP, GATES, StageGates
+from etchproof.signoff.gates import (
+    COVERGROUP,
+    FAMILIES,
+    GATES,
+    QUALIFIED,
+    QUALIFIED_DRAWN,
+    QUALIFIED_KINDS,
+    StageGates,
+)
 from etchproof.signoff.testplan import Stage
 
 
@@ -36,6 +44,7 @@ LIMITS: Final[Mapping[str, Range]] = {
     **dict.fromkeys((*GATES, COVERGROUP), PER_CENT),
     "elements_compared": COUNT,
     "injected_faults_drawn": COUNT,
+    QUALIFIED_DRAWN: COUNT,
     "dead": Range("a count", -1, _ENDLESS),
     "quality_kl": Range("a mean divergence in nats", 0, 10),
 }
@@ -77,12 +86,12 @@ def read_gates(path: Path, stage: Stage) -> StageGates:
     if not found.gates:
         raise InputError("is empty: everything would pass", source=path, key=key)
     for name, limit in found.gates.items():
-        if isinstance(limit, dict) != (name == COVERGROUP) or (name != COVERGROUP and name not in GATES):
+        if isinstance(limit, dict) != (name in FAMILIES) or (name not in FAMILIES and name not in GATES):
             raise InputError(
                 f"{name!r} is no gate, or has no such limit",
                 source=path,
                 key=key,
-                hint=f"known are {COVERGROUP}, {', '.join(GATES)}",
+                hint=f"known are {', '.join((*FAMILIES, *GATES))}",
             )
     for name in found.not_measured:
         if name not in (*GATES, COVERGROUP):
@@ -96,10 +105,25 @@ def read_gates(path: Path, stage: Stage) -> StageGates:
     for name, limit in found.gates.items():
         limits = limit if isinstance(limit, dict) else {name: limit}
         if not limits:
-            raise InputError("is empty: no covergroup has a limit", source=path, key=f"{key}.{name}")
+            raise InputError("is empty: nothing has a limit", source=path, key=f"{key}.{name}")
         for group, value in limits.items():
             where = f"{key}.{name}" if group == name else f"{key}.{name}.{group}"
             _check_limit(LIMITS[name], value, path, where)
+    planted = found.gates.get(QUALIFIED_DRAWN, {})
+    assert isinstance(planted, dict)
+    for kind in planted:
+        if kind not in QUALIFIED_KINDS:
+            known = ", ".join(QUALIFIED_KINDS)
+            raise InputError(
+                f"{kind!r} is no kind of faults",
+                source=path,
+                key=f"{key}.{QUALIFIED_DRAWN}",
+                hint=f"known are {known}",
+            )
+    if QUALIFIED in found.gates and not planted:
+        raise InputError(
+            "does not say how many faults have to be planted", source=path, key=f"{key}.{QUALIFIED_DRAWN}"
+        )
     return found
 
 

@@ -5,22 +5,27 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from etchproof.coverage import hooks
 from etchproof.coverage.exclusions import load_exclusions
 from etchproof.coverage.functional import Covergroup
+from etchproof.errors import InputError
+from etchproof.files.json_record import read_json_record
 from etchproof.project.declaration import Project
 from etchproof.regress.check import check_items
+from etchproof.regress.key import sources_sha256
 from etchproof.regress.spec import ItemSpec, expand, load_list
 from etchproof.run import flow, slots
 from etchproof.run.design import Design, Quantized
+from etchproof.run.record import recipe_record
 from etchproof.run.watcher import tell
 from etchproof.signoff.capabilities import capabilities, due_claims
 from etchproof.signoff.covered import check_covered
 from etchproof.signoff.gates import StageGates
 from etchproof.signoff.gates_file import load_gates
 from etchproof.signoff.judges import fitted, judge_file, stage_list
+from etchproof.signoff.qualification import QUALIFICATION_FILE, Qualification
 from etchproof.signoff.testplan import LORA, Stage, Testplan, all_tests, load_testplan
 from etchproof.signoff.waivers import Waiver, load_waivers
 
@@ -36,6 +41,7 @@ class SignoffRequest:
         recipe: name or file; None is the project's default.
         jobs: simulators at once.
         today: what waivers are held against.
+        qualified: the folder of a qualification of this very chip, at this stage.
     """
 
     project: Project
@@ -46,6 +52,7 @@ class SignoffRequest:
     jobs: int
     today: datetime.date
     adapters: tuple[Path, ...] = ()
+    qualified: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -105,3 +112,30 @@ def make_plan(request: SignoffRequest) -> Plan:
         check_covered(excluded, gates, exclusions_file, "exclusions")
     tell(check_items(items, project))
     return Plan(design, testplan, gates, waivers, groups, items, listed.name, adapters, absent)
+
+
+def read_qualification(request: SignoffRequest, plan: Plan) -> Qualification | None:
+    """The qualification that a sign-off rests on; None where it names none.
+
+    Raises:
+        InputError: it is of something else.
+    """
+    if request.qualified is None:
+        return None
+    file = request.qualified / QUALIFICATION_FILE
+    found = read_json_record(file, Qualification)
+    source = plan.design.source
+    due: dict[str, Any] = {
+        "stage": request.stage,
+        "project": request.project.name,
+        "model_sha256": source.sha256,
+        "recipe": recipe_record(plan.design),
+        "adapters": tuple(adapter.sha256 for adapter in plan.adapters),
+        "sources_sha256": sources_sha256(request.project),
+    }
+    for key, value in due.items():
+        if getattr(found, key) != value:
+            raise InputError(
+                "is of another one than this sign-off", source=file, key=key, hint="qualify again"
+            )
+    return found

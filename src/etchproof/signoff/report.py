@@ -14,7 +14,7 @@ from typing import Any, Final
 from etchproof.contract.mask import MaskSite
 from etchproof.files.atomic import write_atomically
 from etchproof.signoff import maps, plots
-from etchproof.signoff.evidence import RomEvidence, TestpointEvidence
+from etchproof.signoff.evidence import QualificationEvidence, RomEvidence, ScoreEvidence, TestpointEvidence
 from etchproof.signoff.formats import dvsim, junit
 from etchproof.signoff.result import REPORTS, SignoffResult
 
@@ -70,6 +70,8 @@ def html(result: SignoffResult, sites: Sequence[MaskSite] = ()) -> str:
         observability=maps.observability_map(evidence.rom, sites) if evidence.rom else None,
         images=by_image(evidence.rom) if evidence.rom else (),
         proof=plots.proof_plot(evidence.rom) if evidence.rom else None,
+        planted_by_kind=planted_tiles(evidence.qualification) if evidence.qualification else (),
+        planted_by=planted_lines(evidence.qualification) if evidence.qualification else (),
         accumulators=maps.accumulator_map(evidence.accumulators, sites) if evidence.accumulators else None,
         quality_maps=[maps.noise_map(taps), maps.bias_map(taps), maps.range_map(taps)] if taps else [],
         quality_plots=[plot for plot in drawn if plot],
@@ -108,7 +110,62 @@ def tiles(result: SignoffResult) -> tuple[Tile, ...]:
     if evidence.injection:
         drawn = len(evidence.injection.bits)
         found.append(Tile("inverted bits caught", f"{evidence.injection.caught} / {drawn}", "in simulation"))
+    if evidence.qualification:
+        scores = evidence.qualification.scores
+        seen, drawn = sum(one.seen for one in scores), sum(one.drawn for one in scores)
+        same = sum(one.equivalent for one in scores)
+        found.append(Tile("planted faults seen", f"{seen:,} / {drawn:,}", f"{same} change nothing"))
     return tuple(found)
+
+
+def planted_tiles(found: QualificationEvidence) -> tuple[Tile, ...]:
+    """How many planted faults of each kind are seen."""
+    kinds = dict.fromkeys(one.kind for one in found.scores)
+    return tuple(
+        Tile(
+            kind,
+            f"{sum(one.seen for one in found.scores if one.kind == kind):,}",
+            f"seen of {sum(one.drawn for one in found.scores if one.kind == kind):,}",
+        )
+        for kind in kinds
+    )
+
+
+@dataclass(frozen=True)
+class ScoreLine:
+    """Planted faults that have something in common."""
+
+    name: str
+    drawn: int
+    seen: int
+    equivalent: int
+    excused: int
+
+    @property
+    def open(self) -> int:
+        return self.drawn - self.seen - self.equivalent - self.excused
+
+
+def planted_lines(found: QualificationEvidence) -> list[tuple[str, list[ScoreLine]]]:
+    """The score by place, images together, and by operator."""
+
+    def place(one: ScoreEvidence) -> str:
+        return "images" if one.kind == "image" else one.where
+
+    def operator(one: ScoreEvidence) -> str:
+        return one.operator
+
+    tables = []
+    for title, name in (("where", place), ("operator", operator)):
+        lines = []
+        for key in sorted({name(one) for one in found.scores}):
+            mine = [one for one in found.scores if name(one) == key]
+            sums = [
+                sum(getattr(one, of) for one in mine) for of in ("drawn", "seen", "equivalent", "excused")
+            ]
+            lines.append(ScoreLine(key, *sums))
+        tables.append((title, lines))
+    return tables
 
 
 @dataclass(frozen=True)

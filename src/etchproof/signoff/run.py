@@ -46,9 +46,11 @@ from etchproof.signoff.observed import (
     observe_all,
     rom_evidence,
 )
-from etchproof.signoff.plan import SignoffRequest, make_plan
+from etchproof.signoff.plan import SignoffRequest, make_plan, read_qualification
 from etchproof.signoff.provenance import chain
+from etchproof.signoff.qualification import QUALIFICATION_FILE
 from etchproof.signoff.result import REPORTS, SIGNOFF_FILE, SignoffResult, evidence_sha256
+from etchproof.signoff.survivors import survivors_of
 from etchproof.signoff.verdict import draw as draw_verdict
 from etchproof.tools import tool_versions
 from etchproof.verdict.result import ModelRecord
@@ -59,6 +61,7 @@ _KEPT: Final = (
     covered.LCOV_FILE,
     "readback/readback.json",
     "readback/comparison.json",
+    QUALIFICATION_FILE,
 )
 """What a sign-off leaves beside its verdict, named in it by hash."""
 _DRAW_SEED: Final = 1
@@ -76,6 +79,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
     project, out = request.project, request.out
     with clock.stage("plan") as say:
         plan = make_plan(request)
+        planted, survivors = read_qualification(request, plan), survivors_of(project)
         _take(request)
         say(f"{len(plan.testplan.stage_points(request.stage))} testpoints, {len(plan.gates.gates)} gates")
     design = plan.design
@@ -112,6 +116,14 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
     with clock.stage("build") as say:
         chip = _chip(design, out)
         say(f"fabric {chip.fabric.sha256[:12]}, rom {chip.images.sha256[:12]}")
+    qualified = None
+    if planted is not None:
+        if (planted.fabric_sha256, planted.rom_sha256) != (chip.fabric.sha256, chip.images.sha256):
+            raise InputError(
+                "is of another chip", source=request.qualified, key="--qualified", hint="qualify again"
+            )
+        qualified = derive.qualification(planted, survivors, request.today)
+        write_atomically(out / QUALIFICATION_FILE, planted.model_dump_json(indent=1) + "\n")
     counted = counting.counted(request.model_dir, chip, outcome, runs)
     ran = covered.passed_on(chip, outcome, counted)
     passed = [result for spec, result in ran if spec.corners is None]
@@ -187,6 +199,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         rom=None if rom is None else rom.model_copy(update={"padding_bits": padding}),
         tables=tables,
         injection=injection,
+        qualification=qualified,
         covergroups=derive.covergroups(functional),
         accumulators=accumulators,
         code=code,

@@ -33,7 +33,9 @@ from etchproof.signoff.covered import FUNCTIONAL_FILE, LCOV_FILE
 from etchproof.signoff.evidence import InjectionEvidence
 from etchproof.signoff.gates_file import read_gates
 from etchproof.signoff.judges import JUDGES, fitted, judge_file, stage_list
+from etchproof.signoff.qualification import QUALIFICATION_FILE, Qualification
 from etchproof.signoff.result import SIGNOFF_FILE, SignoffResult
+from etchproof.signoff.survivors import survivors_of
 from etchproof.signoff.testplan import LORA, read_testplan
 from etchproof.signoff.waivers import load_waivers
 from etchproof.verdict.judge import read_comparison
@@ -340,6 +342,7 @@ def _left(result: SignoffResult, out: Path, project: Project) -> Iterator[Proble
     checks = {check.name for check in evidence.checks if check.passed}
     due = {FUNCTIONAL_FILE} if evidence.covergroups else set()
     due |= {LCOV_FILE} if evidence.code else set()
+    due |= {QUALIFICATION_FILE} if evidence.qualification else set()
     due |= {READBACK} if checks & {"signoff.rom_readback", "signoff.rom_signature"} else set()
     for name in sorted(due - set(evidence.files)):
         yield "evidence.files", f"do not name {name}"
@@ -350,6 +353,16 @@ def _left(result: SignoffResult, out: Path, project: Project) -> Iterator[Proble
         found = FunctionalCoverage.read(out / FUNCTIONAL_FILE)
         if derive.covergroups(found) != evidence.covergroups:
             yield "evidence.covergroups", f"are not those of {FUNCTIONAL_FILE}"
+    if QUALIFICATION_FILE in evidence.files:
+        planted = read_json_record(out / QUALIFICATION_FILE, Qualification)
+        if derive.qualification(planted, survivors_of(project), result.today) != evidence.qualification:
+            yield (
+                "evidence.qualification",
+                f"is not what {QUALIFICATION_FILE} and the list of survivors come to",
+            )
+        own = (evidence.stage, evidence.model.sha256, evidence.fabric_sha256, evidence.rom_sha256)
+        if (planted.stage, planted.model_sha256, planted.fabric_sha256, planted.rom_sha256) != own:
+            yield "evidence.qualification", "is of another stage, model or chip"
     if READBACK in evidence.files and evidence.provenance:
         answered = read_json_record(out / READBACK, Readback).units
         units = [unit for image in evidence.provenance.images for unit in image.units]

@@ -19,10 +19,10 @@ from etchproof.errors import InputError
 from etchproof.files.documents import LIMIT_BYTES, read_document
 from etchproof.files.yaml_file import read_yaml_object
 from etchproof.project.declaration import load_project
-from etchproof.qualify.survivors import load_survivors
 from etchproof.quantize.recipe import load_recipe
 from etchproof.regress.spec import MAX_ITEMS, RegressionList, expand, load_list
 from etchproof.signoff.gates_file import read_gates
+from etchproof.signoff.survivors import load_survivors
 from etchproof.signoff.testplan import load_testplan
 from etchproof.signoff.waivers import load_waivers
 from tests.conftest import ROOT
@@ -100,7 +100,7 @@ def test_no_loader_of_yaml_is_missing() -> None:
     }
     assert users == {
         *("quantize/recipe.py", "checkpoint/shape.py", "regress/spec.py", "files/yaml_file.py"),
-        *("signoff/gates_file.py", "signoff/waivers.py", "coverage/exclusions.py", "qualify/survivors.py"),
+        *("signoff/gates_file.py", "signoff/waivers.py", "coverage/exclusions.py", "signoff/survivors.py"),
     }
 
 

@@ -29,11 +29,14 @@ from etchproof.signoff.evidence import (
     ItemEvidence,
     ProvenanceEvidence,
     ProvenanceLink,
+    QualificationEvidence,
     QualityEvidence,
     RomEvidence,
     RomImageEvidence,
     RomPartEvidence,
+    ScoreEvidence,
     SignoffEvidence,
+    SurvivorEvidence,
     TestpointEvidence,
 )
 from etchproof.signoff.gates import GATES, GateResult, StageGates, apply_gates
@@ -53,6 +56,8 @@ LIMITS: dict[str, Any] = {
     "injected_faults_drawn": 2.0,
     "quality_kl": 0.05,
     "quality_top1": 90.0,
+    "qualified": 99.0,
+    "qualified_drawn": {"rtl": 600.0, "flow": 100.0},
     "covergroup": {"kv_cache": 100.0, "control": 50.0},
 }
 EXAMINED = (
@@ -135,6 +140,28 @@ def point(**changes: Any) -> TestpointEvidence:
     return TestpointEvidence.model_validate({"untouched": shown, **found})
 
 
+def score(kind: str = "rtl", **changes: Any) -> ScoreEvidence:
+    fields = {"kind": kind, "where": "ep_a", "operator": "bound", "drawn": 600, "seen": 594, "equivalent": 6}
+    return ScoreEvidence.model_validate({**fields, "excused": 0, **changes})
+
+
+SCORES = (score(), *(score(kind, drawn=50, seen=50, equivalent=0) for kind in ("flow", "golden")))
+
+
+def planted(*scores: ScoreEvidence, **changes: Any) -> QualificationEvidence:
+    """Faults of which every one is seen or listed, but for those of ``open_items``."""
+    excuses = [*(["equivalent"] * sum(one.equivalent for one in scores))]
+    excuses += ["waived"] * sum(one.excused for one in scores)
+    stand = tuple(
+        SurvivorEvidence(
+            name=f"f{number}", place="ep_a:1", was="1", becomes="2", excuse=excuse, why="as it is listed"
+        )
+        for number, excuse in enumerate(excuses)
+    )
+    fields: dict[str, Any] = {"seed": 1, "runs": 9, "killers": (), "open_items": (), "open_count": 0}
+    return QualificationEvidence.model_validate({**fields, "scores": scores, "survivors": stand, **changes})
+
+
 def links(*left_out: str, **changes: Any) -> ProvenanceEvidence:
     found = tuple(
         ProvenanceLink(name=name, sha256="b" * 64, holds=True, message=f"{name} as before").model_copy(
@@ -174,6 +201,7 @@ def good(**changes: Any) -> SignoffEvidence:
         "rom": RomEvidence(parts=(part(), part(proven=100, reasons={})), padding_bits=0, tokens=9, by_run={}),
         "tables": rom(part(site="logic.exp2", kind="entries", words=0, words_read=0)),
         "injection": InjectionEvidence(seed=1, bits=(bit(), bit(site=OTHER_BIT))),
+        "qualification": planted(*SCORES),
         "covergroups": (
             CovergroupEvidence(name="kv_cache", bins=4, hit=4, holes=()),
             CovergroupEvidence(name="control", bins=4, hit=2, holes=("x", "y")),
@@ -330,6 +358,32 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {"injection": InjectionEvidence(seed=1, bits=())},
     ),
     "nothing injected": ("injected_faults_drawn injected_faults_caught", {"injection": None}),
+    "not qualified": ("qualified qualified_drawn.rtl qualified_drawn.flow", {"qualification": None}),
+    "nothing planted": ("qualified qualified_drawn.rtl qualified_drawn.flow", {"qualification": planted()}),
+    "a planted fault that nothing sees": (
+        "qualified",
+        {
+            "qualification": planted(
+                score(seen=593), *SCORES[1:], open_items=("no run sees ep_a: bound",), open_count=1
+            )
+        },
+    ),
+    "a survivor that is not true today": (
+        "qualified",
+        {"qualification": planted(*SCORES, open_items=("f1 is waived until",), open_count=1)},
+    ),
+    "more planted faults let pass than one of a hundred": (
+        "qualified",
+        {"qualification": planted(score(seen=580, excused=14), *SCORES[1:])},
+    ),
+    "too few faults planted": (
+        "qualified_drawn.rtl",
+        {"qualification": planted(score(drawn=599, seen=593), *SCORES[1:])},
+    ),
+    "a kind of faults not planted": (
+        "qualified_drawn.flow",
+        {"qualification": planted(SCORES[0], score("image"))},
+    ),
     "a bin not hit": (
         "covergroup.kv_cache",
         {
@@ -425,7 +479,24 @@ def test_what_is_left_to_other_gates(
 
 def test_every_gate_has_a_case() -> None:
     covered = {name for gates, _ in CASES.values() for name in gates.split()}
-    assert covered >= {*GATES, "covergroup.kv_cache", "covergroup.control"}
+    assert covered >= {*GATES, "covergroup.kv_cache", "covergroup.control", "qualified_drawn.rtl"}
+
+
+@pytest.mark.parametrize(
+    ("scores", "changes", "said"),
+    [
+        (SCORES, {"survivors": ()}, "excuses other survivors than it names"),
+        ((score(seen=593),), {}, "has fewer holes than survivors"),
+        (SCORES, {"open_count": 1}, "names other holes than it counts"),
+    ],
+)
+def test_a_qualification_that_contradicts_itself(
+    scores: tuple[ScoreEvidence, ...], changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        planted(*scores, **changes)
+    with pytest.raises(ValueError, match="knows more faults than were drawn"):
+        score(drawn=599)
 
 
 WAIVER = Waiver(
@@ -556,6 +627,8 @@ GOOD_GATES = "stages: {V1: {regression: smoke, gates: {tests_passed: 100, coverg
         ("V1", "V2", "has no stage V1"),
         ("{tests_passed: 100, covergroup: {kv: 100}}", "{}", "is empty: everything would pass"),
         ("regression: smoke, ", "", "stages.V1.regression: is missing"),
+        ("tests_passed: 100", "qualified: 99", "does not say how many faults have to be planted"),
+        ("tests_passed: 100", "qualified_drawn: {rlt: 9}", "'rlt' is no kind of faults"),
     ],
 )
 def test_bad_gates(tmp_path: Path, old: str, new: str, said: str) -> None:

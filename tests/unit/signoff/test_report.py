@@ -31,7 +31,7 @@ from etchproof.signoff.verdict import draw
 from etchproof.signoff.waivers import Waiver
 from etchproof.verdict.result import Reason
 from models.rom.mask import sites
-from tests.unit.signoff.test_gates import FABRIC, STAGE, good, item, part, rom
+from tests.unit.signoff.test_gates import FABRIC, SCORES, STAGE, good, item, part, planted, rom, score
 
 TODAY = datetime.date(2026, 11, 21)
 SITES = tuple(sites([(2, "params")]))
@@ -82,6 +82,22 @@ def test_a_pass() -> None:
     assert "every gate holds" in text and 'class="verdict PASS"' in text
     # One file: nothing is fetched.
     assert not re.search(r"https?://|<script|<link|<img|@import|url\(", text)
+
+
+def test_what_was_planted() -> None:
+    hole = (score(seen=593), *SCORES[1:])
+    text = render(result(good(qualification=planted(*hole, open_items=("no run sees <it>",), open_count=1))))
+    for said in (
+        "Qualification</h2>",
+        "693 / 700",
+        "6 change nothing",
+        "no run sees &lt;it&gt;",
+        "as it is listed",
+    ):
+        assert said in text, said
+    assert '<td class="mono">ep_a</td><td class="n">700</td><td class="n">693</td>' in text
+    without = render(result(good(qualification=None)))
+    assert "Not measured." in without.split("Qualification</h2>")[1].split("</section>")[0]
 
 
 def test_a_fail_says_why_first() -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections import Counter
+from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from etchproof.signoff.testplan import Stage
+from etchproof.verdict.result import RecipeRecord, Sha256
 
 QUALIFICATION_FILE: Final = "qualification.json"
 FAULTS_FOLDER: Final = "faults"
@@ -52,6 +57,11 @@ class FaultResult(_Record):
     seen_by: tuple[Detection, ...] = Field(description="of each test that saw it the first run, as tried")
     runs: int = Field(description="runs that were made of it")
 
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        _agree((self.state == "survived") == (not self.seen_by), f"{self.name}: {self.state}, and seen_by")
+        return self
+
 
 class RunRecord(_Record):
     """One run that every fault is held against, without a fault."""
@@ -69,18 +79,31 @@ class RunRecord(_Record):
 class Qualification(_Record):
     """``qualification.json``."""
 
-    stage: str
+    stage: Stage
     project: str
     model: str
-    recipe: str
+    model_sha256: Sha256
+    recipe: RecipeRecord | None = Field(description="None: a model of the project's own kind")
+    adapters: tuple[Sha256, ...] = Field(description="that the command line names")
     seed: int
-    sources_sha256: str = Field(description="of the project's own files, the engine and the tools")
-    fabric_sha256: str
-    rom_sha256: str
-    schemata_sha256: str
+    sources_sha256: Sha256 = Field(description="of the project's own files, the engine and the tools")
+    fabric_sha256: Sha256
+    rom_sha256: Sha256
+    schemata_sha256: Sha256
     refused: int = Field(description="faults that do not elaborate: no kill, and not counted")
     runs: tuple[RunRecord, ...]
     faults: tuple[FaultResult, ...]
-    verdict: Literal["PASS", "FAIL"]
-    reasons: tuple[str, ...]
+    open_items: tuple[str, ...] = Field((), description="why it is no PASS, on the day that it was made")
     wall_s: float
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        twice = [name for name, count in Counter(fault.name for fault in self.faults).items() if count > 1]
+        _agree(not twice, f"{twice[:1]} stands twice")
+        return self
+
+
+def _agree(holds: bool, problem: str) -> None:
+    """A record that contradicts itself is no record."""
+    if not holds:
+        raise PydanticCustomError("contradiction", "{problem}", {"problem": problem})
