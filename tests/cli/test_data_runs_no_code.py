@@ -42,6 +42,7 @@ sampler = "evil:it"
 rom_files = "evil:it"
 exclusions = "evil:it"
 [qualify]
+rtl = "evil:it"
 flow = "evil:it"
 [recipes]
 path = "."

@@ -55,7 +55,7 @@ def read_facts(compilation: Any, folder: Path) -> Facts:
         return names[place.buffer]
 
     def visit(node: Any) -> None:
-        if isinstance(node, ast.ConversionExpression):
+        if isinstance(node, ast.ConversionExpression) and not node.isImplicit:
             span, operand = node.sourceRange, node.operand
             while isinstance(operand, ast.ConversionExpression) and operand.isImplicit:
                 operand = operand.operand  # extended to the width of the cast

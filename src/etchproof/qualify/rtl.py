@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from etchproof.qualify import operators
 from etchproof.qualify.facts import Facts
+from etchproof.qualify.holders import ACTIVE, PACKAGE, Edit, Function, Holder, below, children
 from etchproof.qualify.operators import Node, kind
 
-PACKAGE: Final = "ep_fault_pkg"
 PLUSARG: Final = "ep_fault"
 
 _LONG: Final = 100
-_ACTIVE: Final = f"{PACKAGE}::active"
 _FUNCTIONS: Final = frozenset({"FunctionDeclaration", "TaskDeclaration"})
 _PROCESSES: Final = frozenset({"AlwaysFFBlock", "AlwaysCombBlock", "AlwaysBlock", "AlwaysLatchBlock"})
 _LOOPS: Final = frozenset({"ForLoopStatement", "LoopStatement", "DoWhileStatement", "ForeachLoopStatement"})
@@ -47,15 +46,6 @@ _NO_CODE: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
-    """A text in place of another, by offsets in a source."""
-
-    start: int
-    end: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class RtlFault:
     """A fault in a source.
 
@@ -68,6 +58,7 @@ class RtlFault:
         edit: the change.
         holder: begin of the function or process, or of the assignment, in which it is.
         occurrence: how many such changes of such a text the module has before.
+        is_whole: whether what is changed may be any text, and no expression or statement: it is planted in a copy.
     """
 
     file: str
@@ -79,6 +70,7 @@ class RtlFault:
     edit: Edit
     holder: int
     occurrence: int
+    is_whole: bool = False
 
     @property
     def name(self) -> str:
@@ -110,11 +102,13 @@ class Source:
 
     def __init__(self, name: str, text: str, tree: Any, facts: Facts | None = None) -> None:
         self.name = name
+        self.text = text
         self._bytes = text.encode()
         self._tree = tree
         self._facts = facts or Facts({}, {})
         self._buffer = tree.root.sourceRange.end.buffer
-        self.holders: dict[int, _Holder] = {}
+        self.holders: dict[int, Holder] = {}
+        self._modules: dict[int, str] = {}  # of each holder
         self._states = dict(_next_states(tree.root, self._text))
 
     @property
@@ -131,11 +125,22 @@ class Source:
             yield replace(fault, occurrence=before[same])
             before[same] += 1
 
+    def around(self, start: int, end: int) -> tuple[str, Holder] | None:
+        """The module, and the function, process or assignment, in which a text is; None where it is in none of them."""
+        if not self.holders:
+            for _ in self.faults():
+                pass  # finds the holders
+        for holder in self.holders.values():
+            inside = holder.body if holder.how != "function" else (holder.start, holder.end)
+            if inside[0] <= start and end <= inside[1]:
+                return self._modules[holder.start], holder
+        return None
+
     def _text(self, node: Node) -> str:
         span = node.sourceRange
         return self._bytes[span.start.offset : span.end.offset].decode()
 
-    def _walk(self, node: Node, module: str, holder: _Holder | None) -> Iterator[RtlFault]:
+    def _walk(self, node: Node, module: str, holder: Holder | None) -> Iterator[RtlFault]:
         what = kind(node)
         span = node.sourceRange
         if what in _NO_CODE or not (span.start.buffer == span.end.buffer == self._buffer):
@@ -144,6 +149,8 @@ class Source:
             module = node.header.name.valueText
         if holder is None:
             holder = self._holder(node, what)
+            if holder is not None:
+                self._modules[holder.start] = module
         if holder is not None:
             bits = self._facts.operand_bits(self.name, node)
             known = {
@@ -168,22 +175,26 @@ class Source:
                 continue  # a width, or a type
             yield from self._walk(child, module, holder)
 
-    def _holder(self, node: Node, what: str) -> _Holder | None:
+    def _holder(self, node: Node, what: str) -> Holder | None:
         span = node.sourceRange
         start, end = span.start.offset, span.end.offset
         if what in _FUNCTIONS:
-            holder = _Holder(start, end, "function", _Function.of(node, self._text))
+            holder = Holder(start, end, "function", Function.of(node, self._text))
         elif what in _PROCESSES:
             body = node.statement
             if kind(body) == "TimingControlStatement":
                 body = body.statement
             loops = any(kind(inner) in _LOOPS for inner in below(body))
             span = body.sourceRange
-            holder = _Holder(
+            holder = Holder(
                 start, end, "process" if loops else "place", None, (span.start.offset, span.end.offset)
             )
-        elif what == "ContinuousAssign" or (what == "Declarator" and kind(node.parent) == "NetDeclaration"):
-            holder = _Holder(start, end, "place")
+        elif what == "ContinuousAssign":
+            value = node.assignments[0].right.sourceRange
+            holder = Holder(start, end, "assign", None, (value.start.offset, value.end.offset))
+        elif what == "Declarator" and kind(node.parent) == "NetDeclaration" and node.initializer is not None:
+            value = node.initializer.expr.sourceRange
+            holder = Holder(start, end, "assign", None, (value.start.offset, value.end.offset))
         else:
             return None
         self.holders[start] = holder
@@ -209,14 +220,22 @@ class Source:
         out += self._bytes[at:]
         return out.decode(), spans
 
-    def _held(self, holder: _Holder, faults: Mapping[int, RtlFault]) -> Iterator[tuple[bytes, int]]:
+    def _held(self, holder: Holder, faults: Mapping[int, RtlFault]) -> Iterator[tuple[bytes, int]]:
         """What stands in place of a function, process or assignment, piece by piece, each with its fault or 0."""
-        if holder.how == "place":
+        start, end = holder.body
+        if holder.how == "assign":
+            texts = {
+                number: replace(fault, edit=Edit(start, end, self._edited(start, end, fault.edit).decode()))
+                for number, fault in faults.items()
+                if fault.is_whole
+            }
+            yield from self._in_place(holder.start, holder.end, {**faults, **texts})
+            return
+        if holder.how == "place" and not any(fault.is_whole for fault in faults.values()):
             yield from self._in_place(holder.start, holder.end, faults)
             return
-        if holder.how == "process":
-            start, end = holder.body
-            yield self._bytes[holder.start : start] + f"case ({_ACTIVE})\n".encode(), 0
+        if holder.how != "function":
+            yield self._bytes[holder.start : start] + f"case ({ACTIVE})\n".encode(), 0
             for number, fault in faults.items():
                 yield f"{number}: ".encode(), 0
                 yield self._edited(start, end, fault.edit), number
@@ -247,104 +266,17 @@ class Source:
             yield self._bytes[at : first.start], 0
             at = first.end
             if any(fault.operator == "dropped" for fault in here.values()):
-                kept = " && ".join(f"{_ACTIVE} != {number}" for number in here)
+                kept = " && ".join(f"{ACTIVE} != {number}" for number in here)
                 yield f"if ({kept}) ".encode(), next(iter(here))
                 yield from self._in_place(first.start, first.end, within)
                 continue
             yield b"(", 0
             for number, fault in here.items():
-                yield f"{_ACTIVE} == {number} ? ({fault.edit.text}) : ".encode(), number
+                yield f"{ACTIVE} == {number} ? ({fault.edit.text}) : ".encode(), number
             yield b"(", 0
             yield from self._in_place(first.start, first.end, within)
             yield b"))", 0
         yield self._bytes[at:end], 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Holder:
-    start: int
-    end: int
-    how: str  # "function" or "process": in copies; "place": in place
-    function: _Function | None = None
-    body: tuple[int, int] = (0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Function:
-    """A function or task, as copies of it are made."""
-
-    name: str
-    names: tuple[tuple[int, int], ...]  # where the name stands in the source
-    prototype: tuple[int, int]
-    arguments: tuple[str, ...]
-    is_void: bool
-    end: str
-
-    @staticmethod
-    def of(node: Node, text: Callable[[Node], str]) -> _Function:
-        prototype = node.prototype
-        name = text(prototype.name)
-        names = []
-        for inner in (prototype.name, *below(node)):
-            if (
-                kind(inner) in ("IdentifierName", "IdentifierSelectName")
-                and inner.identifier.valueText == name
-            ):
-                start = inner.sourceRange.start.offset
-                names.append((start, start + len(name.encode())))
-        ports = [] if prototype.portList is None else [port for port in below(prototype.portList)]
-        arguments = tuple(port.declarator.name.valueText for port in ports if kind(port) == "FunctionPort")
-        span = prototype.sourceRange
-        is_task = kind(node) == "TaskDeclaration"
-        is_void = is_task or kind(prototype.returnType) == "VoidType"
-        return _Function(
-            name,
-            tuple(sorted(set(names))),
-            (span.start.offset, span.end.offset),
-            arguments,
-            is_void,
-            "endtask" if is_task else "endfunction",
-        )
-
-    def renamed(self, whole: bytes, start: int, edit: Edit | None, number: int) -> bytes:
-        """A copy under the name of a fault, with the fault in it; 0 is the original."""
-        edits = [Edit(begin, end, f"{self.name}__f{number}") for begin, end in self.names]
-        if edit is not None:
-            inside = [one for one in edits if edit.start <= one.start and one.end <= edit.end]
-            new = edit.text.replace(self.name, f"{self.name}__f{number}") if inside else edit.text
-            edits = [one for one in edits if one not in inside] + [Edit(edit.start, edit.end, new)]
-        out, at = bytearray(), start
-        for one in sorted(edits, key=lambda one: one.start):
-            out += whole[at - start : one.start - start] + one.text.encode()
-            at = one.end
-        return bytes(out + whole[at - start :])
-
-    def dispatch(self, whole: bytes, start: int, numbers: Sequence[int]) -> bytes:
-        """What has the function's name: it calls the copy that is chosen."""
-        begin, end = self.prototype
-        head = whole[begin - start : end - start].decode()
-        given = f"({', '.join(self.arguments)})"
-        ahead = "" if self.is_void else f"{self.name} = "
-        lines = [f"{head};", f"  case ({_ACTIVE})"]
-        lines += [f"    {number}: {ahead}{self.name}__f{number}{given};" for number in numbers]
-        lines += [f"    default: {ahead}{self.name}__f0{given};", "  endcase", self.end]
-        before = whole[: begin - start].decode()
-        return f"{before}{chr(10).join(lines)}\n".encode()
-
-
-def children(node: Node) -> Iterator[Node]:
-    """The nodes directly below a node; tokens are none."""
-    for index in range(len(node)):
-        child = node[index]
-        if child is not None and hasattr(child, "sourceRange"):
-            yield child
-
-
-def below(node: Node) -> Iterator[Node]:
-    """A node and every node below it."""
-    yield node
-    for child in children(node):
-        yield from below(child)
 
 
 def _next_states(root: Node, text: Callable[[Node], str]) -> Iterator[tuple[str, str]]:

@@ -14,13 +14,14 @@ from etchproof.host.top import FILES as TOP_FILES
 from etchproof.project.declaration import Project
 from etchproof.qualify import images
 from etchproof.qualify.campaign import Bench, Fault, run_faults
+from etchproof.qualify.declared import RtlEdit
 from etchproof.qualify.schemata import draw, make_schemata, read_sources
 from etchproof.qualify.trial import Builds, Proven, make_trial, prove
 from etchproof.regress.key import sources_sha256
 from etchproof.regress.spec import ItemSpec
 from etchproof.render.sources import simulation_names
 from etchproof.render.templates import library_files
-from etchproof.run import flow
+from etchproof.run import flow, hooks
 from etchproof.run.design import Quantized
 from etchproof.run.record import recipe_record
 from etchproof.run.testrun import Chip, Etched, etch
@@ -80,7 +81,7 @@ def qualify(request: QualifyRequest, clock: StageClock) -> Qualification:
         say(f"fabric {chip.fabric.sha256[:12]}, rom {chip.images.sha256[:12]}")
     with clock.stage("draw") as say:
         sources = read_sources(chip.fabric, _apart(asked.project))
-        drawn = draw(sources, request.seed)
+        drawn = draw(sources, request.seed, _declared(asked.project, plan))
         shutil.rmtree(out / "schemata", ignore_errors=True)
         schemata = make_schemata(chip.fabric, sources, drawn, request.faults.rtl, out / "schemata")
         of_images = images.draw(chip.images, request.faults.image, request.seed)
@@ -203,6 +204,11 @@ def _items(request: SignoffRequest, plan: Plan, clock: StageClock) -> Iterator[I
     units = all_units(request.project, model, design.plan)
     directed = directed_sequences(plan, model, units, lambda tokens: golden.session().predict(tokens, True))
     yield from directed_items(request, directed)
+
+
+def _declared(project: Project, plan: Plan) -> tuple[RtlEdit, ...]:
+    name = project.qualify.rtl
+    return () if name is None else tuple(hooks.hook(project, "qualify.rtl", name)(plan.design.plan))
 
 
 def _apart(project: Project) -> set[str]:

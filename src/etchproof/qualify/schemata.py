@@ -14,8 +14,10 @@ from typing import Any, Final
 
 from etchproof.errors import InputError
 from etchproof.files.regular import read_text
+from etchproof.qualify.declared import RtlEdit, planted
 from etchproof.qualify.facts import read_facts
-from etchproof.qualify.rtl import PACKAGE, RtlFault, Source, package_source
+from etchproof.qualify.holders import PACKAGE
+from etchproof.qualify.rtl import RtlFault, Source, package_source
 from etchproof.render.fabric import Fabric, make_fabric
 from etchproof.render.sources import lint_off
 from etchproof.sim.build import TIME_PRECISION
@@ -76,9 +78,12 @@ def _parse(file: Path, defines: Sequence[str], folders: Sequence[Path]) -> Any:
     return SyntaxTree.fromFile(str(file), pyslang.SourceManager(), pyslang.Bag([options]))
 
 
-def draw(sources: Mapping[str, Source], seed: int) -> list[RtlFault]:
+def draw(sources: Mapping[str, Source], seed: int, declared: Sequence[RtlEdit] = ()) -> list[RtlFault]:
     """Every fault there is, those of each pair of module and operator one after the other, so that any number of the
-    first ones has as many of each as there are: the same order of the same sources and seed.
+    first ones has as many of each as there are: the same order of the same sources and seed. Declared ones come first.
+
+    Raises:
+        InputError: one that is declared cannot be planted.
     """
     rng = random.Random(seed)
     pools: dict[tuple[str, str], list[RtlFault]] = defaultdict(list)
@@ -89,7 +94,7 @@ def draw(sources: Mapping[str, Source], seed: int) -> list[RtlFault]:
                 pools[fault.module, fault.operator].append(fault)
     for pool in pools.values():
         rng.shuffle(pool)
-    drawn: list[RtlFault] = []
+    drawn = [fault for source in sources.values() for fault in planted(source, declared)]
     while any(pools.values()):
         for key in sorted(pools):
             if pools[key]:

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from etchproof.qualify.rtl import PACKAGE, RtlFault
+from etchproof.errors import InputError
+from etchproof.qualify.declared import RtlEdit
+from etchproof.qualify.holders import PACKAGE
+from etchproof.qualify.rtl import RtlFault
 from etchproof.qualify.schemata import Schemata, draw, make_schemata, read_sources
 from etchproof.render.fabric import Fabric, make_fabric
 from etchproof.sim.environment import build_env
@@ -34,6 +37,7 @@ module chip (
   state_e state_q = Idle;
   logic [7:0] kept [4] = '{default: '0};
   wire [7:0] more = x + 8'd3;
+  wire [31:0] wide = 16'(more);
 
   function automatic logic [7:0] greatest();
     greatest = '0;
@@ -125,6 +129,7 @@ def test_operators_find_their_places(fabric: Fabric) -> None:
         "chip: sign: -x -> x",
         "chip: width: 8'(-x) -> 8'(7'(-x))",
         "chip: width: 8'(state_q) -> 8'(1'(state_q))",
+        "chip: width: 16'(more) -> 16'(7'(more))",
         "chip: condition: (x < 0) ? 8'(-x) : twice(more) -> twice(more)",
         "chip: dropped: kept[0] <= sum; -> ;",
         "chip: state: Busy -> Done",
@@ -136,6 +141,52 @@ def test_operators_find_their_places(fabric: Fabric) -> None:
     assert not any("watcher" in name or "seen" in name for name in found), "what is bound watches"
     assert not any("1 + 1 != 2" in name for name in found), "what is not synthesized is no chip"
     assert not any(re.search(r"\[7:0\]|7 -> ", name) for name in found), "a width of a type is no value"
+
+
+DECLARED = (
+    RtlEdit("chip.sv", "a loop that begins late", "int i = 3; i > 0", "int i = 2; i > 0"),
+    RtlEdit(
+        "chip.sv",
+        "a process in other words",
+        "if (x[0] && x[1]) state_q <= Busy;\n      Busy:",
+        "state_q <= Busy;\n      Busy:",
+    ),
+    RtlEdit("chip.sv", "half an expression", "(x < 0) ? 8'(-x)", "(x > 0) ? 8'(-x)"),
+    RtlEdit("chip.sv", "a net", "x + 8'd3", "8'd3 - x"),
+    RtlEdit(
+        "chip.sv", "of a function", "for (int i = 0; i < 4; i++) begin", "for (int i = 1; i < 4; i++) begin"
+    ),
+    RtlEdit("other.sv", "of no such source", "a", "b"),
+)
+
+
+def test_what_a_project_declares(fabric: Fabric, tmp_path: Path) -> None:
+    sources = read_sources(fabric, {"bench.sv"})
+    drawn = draw(sources, 1, DECLARED)
+    assert [fault.operator for fault in drawn[:5]] == [edit.what for edit in DECLARED[:5]]
+    assert drawn[5:] == draw(sources, 1)
+    assert drawn[1].name.startswith(
+        "chip: a process in other words: if (x[0] && x[1]) state_q <= Busy; Busy: -> "
+    )
+    made = make_schemata(fabric, sources, drawn, 400, tmp_path / "out")
+    assert not {edit.what for edit in DECLARED} & {fault.operator for fault in made.refused}
+    for fault, edit in zip(drawn[:5], DECLARED, strict=False):
+        alone = sources["chip.sv"].with_faults({1: fault})[0]
+        assert alone.count(edit.becomes) == CHIP.count(edit.becomes) + 1, alone
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "said"),
+    [
+        ("<= nothing", "", "stands there 0 times"),
+        ("x[", "", "stands there 2 times"),
+        ("x + 8'd3", "x + 8'd3", "becomes the same"),
+        ("largest,\n", "larger,\n", "is in no function, process or assignment"),
+    ],
+)
+def test_what_cannot_be_planted(fabric: Fabric, was: str, becomes: str, said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        draw(read_sources(fabric, {"bench.sv"}), 1, [RtlEdit("chip.sv", "wrong", was, becomes)])
 
 
 def test_the_same_seed_draws_the_same(fabric: Fabric) -> None:
@@ -210,14 +261,14 @@ def _said(program: Path, *words: str) -> dict[str, list[str]]:
         chip, colon, values = line.partition(": ")
         if colon and chip.isdigit():
             found.setdefault(chip, []).append(values)
-    return dict(sorted(found.items()))
+    return dict(sorted(found.items(), key=lambda one: int(one[0])))
 
 
 @pytest.mark.sim
 def test_the_chosen_fault_is_in_the_chip_and_no_other(fabric: Fabric, tmp_path: Path) -> None:
     """A choice computes as the source with that change alone, for a fault of every kind of place."""
     sources = read_sources(fabric, {"bench.sv"})
-    made: Schemata = make_schemata(fabric, sources, draw(sources, 1), 10_000, tmp_path / "schemata")
+    made: Schemata = make_schemata(fabric, sources, draw(sources, 1, DECLARED), 10_000, tmp_path / "schemata")
     numbers = {fault.name: number for number, fault in made.faults.items()}
     names = (
         "numbers: operator: x << 1 -> x >> 1",  # a function of a package
@@ -226,6 +277,7 @@ def test_the_chosen_fault_is_in_the_chip_and_no_other(fabric: Fabric, tmp_path: 
         "chip: operator: x + 8'd3 -> x - 8'd3",  # a net's declaration
         "chip: dropped: state_q <= Done; -> ;",  # a statement
         "chip: operator: x[0] && x[1] -> x[0] || x[1]",
+        *(fault.name for fault in draw(sources, 1, DECLARED)[:5]),
     )
     direct = tmp_path / "direct"
     direct.mkdir()
