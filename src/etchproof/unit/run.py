@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ from etchproof.sim import build as sim_build
 from etchproof.sim.build import Build, Kind
 from etchproof.sim.run import SimOutcome, simulate
 from etchproof.tools import find_verilator
+from etchproof.unit.mutate import Mutants
 from etchproof.unit.record import CodeCount, UnitResult
 from etchproof.unit.spec import RECORDS, VECTORS, PinTap, PortTap, Stream
 from etchproof.verdict.judge import check_fabric, ended
@@ -56,12 +58,14 @@ class Unit:
         folder: where runs go, one folder each.
         test: pytest's name of the test.
         rerun: the command that repeats it.
+        mutants: faults that are planted beside each run that passes.
     """
 
     base: Path
     folder: Path
     test: str
     rerun: str
+    mutants: Mutants | None = None
 
     def run(
         self,
@@ -85,6 +89,7 @@ class Unit:
         seed: int = 1,
         timeout_cycles: int = 100_000,
         timeout_s: float = 600.0,
+        equivalent: Mapping[str, str] | None = None,
     ) -> UnitResult:
         """Simulate a module and compare every record of every tap.
 
@@ -108,6 +113,7 @@ class Unit:
             seed: of a strict simulator's unknown values.
             timeout_cycles: how long to wait for records after the last input.
             timeout_s: wall-clock limit.
+            equivalent: planted faults that change nothing, by name, each with its reason (``pytest --mutate``).
 
         Raises:
             UnitFailedError: the verdict is FAIL.
@@ -126,41 +132,45 @@ class Unit:
         fabric = self._fabric(folder / "fabric", files, testbench, top, clock, taps, setup, data)
         started = time.monotonic()
         verilator = find_verilator()
-        simulator = sim_build.build(fabric, build, verilator=verilator, cache_dir=cache_folder())
-        place = folder / "run"
-        place.mkdir()
-        place_data(fabric, place)
-        if inputs is not None:
-            np.savez(
-                place / VECTORS,
-                allow_pickle=False,
-                **{name: _bits(array) for name, array in inputs.data.items()},
+        config = {
+            "taps": sorted(plan.names),
+            "clock": clock,
+            "reset": reset,
+            "constants": dict(constants or {}),
+            "inputs": None
+            if inputs is None
+            else {"valid": inputs.valid, "ready": inputs.ready, "until": inputs.until},
+            "drive": None if drive is None else _where(drive),
+            "records": sum(len(arrays) for arrays in expected.values()),
+            "timeout_cycles": timeout_cycles,
+        }
+
+        def simulated(of: Fabric, place: Path, **varied: Any) -> tuple[SimOutcome, list[Reason], Comparator]:
+            simulator = sim_build.build(of, build, verilator=verilator, cache_dir=cache_folder())
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
+            place_data(of, place)
+            if inputs is not None:
+                vectors = {name: _bits(array) for name, array in inputs.data.items()}
+                np.savez(place / VECTORS, allow_pickle=False, **vectors)
+            outcome = simulate(
+                simulator,
+                run_dir=place,
+                test_modules=["etchproof.unit.bench"],
+                test_case=_TEST,
+                images_index=None,
+                data=of.setup.data,
+                config=config,
+                seed=seed,
+                timeout_s=timeout_s,
+                python_path=[self.base, *map(Path, sys.path)] if drive is not None else [],
+                **varied,
             )
-        outcome = simulate(
-            simulator,
-            run_dir=place,
-            test_modules=["etchproof.unit.bench"],
-            test_case=_TEST,
-            images_index=None,
-            data=fabric.setup.data,
-            config={
-                "taps": sorted(plan.names),
-                "clock": clock,
-                "reset": reset,
-                "constants": dict(constants or {}),
-                "inputs": None
-                if inputs is None
-                else {"valid": inputs.valid, "ready": inputs.ready, "until": inputs.until},
-                "drive": None if drive is None else _where(drive),
-                "records": sum(len(arrays) for arrays in expected.values()),
-                "timeout_cycles": timeout_cycles,
-            },
-            seed=seed,
-            timeout_s=timeout_s,
-            python_path=[self.base, *map(Path, sys.path)] if drive is not None else [],
-        )
-        comparator = _compared(plan, expected, place)
-        reasons = _reasons(comparator, outcome, fabric, simulator)
+            comparator = _compared(plan, expected, place)
+            return outcome, _reasons(comparator, outcome, of, simulator), comparator
+
+        place = folder / "run"
+        _, reasons, comparator = simulated(fabric, place)
         counted = place / COVERAGE_FILE  # a simulation that broke off leaves none, and has its reason
         own = {name for name in fabric.compiled if not (name.startswith("ep_tap") or name == _TAPS_FILE)}
         result = UnitResult(
@@ -183,6 +193,15 @@ class Unit:
         (folder / RESULT_FILE).write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
         if reasons:
             raise UnitFailedError(result, folder)
+        if self.mutants is not None:
+            self.mutants.hold(
+                lambda of, at, **varied: simulated(of, at, **varied)[:2],
+                fabric=fabric,
+                own=own,
+                folder=folder,
+                test=self.test,
+                equivalent=equivalent or {},
+            )
         return result
 
     def _new_folder(self) -> Path:
