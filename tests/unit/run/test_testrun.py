@@ -104,8 +104,9 @@ def test_a_hook_that_forgets_what_was_asked_for(chip: Chip, monkeypatch: pytest.
 def test_one_way_to_a_verdict() -> None:
     """Whoever runs a test of the testbench goes through ``testrun``: the benchmarks and the chips' tests too.
 
-    A stored record is judged again where a regression goes on, and nowhere else. A unit alone has neither chip nor
-    testbench, and a way of its own.
+    A stored record is judged again where a regression goes on; a recorded run, where another golden model stands beside
+    it, and where it is played to the checker with something wrong. A unit alone has neither chip nor testbench, and a
+    way of its own.
     """
     simulating, judging = set(), set()
     folders = (ROOT / "src" / "etchproof", ROOT / "bench", ROOT / "verif", ROOT / "tests" / "chip")
@@ -118,4 +119,5 @@ def test_one_way_to_a_verdict() -> None:
                 if node.module == "etchproof.verdict.judge" and "judge" in names:
                     judging.add("/".join(path.parts[-2:]))
     assert simulating == {"run/testrun.py", "unit/run.py"}
-    assert judging == {"run/testrun.py", "regress/execute.py"}
+    judged_again = {"regress/execute.py", "regress/recorded.py", "signoff/known_bad.py"}
+    assert judging == {"run/testrun.py", *judged_again}
