@@ -5,6 +5,7 @@ The strict build has assertions on, and SRAM and registers hold random values be
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from etchproof.run.testrun import Chip
 from models.golden import Golden
 from tests.chip.harness import assert_clean, make_chip, run
 from tests.chip.test_environment import SHORT
-from verif.load_port.drawn_adapters import corners
+from verif.load_port.drawn_adapters import corners, made
 
 pytestmark = pytest.mark.sim
 
@@ -154,8 +155,14 @@ def test_more_adapters_than_slots(short_chip: Chip, adapters: list[QuantizedAdap
 def test_a_bit_in_sram_is_found_where_it_is(
     short_chip: Chip, adapters: list[QuantizedAdapter], fault: dict[str, Any], tap: str
 ) -> None:
-    """In the largest adapter, which is loaded alone; the base before it is not touched."""
-    used = [adapters[named(adapters, "largest")]]
+    """In the largest adapter, which is loaded alone; the base before it is not touched.
+
+    Shifts that leave nothing of A, or saturate, are drawn too: there a bit may not show.
+    """
+    largest = adapters[named(adapters, "largest")]
+    site = fault["layer"], fault["linear"]
+    matrix = dataclasses.replace(largest.linears[site], a_shift=20)
+    used = [made("largest", {**largest.linears, site: matrix})]
     config = {"sequences": sequences(None, 0), "adapter_faults": [{"slot": 0, **fault}]}
     done = run(short_chip, "GreedyGeneration", adapters=used, config=config)
     outcome, comparison = done.outcome, done.comparison
