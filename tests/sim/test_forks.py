@@ -75,6 +75,10 @@ def test_a_chip_that_waits_forever_meets_a_limit_of_simulated_time(run_mini: Run
         assert "has not ended at its limit of time, 50000" in outcome.failures[0].message
 
 
+def test_what_was_still_to_come_is_not_waited_for(run_mini: RunMini) -> None:
+    assert run_mini("early", plusargs=["+ep_until=500000"]).status == "passed"
+
+
 def test_a_run_meets_its_limit_of_processor_time(run_mini: RunMini) -> None:
     forks = Forks(cpu_s=1)
     try:

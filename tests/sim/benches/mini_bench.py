@@ -624,6 +624,18 @@ async def hang(dut: Any) -> None:
 
 
 @cocotb.test()
+async def early(dut: Any) -> None:
+    """Ends at an answer, while another task waits for a time that is far off."""
+    cocotb.start_soon(_far_off())
+    await reset(dut)
+    await send(dut, 1)
+
+
+async def _far_off() -> None:
+    await Timer(1, "ms")
+
+
+@cocotb.test()
 async def progress(dut: Any) -> None:
     """Events for the parent."""
     with ProgressWriter(run_dir()) as writer:

@@ -85,7 +85,7 @@ private:
             if (called) read_only();
             const std::uint64_t next
                 = std::min(m_deadline, m_top->eventsPending() ? m_top->nextTimeSlot() : kNever);
-            if (next == kNever) break;
+            if (next == kNever || m_context.gotFinish()) break;  // what was still to come is not waited for
             if (next > m_until) {
                 std::printf("%%Error: the simulation has not ended at its limit of time, %" PRIu64 "\n", m_until);
                 m_context.errorCountInc();
