@@ -61,6 +61,19 @@ def allow(*paths: Path) -> None:
 
 
 @contextlib.contextmanager
+def allowed(folder: Path) -> Iterator[None]:
+    """Inside, projects may read whatever lies in a folder, as that of a run."""
+    place = os.path.realpath(folder)
+    added = place not in _allowed
+    _allowed.add(place)
+    try:
+        yield
+    finally:
+        if added:
+            _allowed.discard(place)
+
+
+@contextlib.contextmanager
 def gathered() -> Iterator[set[Path]]:
     """Inside, what would be refused is gathered instead."""
     _gathered.append(set())
@@ -251,7 +264,7 @@ def _check(place: str, where: str) -> None:
         return  # settings and caches of libraries
     if place in _written or os.path.isdir(place):
         return
-    if any(f"{place}{os.sep}".startswith(f"{allowed}{os.sep}") for allowed in _allowed):
+    if any(f"{place}{os.sep}".startswith(f"{one}{os.sep}") for one in tuple(_allowed)):  # other threads add
         return
     if _is_hashed(place):
         return

@@ -250,64 +250,64 @@ def run_test(
     varied = variation or Variation()
     design, project = chip.design, chip.design.project
     folder.mkdir(parents=True, exist_ok=True)
-    reading.allow(folder)
-    _clear(folder)
-    replaced = [*flow.inject(chip.images, injections, folder), *varied.replaced]
-    index = chip.images.index(replaced)
-    write_images_index(folder / IMAGES_INDEX, index)
-    place_data(chip.fabric, folder)
-    chip.images.place_memories(folder, replaced)
-    told = {
-        "project": str(project.root),
-        "images": len(index),
-        "rom": str(chip.images.folder.absolute()),
-        "adapters": write_frames(folder / ADAPTERS_FOLDER, adapters) if adapters else [],
-        **(config or {}),
-    }
-    if (facts := run_facts(design, config or {})) is not None:
-        told[CONFIG] = facts.to_json()
-    expected_of_it, reasons = state(chip, varied.stands_for or test, told, adapters, seed)
-    quantized = [adapter.quantized for adapter in adapters]
-    hooks.golden(project)  # what cannot be imported is refused before anything runs
+    with reading.allowed(folder):
+        _clear(folder)
+        replaced = [*flow.inject(chip.images, injections, folder), *varied.replaced]
+        index = chip.images.index(replaced)
+        write_images_index(folder / IMAGES_INDEX, index)
+        place_data(chip.fabric, folder)
+        chip.images.place_memories(folder, replaced)
+        told = {
+            "project": str(project.root),
+            "images": len(index),
+            "rom": str(chip.images.folder.absolute()),
+            "adapters": write_frames(folder / ADAPTERS_FOLDER, adapters) if adapters else [],
+            **(config or {}),
+        }
+        if (facts := run_facts(design, config or {})) is not None:
+            told[CONFIG] = facts.to_json()
+        expected_of_it, reasons = state(chip, varied.stands_for or test, told, adapters, seed)
+        quantized = [adapter.quantized for adapter in adapters]
+        hooks.golden(project)  # what cannot be imported is refused before anything runs
 
-    def session() -> GoldenSession:
-        if varied.golden is not None:
-            return varied.golden()
-        return flow.make_golden(design, chip.model, quantized).session()
+        def session() -> GoldenSession:
+            if varied.golden is not None:
+                return varied.golden()
+            return flow.make_golden(design, chip.model, quantized).session()
 
-    outcome = simulate(
-        chip.build,
-        run_dir=folder,
-        test_modules=varied.modules or test_modules(project),
-        test_case=test,
-        images_index=folder / IMAGES_INDEX,
-        memories=chip.images.memories,
-        data=chip.fabric.setup.data,
-        config=told,
-        seed=seed,
-        timeout_s=timeout_s,
-        golden=GoldenSource(None if project.chip is None else design.plan, design.taps, session),
-        python_path=[*varied.python_path, project.root],
-        on_progress=on_progress,
-        plusargs=varied.plusargs,
-        tap_bytes=varied.tap_bytes,
-        launcher=varied.launcher,
-    )
-    reading.check_libraries()
-    comparison, unreadable = read_comparison(folder)
-    reasons += unreadable
-    readback = read_readback(folder)
-    reasons += judge(
-        comparison=comparison,
-        outcome=outcome,
-        expectation=expected_of_it,
-        taps=design.taps,
-        context=design.context,
-        readback=readback,
-    )
-    reasons += check_fabric(chip.fabric, chip.build)
-    reasons += check_rom(chip.images)
-    return TestRun(outcome, comparison, readback, causes_first(reasons), folder)
+        outcome = simulate(
+            chip.build,
+            run_dir=folder,
+            test_modules=varied.modules or test_modules(project),
+            test_case=test,
+            images_index=folder / IMAGES_INDEX,
+            memories=chip.images.memories,
+            data=chip.fabric.setup.data,
+            config=told,
+            seed=seed,
+            timeout_s=timeout_s,
+            golden=GoldenSource(None if project.chip is None else design.plan, design.taps, session),
+            python_path=[*varied.python_path, project.root],
+            on_progress=on_progress,
+            plusargs=varied.plusargs,
+            tap_bytes=varied.tap_bytes,
+            launcher=varied.launcher,
+        )
+        reading.check_libraries()
+        comparison, unreadable = read_comparison(folder)
+        reasons += unreadable
+        readback = read_readback(folder)
+        reasons += judge(
+            comparison=comparison,
+            outcome=outcome,
+            expectation=expected_of_it,
+            taps=design.taps,
+            context=design.context,
+            readback=readback,
+        )
+        reasons += check_fabric(chip.fabric, chip.build)
+        reasons += check_rom(chip.images)
+        return TestRun(outcome, comparison, readback, causes_first(reasons), folder)
 
 
 def state(

@@ -178,6 +178,20 @@ def test_what_somebody_answers_for_may_be_read(make: Make, tmp_path: Path) -> No
     assert found == {tmp_path / "lut.bin"}
 
 
+def test_what_a_run_may_read_ends_with_it(make: Make, tmp_path: Path) -> None:
+    """A process makes a thousand runs, and the environment of a simulator holds 128 KiB of what may be read."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/lut.bin").write_bytes(b"1")
+    reading._written.clear()
+    read = make("open('run/lut.bin').read()")
+    before = reading.to_environment()
+    with reading.allowed(tmp_path / "run"), reading.allowed(tmp_path / "run"):
+        read()
+    assert reading.to_environment() == before
+    with pytest.raises(InputError, match=r"reads run/lut\.bin"):
+        read()
+
+
 def test_source_outside_of_the_project_counts(
     make: Make, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
