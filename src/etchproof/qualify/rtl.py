@@ -110,6 +110,7 @@ class Source:
         self.holders: dict[int, Holder] = {}
         self._modules: dict[int, str] = {}  # of each holder
         self._states = dict(_next_states(tree.root, self._text))
+        self._enums = list(_local_enums(tree.root))
 
     @property
     def bound(self) -> set[str]:
@@ -145,6 +146,8 @@ class Source:
         span = node.sourceRange
         if what in _NO_CODE or not (span.start.buffer == span.end.buffer == self._buffer):
             return  # the latter is of a macro, or of an included file
+        if what == "DefaultCaseItem" and self._is_complete(node.parent):
+            return  # no value is left for it
         if what in _MODULES:
             module = node.header.name.valueText
         if holder is None:
@@ -174,6 +177,12 @@ class Source:
             if what == "CastExpression" and child is node.left:
                 continue  # a width, or a type
             yield from self._walk(child, module, holder)
+
+    def _is_complete(self, case: Node) -> bool:
+        """Whether a case names every state of a register: what its default does, no chip ever does."""
+        items = [item for item in below(case) if kind(item) == "StandardCaseItem" and item.parent == case]
+        names = {self._text(value) for item in items for value in children(item.expressions)}
+        return any(states <= names for states in self._enums)
 
     def _holder(self, node: Node, what: str) -> Holder | None:
         span = node.sourceRange
@@ -277,6 +286,13 @@ class Source:
             yield from self._in_place(first.start, first.end, within)
             yield b"))", 0
         yield self._bytes[at:end], 0
+
+
+def _local_enums(root: Node) -> Iterator[set[str]]:
+    """The names of each enumeration that a module declares in itself, so that no port of it is of that type."""
+    for module in (node for node in below(root) if kind(node) == "ModuleDeclaration"):
+        for node in (inner for inner in below(module) if kind(inner) == "EnumType"):
+            yield {member.name.valueText for member in below(node) if kind(member) == "Declarator"}
 
 
 def _next_states(root: Node, text: Callable[[Node], str]) -> Iterator[tuple[str, str]]:

@@ -34,6 +34,8 @@ module chip (
 );
   import numbers::*;
   typedef enum logic [1:0] {Idle, Busy, Done} state_e;
+  typedef enum logic {Even, Odd} turn_e;
+  turn_e turn_q = Even;
   state_e state_q = Idle;
   logic [7:0] kept [4] = '{default: '0};
   wire [7:0] more = x + 8'd3;
@@ -61,6 +63,14 @@ module chip (
       Idle: if (x[0] && x[1]) state_q <= Busy;
       Busy: state_q <= Done;
       default: state_q <= Idle;
+    endcase
+  end
+
+  always_ff @(posedge clk) begin
+    case (turn_q)
+      Even: turn_q <= Odd;
+      Odd: turn_q <= Even;
+      default: turn_q <= Even;
     endcase
   end
 
@@ -138,6 +148,9 @@ def test_operators_find_their_places(fabric: Fabric) -> None:
         "chip: index: i-1 -> ((i-1) ^ 1)",
     ):
         assert name in found, name
+    assert "chip: state: Idle -> Busy" in found, "of a default that a state has left"
+    assert {"chip: state: Odd -> Even", "chip: state: Even -> Odd"} <= found
+    assert not any("Even" in name and "#2" in name for name in found), "no state has this default left"
     assert not any("watcher" in name or "seen" in name for name in found), "what is bound watches"
     assert not any("1 + 1 != 2" in name for name in found), "what is not synthesized is no chip"
     assert not any(re.search(r"\[7:0\]|7 -> ", name) for name in found), "a width of a type is no value"
