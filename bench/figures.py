@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -17,7 +18,9 @@ from bench.measure import ROOT, Pair, Ratio, Section, Value, alternate, machine
 from etchproof.checkpoint import ModelConfig, load_checkpoint
 from etchproof.checkpoint.shape import cut_shape, load_shape
 from etchproof.errors import InputError
-from etchproof.run import flow
+from etchproof.qualify.run import apart
+from etchproof.qualify.schemata import draw, make_schemata, read_sources
+from etchproof.run import flow, testrun
 from etchproof.sim.build import build
 from etchproof.sim.progress import PROGRESS_FILE
 from etchproof.tools import find_verilator, tool_versions
@@ -30,6 +33,7 @@ STORIES: Final = Path(
 RECIPE: Final = "w6a16"
 PROMPT: Final = "Once upon a time"
 LAYERS: Final = (2, 8, 32)
+FAULTS: Final = 600
 
 
 def stories() -> Path:
@@ -274,10 +278,43 @@ def context(folder: Path, pairs: int) -> Section:
     return section(ratios, values)
 
 
+def schemata(folder: Path, pairs: int) -> Section:
+    """A simulator with planted faults, none chosen, against the one without."""
+    plain = make_chip(TINY, RECIPE, folder).fast
+    sources = read_sources(plain.fabric, apart(PROJECT))
+    made = make_schemata(plain.fabric, sources, draw(sources, 1), FAULTS, folder / "schemata")
+    simulator = build(made.fabric, "fast", verilator=find_verilator(), cache_dir=flow.cache_folder())
+    prompt = load_checkpoint(TINY).tokenizer().encode(PROMPT)
+    config = {
+        "wait_golden": True,
+        "sequences": [{"prompt": list(prompt), "new_tokens": 129 - len(prompt), "stop_tokens": []}],
+    }
+
+    def simulate(chip: testrun.Chip) -> Callable[[], float]:
+        def run() -> float:
+            done = testrun.run_test(chip, PROJECT.verif.generation, folder / "run", seed=1, config=config)
+            assert done.passed and done.comparison is not None, done.reasons
+            return done.comparison.sim_s
+
+        return run
+
+    with_faults = dataclasses.replace(plain, fabric=made.fabric, build=simulator)
+    ratio = Ratio(
+        name=f"tiny, 128 tokens, {FAULTS} planted faults",
+        this="none of them chosen",
+        that="without them",
+        unit="s",
+        pairs=alternate(simulate(with_faults), simulate(plain), 3 * pairs),
+        limit=1.03,
+    )
+    return section([ratio])
+
+
 FIGURES: Final[dict[str, Callable[[Path, int], Section]]] = {
     "cosim": cosim,
     "throughput": throughput,
     "linear": linear,
     "layers": layers,
     "context": context,
+    "schemata": schemata,
 }

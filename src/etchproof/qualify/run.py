@@ -80,7 +80,7 @@ def qualify(request: QualifyRequest, clock: StageClock) -> Qualification:
         chip = etch(plan.design, out / "chip", flow.cache_folder())
         say(f"fabric {chip.fabric.sha256[:12]}, rom {chip.images.sha256[:12]}")
     with clock.stage("draw") as say:
-        sources = read_sources(chip.fabric, _apart(asked.project))
+        sources = read_sources(chip.fabric, apart(asked.project))
         drawn = draw(sources, request.seed, _declared(asked.project, plan))
         shutil.rmtree(out / "schemata", ignore_errors=True)
         schemata = make_schemata(chip.fabric, sources, drawn, request.faults.rtl, out / "schemata")
@@ -211,7 +211,7 @@ def _declared(project: Project, plan: Plan) -> tuple[RtlEdit, ...]:
     return () if name is None else tuple(hooks.hook(project, "qualify.rtl", name)(plan.design.plan))
 
 
-def _apart(project: Project) -> set[str]:
+def apart(project: Project) -> set[str]:
     """What in a fabric is no part of the chip."""
     top = () if project.host is None else TOP_FILES
     return {path.name for path in library_files()} | simulation_names(project) | set(top)
