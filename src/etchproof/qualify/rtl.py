@@ -276,8 +276,9 @@ class Source:
             at = first.end
             if any(fault.operator == "dropped" for fault in here.values()):
                 kept = " && ".join(f"{ACTIVE} != {number}" for number in here)
-                yield f"if ({kept}) ".encode(), next(iter(here))
+                yield f"begin if ({kept}) ".encode(), next(iter(here))  # an else behind it is of another if
                 yield from self._in_place(first.start, first.end, within)
+                yield b" end", 0
                 continue
             yield b"(", 0
             for number, fault in here.items():

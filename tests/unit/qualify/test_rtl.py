@@ -36,6 +36,7 @@ module chip (
   typedef enum logic [1:0] {Idle, Busy, Done} state_e;
   typedef enum logic {Even, Odd} turn_e;
   turn_e turn_q = Even;
+  logic [7:0] count_q = '0;
   state_e state_q = Idle;
   logic [7:0] kept [4] = '{default: '0};
   wire [7:0] more = x + 8'd3;
@@ -49,7 +50,7 @@ module chip (
   endfunction
 
   assign sum = (x < 0) ? 8'(-x) : twice(more);
-  assign state = 8'(state_q);
+  assign state = 8'(state_q) + (count_q << 2);
 
   always_comb largest = greatest();
 
@@ -72,6 +73,8 @@ module chip (
       Odd: turn_q <= Even;
       default: turn_q <= Even;
     endcase
+    if (x[5]) count_q <= 8'd1;
+    else if (x[4]) count_q <= count_q + 8'd2;
   end
 
 `ifndef SYNTHESIS
@@ -192,7 +195,7 @@ def test_what_a_project_declares(fabric: Fabric, tmp_path: Path) -> None:
     ("was", "becomes", "said"),
     [
         ("<= nothing", "", "stands there 0 times"),
-        ("x[", "", "stands there 2 times"),
+        ("x[", "", "stands there 4 times"),
         ("x + 8'd3", "x + 8'd3", "becomes the same"),
         ("largest,\n", "larger,\n", "is in no function, process or assignment"),
     ],
