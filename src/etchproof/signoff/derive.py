@@ -133,7 +133,7 @@ def qualification(
     found: Qualification, survivors: Sequence[Survivor], today: datetime.date
 ) -> QualificationEvidence:
     """What a qualification comes to, under the survivors that a project lists today."""
-    stand = excused(found.faults, survivors, found.stage)
+    stand = excused(found, survivors)
     scores: dict[tuple[Kind, str, str], Counter[str]] = defaultdict(Counter)
     first: Counter[str] = Counter()
     alone: Counter[str] = Counter()

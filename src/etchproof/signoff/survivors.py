@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from etchproof.files.validation import Day, as_tuple
 from etchproof.files.yaml_file import read_yaml_record
 from etchproof.project.declaration import Project
-from etchproof.signoff.qualification import FaultResult, Qualification
+from etchproof.signoff.qualification import Qualification
 from etchproof.signoff.testplan import STAGES, Stage
 
 Excuse = Literal["equivalent", "later", "waived"]
@@ -32,6 +32,7 @@ class Survivor(BaseModel):
         equivalent: why the chip with it computes the same, for every model and every input.
         later: what sees it in the stage ``seen_at``, before which it may stand.
         waived: why it is let pass, ``until`` the last day on which that counts.
+        models: names of those whose chips it is said of, where others have a shape in which it shows; all by default.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -42,6 +43,7 @@ class Survivor(BaseModel):
     seen_at: Stage | None = None
     waived: _Why | None = None
     until: Day | None = None
+    models: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
 
     @model_validator(mode="after")
     def _says_one(self) -> Survivor:
@@ -61,9 +63,10 @@ class Survivor(BaseModel):
     def why(self) -> str:
         return self.equivalent or self.later or self.waived or ""
 
-    def stands_at(self, stage: Stage) -> bool:
-        """Whether it excuses anything in a stage."""
-        return self.seen_at is None or STAGES.index(stage) < STAGES.index(self.seen_at)
+    def is_of(self, found: Qualification) -> bool:
+        """Whether it excuses anything in a qualification."""
+        later = self.seen_at is None or STAGES.index(found.stage) < STAGES.index(self.seen_at)
+        return later and (not self.models or found.model in self.models)
 
 
 class _File(BaseModel):
@@ -94,12 +97,10 @@ def survivors_of(project: Project) -> tuple[Survivor, ...]:
     return load_survivors(file)
 
 
-def excused(
-    results: Sequence[FaultResult], survivors: Sequence[Survivor], stage: Stage
-) -> Mapping[str, Survivor]:
-    """The survivors of a stage that are on the list, by name."""
-    lived = {result.name for result in results if result.state == "survived"}
-    return {one.fault: one for one in survivors if one.fault in lived and one.stands_at(stage)}
+def excused(found: Qualification, survivors: Sequence[Survivor]) -> Mapping[str, Survivor]:
+    """The survivors of a qualification that are on the list, by name."""
+    lived = {result.name for result in found.faults if result.state == "survived"}
+    return {one.fault: one for one in survivors if one.fault in lived and one.is_of(found)}
 
 
 def still_open(found: Qualification, survivors: Sequence[Survivor], today: datetime.date) -> tuple[str, ...]:
@@ -108,7 +109,7 @@ def still_open(found: Qualification, survivors: Sequence[Survivor], today: datet
 
 
 def _still_open(found: Qualification, survivors: Sequence[Survivor], today: datetime.date) -> Iterator[str]:
-    stand = excused(found.faults, survivors, found.stage)
+    stand = excused(found, survivors)
     for result in found.faults:
         if result.state == "broken":
             last = result.seen_by[-1]
@@ -119,7 +120,7 @@ def _still_open(found: Qualification, survivors: Sequence[Survivor], today: date
     for survivor in survivors:
         if survivor.until is not None and today > survivor.until:
             yield f"{survivor.fault} is waived until {survivor.until}"
-        elif survivor.fault in seen and survivor.stands_at(found.stage):
+        elif survivor.fault in seen and survivor.is_of(found):
             yield f"{survivor.fault} is on the list of survivors, and is seen"
     for run in found.runs:
         if not run.equal:

@@ -92,6 +92,16 @@ def test_what_a_later_stage_sees(tmp_path: Path) -> None:
     assert opened(tmp_path, text, stage="V2") == ["no run sees lives, m.sv:3", BROKE]
 
 
+def test_what_is_said_of_some_models(tmp_path: Path) -> None:
+    text = f"- {{fault: lives, equivalent: {WHY}, models: [m]}}\n- {{fault: seen, equivalent: {WHY}, models: [n]}}\n"
+    assert opened(tmp_path, text) == [BROKE]
+    assert opened(tmp_path, text, model="n") == [
+        "no run sees lives, m.sv:3",
+        BROKE,
+        "seen is on the list of survivors, and is seen",
+    ]
+
+
 def test_what_is_no_qualification(tmp_path: Path) -> None:
     unequal = RUN.model_copy(update={"equal": False})
     seen = (RESULTS[0],)
