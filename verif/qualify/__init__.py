@@ -1,1 +1,1 @@
-"""What may go wrong before golden model and chip, and in the golden model: ``[qualify] flow`` of ``etchproof.toml``."""
+"""What may go wrong, for ``etchproof qualify``: in the RTL, before golden model and chip, and in the golden model."""

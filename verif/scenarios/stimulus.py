@@ -143,10 +143,13 @@ def _host_errors(draw: Draw) -> Acts:
     pairs = [
         ((0, Op.NEXT, NO_SLOT), Status.NO_SEQUENCE),  # nothing open
         ((0, Op.CLOSE, NO_SLOT), Status.NO_SEQUENCE),
+        ((vocab, Op.NEXT, NO_SLOT), Status.NO_SEQUENCE),  # nor is its token looked at
         ((vocab, Op.FIRST, NO_SLOT), Status.BAD_TOKEN),  # just outside the vocabulary
         ((0, Op.NEXT, NO_SLOT), Status.NO_SEQUENCE),  # the refused token opened nothing
         ((1, Op.FIRST, NO_SLOT), Status.OK),
         ((2**32 - 1, Op.NEXT, NO_SLOT), Status.BAD_TOKEN),
+        # a token with one bit too many, whatever part of the id is looked at
+        *(((1 << bit, Op.NEXT, NO_SLOT), Status.BAD_TOKEN) for bit in range((vocab - 1).bit_length(), 32)),
         ((2, Op.NEXT, 3), goes_on()),  # continues at position 1, whatever slot it names
         ((vocab, Op.FIRST, NO_SLOT), Status.BAD_TOKEN),  # refused: the open sequence stays
         ((1, Op.FIRST, slots), Status.BAD_SLOT),  # no such slot
@@ -316,7 +319,10 @@ def _load_errors(draw: Draw) -> Acts:
     closes = Ask(((1, Op.CLOSE, 0),), _OK)
     acts: list[Act] = [LoadFrame(good), Stream(draw.tokens(min(2, draw.plan.context)), 0)]
     for words, status in (  # which leave every slot as it was
-        (sealed(np.concatenate([[MAGIC ^ 1], good[1:]]).astype(np.uint32)), LoadStatus.BAD_HEADER),
+        *(
+            (sealed(np.concatenate([[MAGIC ^ 1 << bit], good[1:]]).astype(np.uint32)), LoadStatus.BAD_HEADER)
+            for bit in (0, 15, 16, 31)
+        ),
         (np.zeros(1, np.uint32), LoadStatus.BAD_HEADER),
         (good[:1], LoadStatus.PARTIAL),
         (draw.frame(0, slots), LoadStatus.BAD_SLOT),
@@ -362,6 +368,7 @@ def _broken(draw: Draw, good: Words) -> list[tuple[Words, LoadStatus]]:
     found += [
         (with_word(2, int(good[2]) + 1), section),  # the checksum is no section's head: no room for it
         (with_word(2, 2), section),  # shorter than its first section
+        (with_word(2, 2)[:6], section),  # and ends in it
         (with_word(3, 7 << 24 | head & 0xFFFFFF), section),  # no such linear
         (with_word(3, head & ~0xFFFF | plan.n_layers), section),  # no such layer
         (with_word(3, head & ~0xFF0000), section),  # rank 0
@@ -372,9 +379,15 @@ def _broken(draw: Draw, good: Words) -> list[tuple[Words, LoadStatus]]:
             if rank > plan.lora_max_rank
         ),
         (with_word(3, 0x00FF_FFFF), section),  # no such layer, nor any near it
+        # a layer and a linear with one bit too many
+        *((with_word(3, head | 1 << bit), section) for bit in range((plan.n_layers - 1).bit_length(), 16)),
+        *((with_word(3, head | 1 << bit), section) for bit in range(27, 32)),
         (with_word(4, shifts & ~0xFF | 63), section),
+        (with_word(4, shifts & ~0xFF | 0x80), section),
         (with_word(4, shifts & ~0xFF00 | plan.max_b_shift + 1 << 8), section),
+        (with_word(4, shifts & ~0xFF00 | 0x8000), section),
         (with_word(4, shifts | 1 << 16), section),
+        (with_word(4, shifts | 1 << 31), section),
         (frame(0, [good[3:-1], good[3:-1]]), section),  # a linear twice
         (np.append(good, np.uint32(0)), LoadStatus.OVERLONG),
         (np.append(good, good), LoadStatus.OVERLONG),
