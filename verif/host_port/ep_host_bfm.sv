@@ -5,6 +5,8 @@
 // ack_o toggles. With E the first rising clock edge at which req_i differs, tok_valid_o rises after edge E + req_stall_i;
 // the earliest acceptance is one cycle later. ack_o toggles at the edge at which the chip takes the token.
 //
+// While tok_valid_o is low, the other pins of the request have every bit wrong: a chip that looks at them is seen.
+//
 // Response: with R the first edge at which rsp_valid_i is high for a response, the response is taken at edge
 // R + rsp_stall_i; rsp_o toggles there and rsp_*_o hold it until the next one. A stall of 0 keeps rsp_ready_o high
 // ahead of the response; rsp_stall_i therefore has to be set two edges before rsp_valid_i.
@@ -248,9 +250,9 @@ module ep_host_bfm (
   assign cycle_o       = cycle_q;
   assign busy_cycles_o = busy_cycles_q;
   assign tok_valid_o   = (req_state_q == ReqValid);
-  assign tok_id_o      = tok_id_q;
-  assign tok_op_o      = tok_op_q;
-  assign tok_slot_o    = tok_slot_q;
+  assign tok_id_o      = tok_valid_o ? tok_id_q : ~tok_id_q;
+  assign tok_op_o      = tok_valid_o ? tok_op_q : ~tok_op_q;
+  assign tok_slot_o    = tok_valid_o ? tok_slot_q : ~tok_slot_q;
   assign rsp_ready_o   = rsp_ready_q;
 
   // Assertions

@@ -6,6 +6,8 @@
 // load_answered_o toggles at the first edge S at which ldr_valid_i is high, load_done_o at S + load_rsp_stall_i, where it
 // is taken. load_cycles_o = S - F, with F the edge at which word 0 was taken.
 //
+// While ld_valid_o is low, ld_data_o and ld_last_o have every bit wrong: a chip that looks at them is seen.
+//
 // Reset, also amid a frame: idle, valid and ready low, every toggle and counter 0, what was in flight forgotten. load_i is
 // driven to 0 with rst_ni.
 //
@@ -63,8 +65,12 @@ module ep_load_bfm (
   logic [31:0] load_first_cycle_q;
   logic [31:0] load_random_q;  // 0: no stalls
   logic load_taken, answer_seen_q;
+  logic [31:0] load_data_q;
+  logic load_last_q;
 
   assign ld_valid_o = load_state_q == LoadWord;
+  assign ld_data_o = ld_valid_o ? load_data_q : ~load_data_q;
+  assign ld_last_o = ld_valid_o == load_last_q;
   assign ldr_ready_o = load_state_q == LoadAnswer && load_left_q == '0;
   assign load_taken = ld_valid_o && ld_ready_i;
 
@@ -97,19 +103,19 @@ module ep_load_bfm (
       load_first_cycle_q <= '0;
       load_random_q <= '0;
       answer_seen_q <= 1'b0;
-      ld_data_o <= '0;
-      ld_last_o <= 1'b0;
+      load_data_q <= '0;
+      load_last_q <= 1'b0;
     end else begin
       unique case (load_state_q)
         LoadIdle: begin
           if (load_i != load_seen_q) begin
             load_seen_q <= load_i;
             load_index_q <= '0;
-            ld_last_o <= load_words_i == 32'd1;
+            load_last_q <= load_words_i == 32'd1;
             load_taken_o <= '0;
             load_random_q <= load_seed_i;
             answer_seen_q <= 1'b0;
-            ld_data_o <= ep_load_word(32'd0);
+            load_data_q <= ep_load_word(32'd0);
             load_state_q <= LoadWord;
           end
         end
@@ -123,13 +129,13 @@ module ep_load_bfm (
             load_random_q <= next_random(load_random_q);
             if (load_index_q == 32'd0) load_first_cycle_q <= cycle_q;
             if (load_index_q == 32'd1) load_checked_o <= !load_checked_o;
-            if (ld_last_o) begin
+            if (load_last_q) begin
               load_left_q <= 32'(load_rsp_stall_i);
               load_state_q <= LoadAnswer;
             end else begin
               load_index_q <= load_index_q + 32'd1;
-              ld_last_o <= load_index_q + 32'd2 == load_words_i;
-              ld_data_o <= ep_load_word(load_index_q + 32'd1);
+              load_last_q <= load_index_q + 32'd2 == load_words_i;
+              load_data_q <= ep_load_word(load_index_q + 32'd1);
               load_left_q <= load_stall(load_random_q);
               if (load_stall(load_random_q) != '0) load_state_q <= LoadStall;
             end

@@ -6,6 +6,8 @@
 // ep_rom_test_answer as it is taken. done_o toggles after the last one, or after a refusal, which ends the range.
 // A seed other than 0 puts random stalls before answers are taken.
 //
+// While rt_valid_o is low, the other pins of the request have every bit wrong: a chip that looks at them is seen.
+//
 // Latency: ep_rom_test_end gets the sum, over the requests, of the cycles from the edge that takes one to the first edge
 // with its last answer valid. Without stalls that is the chip's own.
 //
@@ -54,6 +56,9 @@ module ep_rom_bfm (
 
   state_e state_q;
   logic seen_q;  // req_i as of the last range taken up
+  logic rt_op_q;
+  logic [15:0] rt_unit_q;
+  logic [31:0] rt_word_q;
   logic [31:0] left_q;  // words after this one
   logic [31:0] random_q;  // 0: no stalls
   logic [31:0] stall_q;  // cycles until an answer is taken
@@ -61,6 +66,9 @@ module ep_rom_bfm (
   logic [31:0] since_q;  // cycles since the request was taken
 
   assign rt_valid_o = state_q == Ask;
+  assign rt_op_o = rt_valid_o == rt_op_q;
+  assign rt_unit_o = rt_valid_o ? rt_unit_q : ~rt_unit_q;
+  assign rt_word_o = rt_valid_o ? rt_word_q : ~rt_word_q;
   assign rtr_ready_o = state_q == Answer && stall_q == '0;
 
   // A quarter of the answers wait for up to 7 cycles.
@@ -79,9 +87,9 @@ module ep_rom_bfm (
       state_q <= Idle;
       seen_q <= 1'b0;
       done_o <= 1'b0;
-      rt_op_o <= 1'b0;
-      rt_unit_o <= '0;
-      rt_word_o <= '0;
+      rt_op_q <= 1'b0;
+      rt_unit_q <= '0;
+      rt_word_q <= '0;
       left_q <= '0;
       random_q <= '0;
       stall_q <= '0;
@@ -92,9 +100,9 @@ module ep_rom_bfm (
         Idle: begin
           if (req_i != seen_q) begin
             seen_q <= req_i;
-            rt_op_o <= 1'(ep_rom_test_field(FieldOp));
-            rt_unit_o <= 16'(ep_rom_test_field(FieldUnit));
-            rt_word_o <= ep_rom_test_field(FieldWord);
+            rt_op_q <= 1'(ep_rom_test_field(FieldOp));
+            rt_unit_q <= 16'(ep_rom_test_field(FieldUnit));
+            rt_word_q <= ep_rom_test_field(FieldWord);
             left_q <= ep_rom_test_field(FieldCount) - 32'd1;
             random_q <= ep_rom_test_field(FieldSeed);
             stall_q <= '0;
@@ -118,7 +126,7 @@ module ep_rom_bfm (
               cycles_q <= cycles_q + since_q;
               state_q <= (left_q == '0 || rtr_status_i != '0) ? End : Ask;
               left_q <= left_q - 32'd1;
-              rt_word_o <= rt_word_o + 32'd1;
+              rt_word_q <= rt_word_q + 32'd1;
             end
           end
           since_q <= since_q + 32'd1;
