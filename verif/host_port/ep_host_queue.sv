@@ -29,6 +29,7 @@ module ep_host_queue (
   output logic [15:0] rsp_stall_o,
   // Transactor, the answer and what was asked for, at the chip's pins
   input  logic        rsp_i,
+  input  logic        tok_valid_i,
   input  logic [31:0] tok_id_i,
   input  logic [ 1:0] tok_op_i,
   input  logic [ 3:0] tok_slot_i,
@@ -59,10 +60,21 @@ module ep_host_queue (
   );
 
   logic playing_q, play_seen_q;
+  logic [31:0] asked_id_q;  // at the pins when they were last valid
+  logic [1:0] asked_op_q;
+  logic [3:0] asked_slot_q;
   logic begins, answered;
 
   assign begins   = play_i != play_seen_q;
   assign answered = rsp_i != answered_o;
+
+  always_ff @(posedge clk_i) begin
+    if (tok_valid_i) begin
+      asked_id_q   <= tok_id_i;
+      asked_op_q   <= tok_op_i;
+      asked_slot_q <= tok_slot_i;
+    end
+  end
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
@@ -80,7 +92,7 @@ module ep_host_queue (
       play_seen_q <= play_i;
       answered_o <= rsp_i;
       if (answered) begin
-        ep_host_answer(tok_id_i, 32'(tok_op_i), 32'(tok_slot_i), rsp_token_i, rsp_pos_i,
+        ep_host_answer(asked_id_q, 32'(asked_op_q), 32'(asked_slot_q), rsp_token_i, rsp_pos_i,
                        32'(rsp_status_i), rsp_cycles_i);
       end
       if (begins || (playing_q && answered)) begin
