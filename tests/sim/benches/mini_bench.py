@@ -296,8 +296,10 @@ async def passed_on(dut: Any) -> None:
         dut.req_token.value, dut.req_op.value, dut.req_slot.value = op, op, 15 - op
         dut.req_stall.value, dut.rsp_stall.value = op % 2, 0
         dut.req.value = 1 - int(dut.req.value)
-        await ValueChange(dut.rsp)
+        await ValueChange(dut.tok_valid)
         assert (int(dut.tok_op.value), int(dut.tok_slot.value)) == (op, 15 - op)
+        await ValueChange(dut.rsp)
+        assert (int(dut.tok_op.value), int(dut.tok_slot.value)) == (3 - op, op), "no bit of it is left"
 
 
 async def play(

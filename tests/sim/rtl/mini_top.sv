@@ -62,6 +62,7 @@ module mini_top;
       .req_stall_o (queue_req_stall),
       .rsp_stall_o (queue_rsp_stall),
       .rsp_i       (rsp),
+      .tok_valid_i (tok_valid),
       .tok_id_i    (tok_id),
       .tok_op_i    (tok_op),
       .tok_slot_i  (tok_slot),
