@@ -62,6 +62,8 @@ def test_a_qualification(team: Path) -> None:
     (team / "verif" / "signoff" / "survivors.yaml").write_text(json.dumps({"survivors": listed}))
     status, said, record = qualify(team, *words)
     assert status == 0 and not record["open_items"], said
+    runs = {fault["name"]: fault["runs"] for fault in record["faults"]}
+    assert all((runs[name] == 0) == (name in lived) for name in runs), "V1 takes the list at its word"
 
     line = [
         sys.executable,

@@ -190,7 +190,8 @@ def _whole(unit: RomUnit, stall_seed: int = 0) -> ReadWhole:
 def _rom_test_port(draw: Draw) -> Acts:
     plan, units = draw.plan, draw.units
     token, *rest = draw.tokens(min(4, plan.context))
-    acts: list[Act] = [Stream((token,))]
+    busy = [_rom(RomStatus.BUSY, op, units[0].number, 0) for op in RomOp]
+    acts: list[Act] = [Beside(Stream((token,)), 20, (busy[0],))]  # the first request of all is refused
     for stage in range(plan.n_layers + 2):
         there = [unit for unit in units if unit.stage == stage]
         acts += _rom_corners(draw, there[int(draw.rng.integers(len(there)))])
@@ -200,7 +201,6 @@ def _rom_test_port(draw: Draw) -> Acts:
     acts += [_rom(RomStatus.BAD_UNIT, op, number, 0) for number in beyond for op in RomOp]
     acts.append(_whole(min(units, key=lambda unit: unit.words * unit.slices), draw.seed()))
     signature = _rom(RomStatus.OK, RomOp.SIGNATURE, units[0].number, 0)
-    busy = [_rom(RomStatus.BUSY, op, units[0].number, 0) for op in RomOp]
     acts += [Beside(Stream((token,)), 20, tuple(busy)), Beside(signature, 8, (Stream((token,)),))]
     if plan.lora_slots:  # a chip that takes a frame is busy, whatever is in it
         nothing = LoadFrame(np.zeros(400, np.uint32), LoadStatus.BAD_HEADER)
@@ -363,12 +363,19 @@ def _broken(draw: Draw, good: Words) -> list[tuple[Words, LoadStatus]]:
         words[at] = value
         return sealed(words)
 
+    def one_word_short(linear: int) -> Words:
+        """A section of rank 1 in a payload that would hold it with one word more."""
+        words = np.zeros(1 + blocks[linear] * plan.tile_rows // 2, np.uint32)
+        words[0] = linear << 24 | 1 << 16
+        return frame(0, [words])
+
     cuts = [2, 3, 4, 5, 6, len(good) // 2, len(good) - 2, len(good) - 1]
     found: list[tuple[Words, LoadStatus]] = [(good[:cut], partial) for cut in cuts]
     found += [
         (with_word(2, int(good[2]) + 1), section),  # the checksum is no section's head: no room for it
         (with_word(2, 2), section),  # shorter than its first section
         (with_word(2, 2)[:6], section),  # and ends in it
+        *((one_word_short(linear), section) for linear in range(len(blocks))),
         (with_word(3, 7 << 24 | head & 0xFFFFFF), section),  # no such linear
         (with_word(3, head & ~0xFFFF | plan.n_layers), section),  # no such layer
         (with_word(3, head & ~0xFF0000), section),  # rank 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import queue
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,11 +106,13 @@ def run_faults(
     pool: ThreadPoolExecutor,
     jobs: int,
     hear: Callable[[str], None],
+    untried: Collection[str] = (),
 ) -> tuple[FaultResult, ...]:
     """Try each fault.
 
     Args:
         faults: each with its number in the schemata, 0 for those of images.
+        untried: names of those that are taken to survive, as a list says.
         jobs: simulators at once; the pool has as many threads.
         hear: is told of each round.
     """
@@ -125,7 +127,11 @@ def run_faults(
             first = run.record.test not in tests
             tests.add(run.record.test)
             asked = [
-                one for one in faults if _applies(bench, run, one[1]) and found[one[1].name].needs(run, first)
+                one
+                for one in faults
+                if one[1].name not in untried
+                and _applies(bench, run, one[1])
+                and found[one[1].name].needs(run, first)
             ]
             hear(f"{place} of {len(bench.runs)}: {run.record.name}, {len(asked)} faults")
             stored = bench.stored(run)

@@ -30,7 +30,8 @@ from etchproof.signoff.directed import directed_items, directed_sequences
 from etchproof.signoff.observed import all_units
 from etchproof.signoff.plan import Plan, SignoffRequest, make_plan
 from etchproof.signoff.qualification import QUALIFICATION_FILE, FaultResult, Qualification
-from etchproof.signoff.survivors import still_open, survivors_of
+from etchproof.signoff.survivors import Survivor, still_open, survivors_of
+from etchproof.signoff.testplan import STAGES
 from etchproof.sim.build import Kind, build
 from etchproof.tools import find_verilator
 
@@ -110,7 +111,9 @@ def qualify(request: QualifyRequest, clock: StageClock) -> Qualification:
         bench = Bench(builds, schemata, runs, sources_sha256(asked.project), out)
         with clock.stage("faults") as say:
             faults: list[tuple[int, Fault]] = [*schemata.faults.items(), *((0, fault) for fault in of_images)]
-            results = run_faults(bench, faults, pool, asked.jobs, clock.busy)
+            results = run_faults(
+                bench, faults, pool, asked.jobs, clock.busy, _untried(plan, asked, survivors)
+            )
             say(_states(results))
     results += tuple(_of_python(request, plan, chip, builds, runs, clock))
     source = plan.design.source
@@ -134,6 +137,14 @@ def qualify(request: QualifyRequest, clock: StageClock) -> Qualification:
     found = found.model_copy(update={"open_items": still_open(found, survivors, asked.today)})
     write_atomically(out / QUALIFICATION_FILE, found.model_dump_json(indent=1) + "\n")
     return found
+
+
+def _untried(plan: Plan, asked: SignoffRequest, survivors: Sequence[Survivor]) -> frozenset[str]:
+    """The survivors on the list that the first stage, which is the quick one, takes at its word; others try each."""
+    if asked.stage != STAGES[0]:
+        return frozenset()
+    name = plan.design.source.name
+    return frozenset(one.fault for one in survivors if one.waived is None and one.is_of(asked.stage, name))
 
 
 def _of_python(

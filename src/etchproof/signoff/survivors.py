@@ -63,10 +63,10 @@ class Survivor(BaseModel):
     def why(self) -> str:
         return self.equivalent or self.later or self.waived or ""
 
-    def is_of(self, found: Qualification) -> bool:
-        """Whether it excuses anything in a qualification."""
-        later = self.seen_at is None or STAGES.index(found.stage) < STAGES.index(self.seen_at)
-        return later and (not self.models or found.model in self.models)
+    def is_of(self, stage: Stage, model: str) -> bool:
+        """Whether it excuses anything in a qualification of a model at a stage."""
+        later = self.seen_at is None or STAGES.index(stage) < STAGES.index(self.seen_at)
+        return later and (not self.models or model in self.models)
 
 
 class _File(BaseModel):
@@ -100,7 +100,7 @@ def survivors_of(project: Project) -> tuple[Survivor, ...]:
 def excused(found: Qualification, survivors: Sequence[Survivor]) -> Mapping[str, Survivor]:
     """The survivors of a qualification that are on the list, by name."""
     lived = {result.name for result in found.faults if result.state == "survived"}
-    return {one.fault: one for one in survivors if one.fault in lived and one.is_of(found)}
+    return {one.fault: one for one in survivors if one.fault in lived and one.is_of(found.stage, found.model)}
 
 
 def still_open(found: Qualification, survivors: Sequence[Survivor], today: datetime.date) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ def _still_open(found: Qualification, survivors: Sequence[Survivor], today: date
     for survivor in survivors:
         if survivor.until is not None and today > survivor.until:
             yield f"{survivor.fault} is waived until {survivor.until}"
-        elif survivor.fault in seen and survivor.is_of(found):
+        elif survivor.fault in seen and survivor.is_of(found.stage, found.model):
             yield f"{survivor.fault} is on the list of survivors, and is seen"
     for run in found.runs:
         if not run.equal:
