@@ -35,6 +35,8 @@ from etchproof.signoff.testplan import STAGES
 from etchproof.sim.build import Kind, build
 from etchproof.tools import find_verilator
 
+_KINDS: Final[tuple[Kind, ...]] = ("fast", "plain", "strict")
+"""Of two runs of a test, that on the earlier one of these is made."""
 _ELEMENTS: Final = 20_000_000
 """Of taps that are held in memory, for faults that need no simulator."""
 
@@ -203,10 +205,20 @@ def _states(results: Sequence[FaultResult]) -> str:
 
 
 def _items(request: SignoffRequest, plan: Plan, clock: StageClock) -> Iterator[ItemSpec]:
-    """The stage's runs on its own chip, but those that count code coverage, and the runs that close its coverage."""
-    for item in plan.items:
-        if item.kind != "coverage" and item.context is None and item.shape is None:
-            yield item  # the others are the same tests on a slow simulator, or on another chip
+    """One run of each of the stage's tests on its own chip, and the runs that close its coverage.
+
+    A stage makes more of each, with other seeds and on slower simulators. A fault that only those see counts as not
+    seen.
+    """
+    seen: set[str] = set()
+    # The others count code coverage, or are of another chip.
+    own = [
+        item for item in plan.items if item.kind != "coverage" and item.context is None and item.shape is None
+    ]
+    for item in sorted(own, key=lambda item: _KINDS.index(item.kind)):
+        if item.test not in seen:
+            seen.add(item.test)
+            yield item
     if request.project.coverage is None:
         return
     design = plan.design
