@@ -38,7 +38,7 @@ BASES: Final[dict[str, tuple[str, ...]]] = {
 
 PATHS: Final = frozenset(
     ("model", "out", "adapter", "dump_taps", "project", "directed", "vectors", "folder", "rtl")
-)
+) | {"qualified"}
 NAMES: Final = frozenset(
     (
         "listed",

@@ -40,6 +40,13 @@ LAYERS = (
     ("a testbench for chips whose ports are streams", ("etchproof.host",)),
     ("one run: its request, stages, folder and record", ("etchproof.run",)),
     ("coverage: what runs have shown", ("etchproof.coverage",)),
+    (
+        "faults in RTL, and sources that hold them all",
+        tuple(
+            f"etchproof.qualify.{name}"
+            for name in ("declared", "facts", "holders", "operators", "rtl", "schemata")
+        ),
+    ),
     ("one module alone, from pytest", ("etchproof.unit",)),
     ("many runs", ("etchproof.regress",)),
     (
