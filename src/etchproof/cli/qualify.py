@@ -65,7 +65,9 @@ def _print(console: Console, result: Qualification, folder: Path) -> int:
     for run in result.runs:
         console.print(Text(f"run      {visible(run.name)}: saw {first[run.name]} first"), soft_wrap=True)
     for test, count in sorted(alone.items()):
-        console.print(Text(f"alone    {visible(test)}: {count} that no other test sees"), soft_wrap=True)
+        console.print(
+            Text(f"alone    {visible(test)}: {count} that neither of two more tests sees"), soft_wrap=True
+        )
     for item in result.open_items:
         console.print(Text(f"open     {visible(item)}", style="red"), soft_wrap=True)
     passed = not result.open_items

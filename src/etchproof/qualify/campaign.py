@@ -1,8 +1,8 @@
 """The campaign: each fault in a chip of its own, held against one run after the other.
 
 It goes round by round: a run, and every fault that it may tell something of. A fault is done with when two tests have
-seen it, or when every run has passed; one that a single test has seen meets the first run of every other test, so that
-a fault which one test alone can see is known as such.
+seen it, or when every run has passed. One that a single test has seen meets two more tests, so that what is seen by
+whatever looks, and what hardly anything sees, are told apart; all tests would take as long as the rest together.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ OUTCOMES_FOLDER: Final = "outcomes"
 _CPU_S: Final = 60  # of a run that is stuck in one moment of simulated time
 _WALL_S: Final = 1800.0  # of one for which nothing else has an end
 _OUT_OF_CPU: Final = "SIGXCPU"
+_OPINIONS: Final = 2
+"""Tests that a fault meets after the one that saw it, until another one sees it, too."""
 
 _OF_THE_BENCH: Final = frozenset(
     {
@@ -88,10 +90,11 @@ class _Found:
         """Whether a run may tell more."""
         if any(outcome.broken for outcome in self.outcomes):
             return False
-        tests = {outcome.seen.test for outcome in self.outcomes if outcome.seen is not None}
-        if not tests:
+        places = [place for place, outcome in enumerate(self.outcomes) if outcome.seen is not None]
+        if not places:
             return True
-        return len(tests) < 2 and first_of_its_test and run.record.test not in tests
+        further = len(self.outcomes) - 1 - places[0]
+        return len(places) < 2 and further < _OPINIONS and first_of_its_test
 
     @property
     def state(self) -> State:

@@ -320,7 +320,7 @@ class KillerEvidence(Record):
 
     test: str
     first: Count = Field(description="faults that it saw before any other")
-    alone: Count = Field(description="those that no other test sees")
+    alone: Count = Field(description="those that neither of two more tests sees")
 
 
 class QualificationEvidence(Record):
