@@ -150,6 +150,13 @@ LOADERS: Final = (
         ("etchproof.signoff.survivors:load_survivors",),
     ),
     Loader(
+        "qualification",
+        seeds.qualification,
+        {"qualification.json": "json"},
+        loads.qualification,
+        ("etchproof.signoff.plan:read_qualification",),
+    ),
+    Loader(
         "exclusions",
         seeds.copied("verif/signoff/exclusions.yaml"),
         {"exclusions.yaml": "yaml"},

@@ -88,6 +88,18 @@ def survivors(folder: Path) -> object:
     return load_survivors(folder / "survivors.yaml")
 
 
+def qualification(folder: Path) -> object:
+    """As ``read_qualification`` reads it, and what is made of it."""
+    import datetime
+
+    from etchproof.files.json_record import read_json_record
+    from etchproof.signoff import derive
+    from etchproof.signoff.qualification import Qualification
+
+    found = read_json_record(folder / "qualification.json", Qualification)
+    return derive.qualification(found, (), datetime.date(2026, 11, 28))
+
+
 def exclusions(folder: Path) -> object:
     from etchproof.coverage.exclusions import load_exclusions
 

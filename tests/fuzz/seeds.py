@@ -109,6 +109,30 @@ def waivers(folder: Path) -> None:
     (folder / "waivers.yaml").write_text(f"waivers:{entry}", encoding="utf-8")
 
 
+def qualification(folder: Path) -> None:
+    from etchproof.signoff.qualification import Detection, FaultResult, Qualification, RunRecord
+
+    seen = Detection(run="a", test="A", reason="mismatch", message="m", tap="q_proj", layer=0, token=1)
+    fault: dict[str, Any] = {
+        "where": "chip",
+        "place": "chip.sv:3",
+        "operator": "bound",
+        "was": "a",
+        "becomes": "b",
+    }
+    faults = (
+        FaultResult(name="one", kind="rtl", state="detected", seen_by=(seen,), runs=2, **fault),
+        FaultResult(name="other", kind="image", state="survived", seen_by=(), runs=9, **fault),
+    )
+    found = Qualification(
+        **{"stage": "V1", "project": "p", "model": "tiny", "recipe": None, "adapters": (SHA,), "seed": 1},
+        **dict.fromkeys(("model_sha256", "sources_sha256", "fabric_sha256", "rom_sha256"), SHA),
+        **{"schemata_sha256": SHA, "refused": 3, "faults": faults, "wall_s": 1.5},
+        runs=(RunRecord(name="a", test="A", elements=9, cycles=9, equal=True, wall_s=0.5),),
+    )
+    (folder / "qualification.json").write_text(found.model_dump_json(), encoding="utf-8")
+
+
 def survivors(folder: Path) -> None:
     """Faults that may stand, of both kinds."""
     entries = """
