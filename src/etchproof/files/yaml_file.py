@@ -157,7 +157,7 @@ _EXPECTED: Final = {
     "less_than": "expected less than {lt}",
     "less_than_equal": "expected at most {le}",
     "too_short": "expected at least one",
-    "string_too_short": "expected at least one character",
+    "string_too_short": "expected {min_length} or more characters",
     "union_tag_invalid": "expected a {discriminator} of {expected_tags}",
     "union_tag_not_found": "expected a {discriminator}",
     "string_pattern_mismatch": "expected letters, digits, '.', '_' and '-'",

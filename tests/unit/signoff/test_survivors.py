@@ -12,6 +12,7 @@ from etchproof.errors import InputError
 from etchproof.signoff import derive
 from etchproof.signoff.qualification import Detection, FaultResult, Qualification, RunRecord, State
 from etchproof.signoff.survivors import load_survivors, still_open
+from tests.conftest import ROOT
 
 TODAY = datetime.date(2026, 11, 28)
 WHY = "the counter never has that value"
@@ -135,7 +136,7 @@ def test_the_evidence(tmp_path: Path) -> None:
         (f"- {{fault: a, waived: {WHY}}}\n", "until goes with waived"),
         (f"- {{fault: a, equivalent: {WHY}, until: 2027-01-01}}\n", "until goes with waived"),
         (f"- {{fault: a, later: {WHY}}}\n", "seen_at goes with later"),
-        ("- {fault: a, equivalent: short}\n", "equivalent"),
+        ("- {fault: a, equivalent: short}\n", "equivalent: is 'short', expected 20 or more characters"),
         (f"- {{fault: a, waived: {WHY}, until: soon}}\n", "until"),
         ("- {fault: a, because: x}\n", "because"),
     ],
@@ -143,3 +144,10 @@ def test_the_evidence(tmp_path: Path) -> None:
 def test_what_is_refused(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(InputError, match=problem):
         opened(tmp_path, text)
+
+
+def test_the_list_of_the_reference_project() -> None:
+    """It can be read, names no fault twice, and lets few pass for a while."""
+    listed = load_survivors(ROOT / "verif" / "signoff" / "survivors.yaml")
+    assert len({one.fault for one in listed}) == len(listed)
+    assert sum(one.waived is not None for one in listed) <= 9, "one in a hundred of those that are drawn"
