@@ -103,7 +103,7 @@ NO_LOADERS: Final[dict[str, str]] = {
         "reads files again that load_checkpoint or load_adapter has accepted, by the same readers",
     ),
     "etchproof.qualify.campaign:_outcome": "reads a record by read_json_record, and makes a broken one again",
-    "etchproof.sim.results:simulated_ns": "reads the results that read_results has read",
+    "etchproof.sim.results:limit_ps": "reads the results that read_results has read",
     "etchproof.sim.forks:_Waiting.__init__": _WRITES,
     "etchproof.sim.forks:_Waiting.said": _OWN,
     "etchproof.sim.child:start": "parses a variable that the parent set for this process",

@@ -24,12 +24,13 @@ from etchproof.qualify import images
 from etchproof.qualify.images import ImageFault
 from etchproof.qualify.rtl import PLUSARG, RtlFault
 from etchproof.qualify.schemata import Schemata
-from etchproof.qualify.trial import UNTIL, Builds, Proven
+from etchproof.qualify.trial import Builds, Proven
 from etchproof.regress.key import item_key
 from etchproof.run.testrun import TestRun
 from etchproof.signoff.qualification import Detection, FaultResult, Outcome, State
 from etchproof.sim.build import Kind
 from etchproof.sim.forks import Forks
+from etchproof.sim.results import UNTIL
 
 OUTCOMES_FOLDER: Final = "outcomes"
 _CPU_S: Final = 60  # of a run that is stuck in one moment of simulated time

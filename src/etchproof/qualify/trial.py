@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from etchproof.compare.comparator import Comparison
 from etchproof.errors import InputError
@@ -22,14 +22,7 @@ from etchproof.run.slots import LoadedAdapter
 from etchproof.run.testrun import Chip, Etched, TestRun, Variation, run_test
 from etchproof.signoff.qualification import RunRecord
 from etchproof.sim.build import Build, Kind
-from etchproof.sim.results import simulated_ns
-
-_PATIENCE: Final = 2
-"""How many times as long as without a fault a run may simulate."""
-_SLACK_NS: Final = 20_000
-
-UNTIL: Final = "ep_until"
-"""Plusarg with the end of a simulation, in picoseconds (``sim/native/ep_main.cpp``)."""
+from etchproof.sim.results import limit_ps
 
 
 @dataclass(frozen=True)
@@ -140,8 +133,7 @@ def _prove(trial: Trial, builds: Builds, schemata: Schemata, out: Path) -> Prove
         equal=_untimed(before) == _untimed(after),
         wall_s=round(run.outcome.wall_s, 3),
     )
-    until_ns = _PATIENCE * simulated_ns(run.outcome.results_xml) + _SLACK_NS
-    return Proven(trial, record, round(1000 * until_ns))
+    return Proven(trial, record, limit_ps(run.outcome.results_xml))
 
 
 def _untimed(comparison: Comparison) -> dict[str, Any]:

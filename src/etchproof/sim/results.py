@@ -10,6 +10,11 @@ from etchproof.errors import InputError
 from etchproof.files.regular import read_text
 
 _MESSAGE_CHARACTERS = 4000
+_PATIENCE = 2  # how many times as long as a good run a faulty one may simulate
+_SLACK_NS = 20_000
+
+UNTIL = "ep_until"
+"""Plusarg with the end of a simulation, in picoseconds (``sim/native/ep_main.cpp``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +78,18 @@ def read_results(file: Path, test_case: str) -> tuple[tuple[str, ...], tuple[Fai
     return tuple(passed), tuple(failures)
 
 
-def simulated_ns(file: Path) -> float:
-    """Nanoseconds of simulated time at the end of the last test of a ``results.xml`` that ``read_results`` has read."""
-    stops = [
+def limit_ps(file: Path) -> int:
+    """Picoseconds of simulated time after which a run like a good one has failed: twice as long, and 20 us.
+
+    Args:
+        file: the good run's ``results.xml``, which ``read_results`` has read.
+    """
+    stops_ns = [
         float(found.get("value", "0"))
         for found in ET.fromstring(read_text(file)).iter("property")
         if found.get("name") == "sim_time_stop"
     ]
-    return max(stops, default=0.0)
+    return round(1000 * (_PATIENCE * max(stops_ns, default=0.0) + _SLACK_NS))
 
 
 def _message(child: ET.Element) -> str:

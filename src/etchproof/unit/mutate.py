@@ -17,14 +17,11 @@ from etchproof.qualify.rtl import PLUSARG, RtlFault
 from etchproof.qualify.schemata import draw, make_schemata, read_sources
 from etchproof.render.fabric import Fabric
 from etchproof.sim.forks import Forks
-from etchproof.sim.results import simulated_ns
+from etchproof.sim.results import UNTIL, limit_ps
 from etchproof.sim.run import SimOutcome
 from etchproof.verdict.result import Reason
 
 _CPU_S: Final = 60
-_PATIENCE: Final = 2
-_SLACK_NS: Final = 100_000
-_UNTIL: Final = "ep_until"
 
 Simulated = Callable[..., tuple[SimOutcome, list[Reason]]]
 """Simulates the test's vectors: given a fabric, a folder, ``plusargs`` and a ``launcher``, how it ended."""
@@ -88,9 +85,9 @@ class Mutants:
             if reasons:
                 first = reasons[0]
                 raise InputError(f"with every fault off: {first.name}: {first.message}", source=test)
-            until = round(1000 * (_PATIENCE * simulated_ns(off.results_xml) + _SLACK_NS))
+            until = limit_ps(off.results_xml)
             for number, fault in tried.items():
-                words = (f"+{PLUSARG}={number}", f"+{_UNTIL}={until}")
+                words = (f"+{PLUSARG}={number}", f"+{UNTIL}={until}")
                 _, reasons = simulated(made.fabric, folder / "fault", plusargs=words, launcher=forks)
                 if reasons:
                     unit.seen_by[fault.name] = test
