@@ -306,13 +306,8 @@ _SLIPS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ),
     ("a timeout passes", _RUN, "    if timed_out:\n        status", "    if False:\n        status"),
     ("a killed simulator passes", _RUN, "    elif exit_code < 0:\n", "    elif exit_code < -99:\n"),
-    ("ROMs not held", _TESTRUN, "    reasons += check_rom(chip.images)\n", ""),
-    (
-        "a judge not asked",
-        _TESTRUN,
-        "    comparison, unreadable = read_comparison(folder)\n    reasons += unreadable\n    readback = read_readback(folder)\n    reasons += judge(",
-        "    comparison, unreadable = read_comparison(folder)\n    reasons += unreadable\n    readback = read_readback(folder)\n    _ = judge(",
-    ),
+    ("ROMs not held", _TESTRUN, "reasons += check_rom(chip.images)", "pass"),
+    ("a judge not asked", _TESTRUN, "reasons += judge(", "_ = judge("),
     # The bits that a sign-off inverts
     ("bits are not inverted", _INJECTION, "            injections=injections,\n", ""),
     (
