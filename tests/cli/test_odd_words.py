@@ -37,8 +37,8 @@ BASES: Final[dict[str, tuple[str, ...]]] = {
 """What each command takes at least."""
 
 PATHS: Final = frozenset(
-    ("model", "out", "adapter", "dump_taps", "project", "directed", "vectors", "folder", "rtl")
-) | {"qualified"}
+    ("model", "out", "adapter", "dump_taps", "project", "directed", "vectors", "folder", "rtl", "qualified")
+)
 NAMES: Final = frozenset(
     (
         "listed",

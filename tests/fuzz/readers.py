@@ -86,10 +86,7 @@ NO_LOADERS: Final[dict[str, str]] = {
         (f"etchproof.qualify.edits:{name}" for name in ("edited", "place_of", "_text")),
         "reads Python modules that this process imports",
     ),
-    **dict.fromkeys(
-        ("etchproof.qualify.flow_faults:_stored", "etchproof.qualify.checker_faults:_stored"),
-        "reads a record by read_json_record, and makes a broken one again",
-    ),
+    "etchproof.qualify.stored:read_stored": "reads a record by read_json_record, and makes a broken one again",
     "etchproof.regress.recorded:record": "reads taps that a run of this process has just written",
     **dict.fromkeys(
         ("etchproof.signoff.known_bad:_files.changed", "etchproof.signoff.known_bad:_simulated.changed"),
@@ -102,7 +99,6 @@ NO_LOADERS: Final[dict[str, str]] = {
         ),
         "reads files again that load_checkpoint or load_adapter has accepted, by the same readers",
     ),
-    "etchproof.qualify.campaign:_outcome": "reads a record by read_json_record, and makes a broken one again",
     "etchproof.sim.results:limit_ps": "reads the results that read_results has read",
     "etchproof.sim.forks:_Waiting.__init__": _WRITES,
     "etchproof.sim.forks:_Waiting.said": _OWN,

@@ -16,14 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from etchproof.errors import InputError
-from etchproof.files.atomic import write_atomically
-from etchproof.files.json_record import read_json_record
 from etchproof.project.sources import together
 from etchproof.qualify import images
 from etchproof.qualify.images import ImageFault
 from etchproof.qualify.rtl import PLUSARG, RtlFault
 from etchproof.qualify.schemata import Schemata
+from etchproof.qualify.stored import read_stored, store
 from etchproof.qualify.trial import Builds, Proven
 from etchproof.regress.key import item_key
 from etchproof.run.testrun import TestRun
@@ -164,18 +162,14 @@ def _outcome(
 ) -> Outcome:
     """That of a run and a fault, as it is stored or made now."""
     file = stored / f"{hashlib.sha256(fault.name.encode()).hexdigest()[:32]}.json"
-    try:
-        outcome = read_json_record(file, Outcome)
-        if outcome.fault == fault.name:
-            return outcome
-    except InputError:
-        pass
+    if (outcome := read_stored(file, Outcome, fault.name)) is not None:
+        return outcome
     launcher = launchers.get()
     try:
         outcome = _judged(fault, run, _made(bench, run, number, fault, file.with_suffix(""), launcher))
     finally:
         launchers.put(launcher)
-    write_atomically(file, outcome.model_dump_json(indent=1) + "\n")
+    store(file, outcome)
     return outcome
 
 
@@ -198,7 +192,7 @@ def _made(bench: Bench, run: Proven, number: int, fault: Fault, folder: Path, la
 
 def _judged(fault: Fault, run: Proven, made: TestRun) -> Outcome:
     if made.passed:
-        return Outcome(fault=fault.name, seen=None, broken=False)
+        return Outcome(name=fault.name, seen=None, broken=False)
     killed = [reason for reason in made.reasons if reason.name == "simulator_killed"]
     broken = {reason.name for reason in made.reasons} & _OF_THE_BENCH or any(
         _OUT_OF_CPU not in reason.message for reason in killed
@@ -214,7 +208,7 @@ def _judged(fault: Fault, run: Proven, made: TestRun) -> Outcome:
         layer=None if first is None else first.layer,
         token=None if first is None else first.token,
     )
-    return Outcome(fault=fault.name, seen=seen, broken=bool(broken))
+    return Outcome(name=fault.name, seen=seen, broken=bool(broken))
 
 
 def _result(fault: Fault, found: _Found) -> FaultResult:

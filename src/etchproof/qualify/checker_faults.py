@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,12 +19,11 @@ from etchproof.coverage import hooks as coverage_hooks
 from etchproof.coverage.corpus import Segment
 from etchproof.coverage.injection import Drawn, inject_all
 from etchproof.errors import InputError
-from etchproof.files.atomic import write_atomically
-from etchproof.files.json_record import read_json_record
 from etchproof.project.sources import engine_sha256, project_sha256, together
 from etchproof.qualify.checker_slips import CheckerFault, faults
 from etchproof.qualify.edits import Edit, applied, copies
 from etchproof.qualify.flow_faults import one_thread
+from etchproof.qualify.stored import read_stored, store
 from etchproof.regress.recorded import Recorded, record
 from etchproof.run import flow
 from etchproof.run.testrun import Chip, run_test
@@ -126,13 +124,10 @@ def run_checker_faults(
 
 def _stored(bench: WatchBench, fault: CheckerFault) -> FaultResult:
     file = bench.out / FAULTS_FOLDER / f"{bench.key(fault)[:32]}.json"
-    with suppress(InputError):
-        stored = read_json_record(file, FaultResult)
-        if stored.name == fault.name:
-            return stored
+    if (stored := read_stored(file, FaultResult, fault.name)) is not None:
+        return stored
     result = try_checker_fault(bench, fault)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, result.model_dump_json(indent=1) + "\n")
+    store(file, result)
     return result
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +21,9 @@ import numpy as np
 
 from etchproof import quantize
 from etchproof.errors import EtchproofError, InputError
-from etchproof.files.atomic import write_atomically
-from etchproof.files.json_record import read_json_record
 from etchproof.project.sources import engine_sha256, project_sha256, together
 from etchproof.qualify.edits import Edit, applied
+from etchproof.qualify.stored import read_stored, store
 from etchproof.qualify.wrong import FlowFault, ordered
 from etchproof.quantize.health import measure_health
 from etchproof.quantize.quality_report import QualityReport
@@ -228,14 +227,11 @@ def declared(bench: WrongBench, seed: int) -> Iterator[FlowFault]:
 
 def _stored(bench: WrongBench, fault: FlowFault) -> FaultResult | None:
     file = bench.out / FAULTS_FOLDER / f"{bench.key(fault)[:32]}.json"
-    with suppress(InputError):
-        stored = read_json_record(file, FaultResult)
-        if stored.name == fault.name:
-            return stored
+    if (stored := read_stored(file, FaultResult, fault.name)) is not None:
+        return stored
     result = try_fault(bench, fault)
     if result is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, result.model_dump_json(indent=1) + "\n")
+        store(file, result)
     return result
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
 from etchproof.compare.readback import UnitReadback
 from etchproof.coverage.exclusions import IMPOSSIBLE
@@ -13,6 +12,7 @@ from etchproof.coverage.injection import InjectedBit
 from etchproof.quantize.health import ModelHealth
 from etchproof.quantize.quality_report import TapQuality
 from etchproof.signoff.qualification import Kind as QualifiedKind
+from etchproof.signoff.record import Record, agree
 from etchproof.signoff.survivors import Excuse
 from etchproof.signoff.testplan import Stage
 from etchproof.verdict.result import ModelRecord, Reason, RecipeRecord, Sha256
@@ -20,20 +20,8 @@ from etchproof.verdict.result import ModelRecord, Reason, RecipeRecord, Sha256
 Count = Annotated[int, Field(ge=0)]
 
 
-class Record(BaseModel):
-    """Frozen; unknown fields are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
 LISTED: Final = 100
 """Holes that a record names."""
-
-
-def _agree(holds: bool, problem: str) -> None:
-    """A record that contradicts itself is no record."""
-    if not holds:
-        raise PydanticCustomError("contradiction", "{problem}", {"problem": problem})
 
 
 class AdapterEvidence(Record):
@@ -72,11 +60,11 @@ class ItemEvidence(Record):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         passed, there = self.verdict == "PASS", self.verdict != "MISSING"
-        _agree(passed <= (not self.reasons and self.elements > 0), "passed with reasons, or compared nothing")
-        _agree(self.counts == (not self.why_not), "counts, and says why it does not")
-        _agree(self.in_cycles <= self.answers, "has more answers in time than answers")
-        _agree(there == (self.sha256 is not None), "has no result, or none that is named")
-        _agree(there or not (self.elements or self.answers), "left no result and compared something")
+        agree(passed <= (not self.reasons and self.elements > 0), "passed with reasons, or compared nothing")
+        agree(self.counts == (not self.why_not), "counts, and says why it does not")
+        agree(self.in_cycles <= self.answers, "has more answers in time than answers")
+        agree(there == (self.sha256 is not None), "has no result, or none that is named")
+        agree(there or not (self.elements or self.answers), "left no result and compared something")
         return self
 
 
@@ -99,9 +87,9 @@ class TestpointEvidence(Record):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         passed, failed, absent = set(self.passed), set(self.failed), set(self.not_run)
-        _agree(not passed & (failed | absent) and not failed & absent, "has a test that passed and did not")
-        _agree(passed | failed | absent == set(self.tests), "has a test of which nothing is said")
-        _agree(set(self.untouched) <= passed, "has an untouched run of a test that did not pass")
+        agree(not passed & (failed | absent) and not failed & absent, "has a test that passed and did not")
+        agree(passed | failed | absent == set(self.tests), "has a test of which nothing is said")
+        agree(set(self.untouched) <= passed, "has an untouched run of a test that did not pass")
         return self
 
     @property
@@ -182,9 +170,9 @@ class RomPartEvidence(Record):
     def _agrees(self) -> Self:
         explained = (*self.reasons.values(), *self.listed.values())
         found = self.proven + sum(explained) + self.open_count
-        _agree(found == self.total and min(explained, default=0) >= 0, "has bits that do not add up")
-        _agree(self.words_read <= self.words, "has more words read than words")
-        _agree(len(self.open) == min(self.open_count, LISTED), "does not name its open bits")
+        agree(found == self.total and min(explained, default=0) >= 0, "has bits that do not add up")
+        agree(self.words_read <= self.words, "has more words read than words")
+        agree(len(self.open) == min(self.open_count, LISTED), "does not name its open bits")
         return self
 
     @property
@@ -311,7 +299,7 @@ class ScoreEvidence(Record):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         known = self.seen + self.equivalent + self.excused
-        _agree(self.drawn > 0 and known <= self.drawn, f"{self.where}: knows more faults than were drawn")
+        agree(self.drawn > 0 and known <= self.drawn, f"{self.where}: knows more faults than were drawn")
         return self
 
 
@@ -336,11 +324,11 @@ class QualificationEvidence(Record):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        _agree(len(self.open_items) == min(LISTED, self.open_count), "names other holes than it counts")
+        agree(len(self.open_items) == min(LISTED, self.open_count), "names other holes than it counts")
         stand = sum(one.equivalent + one.excused for one in self.scores)
-        _agree(stand == len(self.survivors), "excuses other survivors than it names")
+        agree(stand == len(self.survivors), "excuses other survivors than it names")
         left = sum(one.drawn - one.seen - one.equivalent - one.excused for one in self.scores)
-        _agree(left <= self.open_count, "has fewer holes than survivors")
+        agree(left <= self.open_count, "has fewer holes than survivors")
         return self
 
 
@@ -354,8 +342,8 @@ class CovergroupEvidence(Record):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        _agree(self.hit <= self.bins, "has more bins hit than bins")
-        _agree(len(self.holes) == self.bins - self.hit, "does not name the bins that were not hit")
+        agree(self.hit <= self.bins, "has more bins hit than bins")
+        agree(len(self.holes) == self.bins - self.hit, "does not name the bins that were not hit")
         return self
 
 
@@ -384,9 +372,9 @@ class CodeEvidence(Record):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        _agree(self.hit <= self.points, "has more points hit than points")
+        agree(self.hit <= self.points, "has more points hit than points")
         missed = self.points - self.hit
-        _agree(min(missed, 1) <= len(self.holes) <= min(missed, LISTED), "does not name the points not hit")
+        agree(min(missed, 1) <= len(self.holes) <= min(missed, LISTED), "does not name the points not hit")
         return self
 
 
@@ -403,7 +391,7 @@ class ExclusionEvidence(Record):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        _agree(self.hit <= self.points, "leaves out fewer points than were passed of them")
+        agree(self.hit <= self.points, "leaves out fewer points than were passed of them")
         return self
 
     @property

@@ -11,8 +11,9 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from etchproof.signoff.capabilities import links as due_links
-from etchproof.signoff.evidence import CONTROL, Record, RomEvidence, SignoffEvidence
+from etchproof.signoff.evidence import CONTROL, RomEvidence, SignoffEvidence
 from etchproof.signoff.qualification import Kind
+from etchproof.signoff.record import Record
 from etchproof.signoff.testplan import is_check
 
 Limit = float | dict[str, float]
@@ -346,11 +347,8 @@ def apply_gates(stage: StageGates, evidence: SignoffEvidence) -> tuple[GateResul
 def apply_gate(name: str, evidence: SignoffEvidence, required: float) -> GateResult:
     """One gate, by the name that its result carries."""
     family, _, member = name.partition(".")
-    if family == COVERGROUP:
-        return _covergroup(member, evidence, required)
-    if family == QUALIFIED_DRAWN:
-        return _qualified_drawn(member, evidence, required)
-    return GATES[name](evidence, required)
+    of = {COVERGROUP: _covergroup, QUALIFIED_DRAWN: _qualified_drawn}.get(family)
+    return GATES[name](evidence, required) if of is None else of(member, evidence, required)
 
 
 def asks_for_all(gates: Mapping[str, Limit], name: str) -> bool:

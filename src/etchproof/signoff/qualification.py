@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
+from etchproof.signoff.record import Record, agree
 from etchproof.signoff.testplan import Stage
 from etchproof.verdict.result import RecipeRecord, Sha256
 
@@ -19,11 +19,7 @@ State = Literal["detected", "survived", "broken"]
 """``broken``: the bench failed, not the chip, so nothing is known of the fault."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Detection(_Record):
+class Detection(Record):
     """What one run saw of a fault."""
 
     run: str = Field(description="name of the run")
@@ -35,15 +31,15 @@ class Detection(_Record):
     token: int | None
 
 
-class Outcome(_Record):
+class Outcome(Record):
     """One run of one fault, as it is stored."""
 
-    fault: str
+    name: str = Field(description="of the fault")
     seen: Detection | None = Field(description="null where the run is a PASS")
     broken: bool = Field(description="whether it was the bench that failed")
 
 
-class FaultResult(_Record):
+class FaultResult(Record):
     """One fault."""
 
     name: str = Field(description="of this fault alone")
@@ -59,11 +55,11 @@ class FaultResult(_Record):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        _agree((self.state == "survived") == (not self.seen_by), f"{self.name}: {self.state}, and seen_by")
+        agree((self.state == "survived") == (not self.seen_by), f"{self.name}: {self.state}, and seen_by")
         return self
 
 
-class RunRecord(_Record):
+class RunRecord(Record):
     """One run that every fault is held against, without a fault."""
 
     name: str
@@ -76,7 +72,7 @@ class RunRecord(_Record):
     wall_s: float
 
 
-class Qualification(_Record):
+class Qualification(Record):
     """``qualification.json``."""
 
     stage: Stage
@@ -99,11 +95,5 @@ class Qualification(_Record):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         twice = [name for name, count in Counter(fault.name for fault in self.faults).items() if count > 1]
-        _agree(not twice, f"{twice[:1]} stands twice")
+        agree(not twice, f"{twice[:1]} stands twice")
         return self
-
-
-def _agree(holds: bool, problem: str) -> None:
-    """A record that contradicts itself is no record."""
-    if not holds:
-        raise PydanticCustomError("contradiction", "{problem}", {"problem": problem})

@@ -10,8 +10,9 @@ from typing import Any, Final, Literal
 
 from etchproof.errors import InputError
 from etchproof.files.json_record import read_json_record
-from etchproof.signoff.evidence import Record, SignoffEvidence
+from etchproof.signoff.evidence import SignoffEvidence
 from etchproof.signoff.gates import GateResult, StageGates
+from etchproof.signoff.record import Record
 from etchproof.signoff.verdict import NotMeasured, draw
 from etchproof.signoff.waivers import WaiverResult
 from etchproof.verdict.result import Sha256

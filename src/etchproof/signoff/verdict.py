@@ -9,8 +9,9 @@ from typing import Final, Literal
 
 from etchproof.signoff.capabilities import OBSERVABILITY, without
 from etchproof.signoff.capabilities import links as due_links
-from etchproof.signoff.evidence import Record, SignoffEvidence
+from etchproof.signoff.evidence import SignoffEvidence
 from etchproof.signoff.gates import COVERGROUP, GATES, GateResult, StageGates, apply_gates
+from etchproof.signoff.record import Record
 from etchproof.signoff.waivers import Waiver, WaiverResult, apply_waivers, open_gates
 
 NO_REASON: Final = "no gate asks for it, and the gates file gives no reason"

@@ -15,8 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from etchproof.files.validation import Day, as_tuple
 from etchproof.files.yaml_file import read_yaml_record
-from etchproof.signoff.evidence import Record
 from etchproof.signoff.gates import GateResult
+from etchproof.signoff.record import Record
 
 WaiverState = Literal["used", "expired", "unmatched", "unused"]
 
