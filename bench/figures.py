@@ -19,8 +19,8 @@ from etchproof.checkpoint import ModelConfig, load_checkpoint
 from etchproof.checkpoint.shape import cut_shape, load_shape
 from etchproof.errors import InputError
 from etchproof.qualify.run import apart
-from etchproof.qualify.schemata import draw, make_schemata, read_sources
 from etchproof.run import flow, testrun
+from etchproof.schemata.sources import draw, make_schemata, read_sources
 from etchproof.sim.build import build
 from etchproof.sim.progress import PROGRESS_FILE
 from etchproof.tools import find_verilator, tool_versions

@@ -81,7 +81,7 @@ NO_LOADERS: Final[dict[str, str]] = {
     "etchproof.project.reading:from_environment": "parses a variable that the parent set for this process",
     "etchproof.project.scaffold:write_stubs": "looks for a word in sources that slang has just read",
     "etchproof.project.sources:_installation": "hashes what pip wrote, whatever it is",
-    "etchproof.qualify.schemata:read_sources": "reads the fabric that this process has just rendered",
+    "etchproof.schemata.sources:read_sources": "reads the fabric that this process has just rendered",
     **dict.fromkeys(
         (f"etchproof.qualify.edits:{name}" for name in ("edited", "place_of", "_text")),
         "reads Python modules that this process imports",

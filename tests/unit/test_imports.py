@@ -40,13 +40,7 @@ LAYERS = (
     ("a testbench for chips whose ports are streams", ("etchproof.host",)),
     ("one run: its request, stages, folder and record", ("etchproof.run",)),
     ("coverage: what runs have shown", ("etchproof.coverage",)),
-    (
-        "faults in RTL, and sources that hold them all",
-        tuple(
-            f"etchproof.qualify.{name}"
-            for name in ("declared", "facts", "holders", "operators", "rtl", "schemata")
-        ),
-    ),
+    ("faults in RTL, and sources that hold them all", ("etchproof.schemata",)),
     ("one module alone, from pytest", ("etchproof.unit",)),
     ("many runs", ("etchproof.regress",)),
     (
@@ -103,7 +97,7 @@ ONLY_IN = (
     ("jinja2", ("etchproof.render.templates", "etchproof.signoff.report")),
     ("hjson", ("etchproof.signoff.testplan",)),
     ("pytest", ("etchproof.regress.plugin", "etchproof.unit.plugin")),
-    ("pyslang", ("etchproof.qualify", "etchproof.render.lint", "etchproof.tools")),
+    ("pyslang", ("etchproof.schemata", "etchproof.render.lint", "etchproof.tools")),
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from etchproof.qualify.declared import RtlEdit
+from etchproof.schemata.declared import RtlEdit
 from models.chip import ChipPlan
 from verif.qualify import rtl_ports, rtl_units
 

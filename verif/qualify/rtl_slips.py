@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from etchproof.qualify.declared import RtlEdit
+from etchproof.schemata.declared import RtlEdit
 from models.chip import ChipPlan, LinearPlan
 
 Slip = tuple[str, str, str]

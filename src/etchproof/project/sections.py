@@ -323,7 +323,7 @@ class QualifySection(Section):
     """``[qualify]``: faults, and what is known of them (``etchproof.qualify``).
 
     ``survivors`` lists faults that no run sees and that may stand. ``rtl(plan)`` declares what may go wrong in the RTL
-    beside what the generic operators know (``etchproof.qualify.declared``). ``flow(model, seed)`` declares what may go
+    beside what the generic operators know (``etchproof.schemata.declared``). ``flow(model, seed)`` declares what may go
     wrong between a checkpoint and what golden model and chip are made of (``etchproof.qualify.wrong``).
     """
 

@@ -19,12 +19,12 @@ from typing import Any, Final
 from etchproof.project.sources import together
 from etchproof.qualify import images
 from etchproof.qualify.images import ImageFault
-from etchproof.qualify.rtl import PLUSARG, RtlFault
-from etchproof.qualify.schemata import Schemata
 from etchproof.qualify.stored import read_stored, store
 from etchproof.qualify.trial import Builds, Proven
 from etchproof.regress.key import item_key
 from etchproof.run.testrun import TestRun
+from etchproof.schemata.faults import PLUSARG, RtlFault
+from etchproof.schemata.sources import Schemata
 from etchproof.signoff.qualification import Detection, FaultResult, Outcome, State
 from etchproof.sim.build import Kind
 from etchproof.sim.forks import Forks

@@ -14,8 +14,6 @@ from etchproof.host.top import FILES as TOP_FILES
 from etchproof.project.declaration import Project
 from etchproof.qualify import images
 from etchproof.qualify.campaign import Bench, Fault, run_faults
-from etchproof.qualify.declared import RtlEdit
-from etchproof.qualify.schemata import draw, make_schemata, read_sources
 from etchproof.qualify.trial import Builds, Proven, make_trial, prove
 from etchproof.regress.key import sources_sha256
 from etchproof.regress.spec import ItemSpec
@@ -26,6 +24,8 @@ from etchproof.run.design import Quantized
 from etchproof.run.record import recipe_record
 from etchproof.run.testrun import Chip, Etched, etch
 from etchproof.run.watcher import StageClock
+from etchproof.schemata.declared import RtlEdit
+from etchproof.schemata.sources import draw, make_schemata, read_sources
 from etchproof.signoff.directed import directed_items, directed_sequences
 from etchproof.signoff.observed import all_units
 from etchproof.signoff.plan import Plan, SignoffRequest, make_plan

@@ -12,14 +12,14 @@ from typing import Any
 from etchproof.compare.comparator import Comparison
 from etchproof.errors import InputError
 from etchproof.qualify.remembered import Remembered
-from etchproof.qualify.rtl import PLUSARG
-from etchproof.qualify.schemata import Schemata
 from etchproof.regress.execute import adapters_of, etched_of, test_config
 from etchproof.regress.spec import ItemSpec
 from etchproof.render.fabric import Fabric
 from etchproof.run import flow
 from etchproof.run.slots import LoadedAdapter
 from etchproof.run.testrun import Chip, Etched, TestRun, Variation, run_test
+from etchproof.schemata.faults import PLUSARG
+from etchproof.schemata.sources import Schemata
 from etchproof.signoff.qualification import RunRecord
 from etchproof.sim.build import Build, Kind
 from etchproof.sim.results import limit_ps

@@ -13,9 +13,9 @@ from typing import Final
 
 from etchproof.errors import InputError
 from etchproof.project.sources import file_sha256, together
-from etchproof.qualify.rtl import PLUSARG, RtlFault
-from etchproof.qualify.schemata import draw, make_schemata, read_sources
 from etchproof.render.fabric import Fabric
+from etchproof.schemata.faults import PLUSARG, RtlFault
+from etchproof.schemata.sources import draw, make_schemata, read_sources
 from etchproof.sim.forks import Forks
 from etchproof.sim.results import UNTIL, limit_ps
 from etchproof.sim.run import SimOutcome

@@ -129,7 +129,10 @@ def test_is_frozen(w6a16: Recipe) -> None:
             "matrices[0].group_size: is 24, expected 16, 32, 64, 128 or 'row'",
         ),
         ("matrices: [{match: [], bits: 8, group_size: 16}]\n", "matrices[0].match: is (), expected at least one"),
-        ("matrices: [{match: '', bits: 8, group_size: 16}]\n", "matrices[0].match[0]: is '', expected 1 or more characters"),
+        (
+            "matrices: [{match: '', bits: 8, group_size: 16}]\n",
+            "matrices[0].match[0]: is '', expected 1 or more characters",
+        ),
         (
             "matrices: [{match: 'x.{q,k}_proj', bits: 8, group_size: 16}]\n",
             "matrices[0].match: is 'x.{q,k}_proj': braces are no glob here",

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from etchproof.errors import InputError
-from etchproof.qualify.declared import RtlEdit
-from etchproof.qualify.holders import PACKAGE
-from etchproof.qualify.rtl import RtlFault
-from etchproof.qualify.schemata import Schemata, draw, make_schemata, read_sources
 from etchproof.render.fabric import Fabric, make_fabric
+from etchproof.schemata.declared import RtlEdit
+from etchproof.schemata.faults import RtlFault
+from etchproof.schemata.holders import PACKAGE
+from etchproof.schemata.sources import Schemata, draw, make_schemata, read_sources
 from etchproof.sim.environment import build_env
 from etchproof.tools import find_verilator
 

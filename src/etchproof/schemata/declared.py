@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from etchproof.errors import InputError
-from etchproof.qualify.holders import Edit
-from etchproof.qualify.rtl import RtlFault, Source
+from etchproof.schemata.faults import RtlFault, Source
+from etchproof.schemata.holders import Edit
 
 
 @dataclass(frozen=True, slots=True)

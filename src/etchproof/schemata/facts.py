@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from etchproof.qualify.operators import Node
+from etchproof.schemata.operators import Node
 
 Place = tuple[str, int, int]
 """A source, and where in it an expression begins and ends."""

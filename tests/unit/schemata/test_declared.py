@@ -9,11 +9,11 @@ import pytest
 
 from etchproof.checkpoint.config import read_config
 from etchproof.project.declaration import load_project
-from etchproof.qualify.schemata import draw, make_schemata, read_sources
 from etchproof.quantize.recipe import Lora, load_recipe
 from etchproof.render.sources import simulation_names
 from etchproof.render.templates import library_files
 from etchproof.run import hooks
+from etchproof.schemata.sources import draw, make_schemata, read_sources
 from models.chip import plan as plan_of
 from tests.conftest import ROOT
 from tests.render.designs import MIXED, PLAIN, Design, render_whole

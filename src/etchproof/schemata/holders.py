@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from etchproof.qualify.operators import Node, kind
+from etchproof.schemata.operators import Node, kind
 
 PACKAGE: Final = "ep_fault_pkg"
 ACTIVE: Final = f"{PACKAGE}::active"

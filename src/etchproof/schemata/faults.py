@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from etchproof.qualify import operators
-from etchproof.qualify.facts import Facts
-from etchproof.qualify.holders import ACTIVE, PACKAGE, Edit, Function, Holder, below, children
-from etchproof.qualify.operators import Node, kind
+from etchproof.schemata import operators
+from etchproof.schemata.facts import Facts
+from etchproof.schemata.holders import ACTIVE, PACKAGE, Edit, Function, Holder, below, children
+from etchproof.schemata.operators import Node, kind
 
 PLUSARG: Final = "ep_fault"
 
@@ -53,7 +53,7 @@ class RtlFault:
         file: name in the fabric.
         line: from 1.
         module: or package.
-        operator: of ``etchproof.qualify.operators``.
+        operator: of ``etchproof.schemata.operators``.
         was: the source that it changes.
         edit: the change.
         holder: begin of the function or process, or of the assignment, in which it is.

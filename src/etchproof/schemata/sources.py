@@ -14,12 +14,12 @@ from typing import Any, Final
 
 from etchproof.errors import InputError
 from etchproof.files.regular import read_text
-from etchproof.qualify.declared import RtlEdit, planted
-from etchproof.qualify.facts import read_facts
-from etchproof.qualify.holders import PACKAGE
-from etchproof.qualify.rtl import RtlFault, Source, package_source
 from etchproof.render.fabric import Fabric, make_fabric
 from etchproof.render.sources import lint_off
+from etchproof.schemata.declared import RtlEdit, planted
+from etchproof.schemata.facts import read_facts
+from etchproof.schemata.faults import RtlFault, Source, package_source
+from etchproof.schemata.holders import PACKAGE
 from etchproof.sim.build import TIME_PRECISION
 from etchproof.tools import slang_driver
 
