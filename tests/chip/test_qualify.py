@@ -41,6 +41,9 @@ def test_a_qualification(team: Path) -> None:
     )  # what plants faults for other tests is idle here
     assert len(states) == 17 and all(run["equal"] for run in record["runs"])
     assert status == 1 and len(record["open_items"]) == len(lived)
+    activated = {fault["name"]: fault["activated"] for fault in record["faults"]}
+    assert {activated[name] for name in lived} == {True, False}, {name: activated[name] for name in lived}
+    assert not any(activated[name] for name in activated if name not in lived)
     seen = next(
         fault for fault in record["faults"] if fault["kind"] == "rtl" and fault["state"] == "detected"
     )

@@ -13,6 +13,7 @@ from etchproof.files.atomic import write_atomically
 from etchproof.host.top import FILES as TOP_FILES
 from etchproof.project.declaration import Project
 from etchproof.qualify import images
+from etchproof.qualify.activation import activation
 from etchproof.qualify.campaign import Bench, Fault, run_faults
 from etchproof.qualify.trial import Builds, Proven, make_trial, prove
 from etchproof.regress.key import sources_sha256
@@ -117,6 +118,15 @@ def qualify(request: QualifyRequest, clock: StageClock) -> Qualification:
                 bench, faults, pool, asked.jobs, clock.busy, _untried(plan, asked, survivors)
             )
             say(_states(results))
+        with clock.stage("activation") as say:
+            tried = {result.name for result in results if result.state == "survived" and result.runs}
+            lived = {number: one for number, one in schemata.faults.items() if one.name in tried}
+            kind = min(builds, key=_KINDS.index)
+            known = activation(chip, sources, lived, runs, kind, out, pool) if lived else {}
+            results = tuple(
+                result.model_copy(update={"activated": known.get(result.name)}) for result in results
+            )
+            say(f"{sum(known.values())} of {len(lived)} survivors, and {len(lived) - len(known)} not known")
     results += tuple(_of_python(request, plan, chip, builds, runs, clock))
     source = plan.design.source
     found = Qualification(

@@ -4,11 +4,16 @@ The sources are those that are simulated, read as they are synthesized (``SYNTHE
 simulation has is changed. A fault in a function, or in a process that loops, is a copy of the whole, chosen once a
 call: inside of a loop a choice costs an eighth of a simulation's speed, outside of it nothing that can be measured.
 Anywhere else it is a choice in place.
+
+Other sources watch faults in place of having them: the chip is right, and says of each fault whether what it changes
+would ever have been something else (weak mutation: Howden, "Weak Mutation Testing and Completeness of Test Sets",
+IEEE TSE 1982).
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,12 +21,16 @@ from typing import Any, Final
 
 from etchproof.schemata import operators
 from etchproof.schemata.facts import Facts
-from etchproof.schemata.holders import ACTIVE, PACKAGE, Edit, Function, Holder, below, children
+from etchproof.schemata.holders import ACTIVE, DIFFERS, PACKAGE, Edit, Function, Holder, below, children
 from etchproof.schemata.operators import Node, kind
 
 PLUSARG: Final = "ep_fault"
 
+WATCHED: Final = "ep_watched"
+"""Plusarg with the file into which sources that watch faults write the numbers of those that differ."""
+
 _LONG: Final = 100
+_ASSIGNMENT: Final = re.compile(r"(.*?[^<>=!])\s*(<|[-+*/%&|^]|<<<?|>>>?|)=\s(.*);", re.DOTALL)
 _FUNCTIONS: Final = frozenset({"FunctionDeclaration", "TaskDeclaration"})
 _PROCESSES: Final = frozenset({"AlwaysFFBlock", "AlwaysCombBlock", "AlwaysBlock", "AlwaysLatchBlock"})
 _LOOPS: Final = frozenset({"ForLoopStatement", "LoopStatement", "DoWhileStatement", "ForeachLoopStatement"})
@@ -209,10 +218,16 @@ class Source:
         self.holders[start] = holder
         return holder
 
-    def with_faults(self, faults: Mapping[int, RtlFault]) -> tuple[str, list[tuple[int, int, int]]]:
+    def with_faults(
+        self, faults: Mapping[int, RtlFault], watched: bool = False
+    ) -> tuple[str, list[tuple[int, int, int]]]:
         """The source with faults by number, and where each stands in it: begin, end, number.
 
         Numbers of one holder need not be consecutive.
+
+        Args:
+            watched: the source stays right and says which of the faults would have changed something; none
+                ``is_whole``.
         """
         held: dict[int, dict[int, RtlFault]] = defaultdict(dict)
         for number, fault in faults.items():
@@ -222,7 +237,12 @@ class Source:
             holder = self.holders[start]
             out += self._bytes[at : holder.start]
             at = holder.end
-            for piece, number in self._held(holder, held[start]):
+            within = (
+                self._in_place(holder.start, holder.end, held[start], _is_told)
+                if watched
+                else self._held(holder, held[start])
+            )
+            for piece, number in within:
                 if number:
                     spans.append((len(out), len(out) + len(piece), number))
                 out += piece
@@ -238,10 +258,10 @@ class Source:
                 for number, fault in faults.items()
                 if fault.is_whole
             }
-            yield from self._in_place(holder.start, holder.end, {**faults, **texts})
+            yield from self._in_place(holder.start, holder.end, {**faults, **texts}, _is_chosen)
             return
         if holder.how == "place" and not any(fault.is_whole for fault in faults.values()):
-            yield from self._in_place(holder.start, holder.end, faults)
+            yield from self._in_place(holder.start, holder.end, faults, _is_chosen)
             return
         if holder.how != "function":
             yield self._bytes[holder.start : start] + f"case ({ACTIVE})\n".encode(), 0
@@ -263,8 +283,18 @@ class Source:
     def _edited(self, start: int, end: int, edit: Edit) -> bytes:
         return self._bytes[start : edit.start] + edit.text.encode() + self._bytes[edit.end : end]
 
-    def _in_place(self, start: int, end: int, faults: Mapping[int, RtlFault]) -> Iterator[tuple[bytes, int]]:
-        """A text with choices in it, the outermost first."""
+    def _in_place(
+        self,
+        start: int,
+        end: int,
+        faults: Mapping[int, RtlFault],
+        condition: Callable[[int, RtlFault], str],
+    ) -> Iterator[tuple[bytes, int]]:
+        """A text with choices in it, the outermost first.
+
+        Args:
+            condition: under which a fault is in the text's place.
+        """
         at = start
         inner = dict(faults)
         while inner:
@@ -274,19 +304,39 @@ class Source:
             inner = {n: f for n, f in inner.items() if n not in here and n not in within}
             yield self._bytes[at : first.start], 0
             at = first.end
+            nested = self._in_place(first.start, first.end, within, condition)
             if any(fault.operator == "dropped" for fault in here.values()):
-                kept = " && ".join(f"{ACTIVE} != {number}" for number in here)
-                yield f"begin if ({kept}) ".encode(), next(iter(here))  # an else behind it is of another if
-                yield from self._in_place(first.start, first.end, within)
+                left_out = " || ".join(condition(number, fault) for number, fault in here.items())
+                yield (
+                    f"begin if (!({left_out})) ".encode(),
+                    next(iter(here)),
+                )  # an else behind it is of another if
+                yield from nested
                 yield b" end", 0
                 continue
             yield b"(", 0
             for number, fault in here.items():
-                yield f"{ACTIVE} == {number} ? ({fault.edit.text}) : ".encode(), number
+                yield f"{condition(number, fault)} ? ({fault.edit.text}) : ".encode(), number
             yield b"(", 0
-            yield from self._in_place(first.start, first.end, within)
+            yield from nested
             yield b"))", 0
         yield self._bytes[at:end], 0
+
+
+def _is_chosen(number: int, fault: RtlFault) -> str:
+    """Whether a fault is in the chip."""
+    return f"{ACTIVE} == {number}"
+
+
+def _is_told(number: int, fault: RtlFault) -> str:
+    """That it is not, whoever hears whether it would change its text's value."""
+    was, becomes = fault.was, fault.edit.text
+    if fault.operator == "dropped":
+        match = _ASSIGNMENT.fullmatch(was)
+        assert match is not None, was
+        was, operator, value = match.groups()
+        becomes = value if operator in ("", "<") else f"({was}) {operator} ({value})"
+    return f"{DIFFERS}({number}, ({was}) !== ({becomes}))"
 
 
 def _local_enums(root: Node) -> Iterator[set[str]]:
@@ -304,8 +354,14 @@ def _next_states(root: Node, text: Callable[[Node], str]) -> Iterator[tuple[str,
             yield from zip(names, [*names[1:], *names[:1]], strict=True)
 
 
-def package_source() -> str:
-    """The package in which the chosen fault is known; 0 is none."""
+def package_source(watched: bool = False) -> str:
+    """The package in which the chosen fault is known, 0 for none; or what sources call that watch faults."""
+    if watched:
+        return f"""// What the chip would have done with faults in it. Written by Etchproof.
+package {PACKAGE};
+  import "DPI-C" function bit ep_differs(input int unsigned number, input bit differs);
+endpackage
+"""
     return f"""// Which fault of the schemata is in the chip; 0 for none. Written by Etchproof.
 package {PACKAGE};
   function automatic int unsigned chosen();

@@ -11,6 +11,8 @@ from etchproof.schemata.operators import Node, kind
 PACKAGE: Final = "ep_fault_pkg"
 ACTIVE: Final = f"{PACKAGE}::active"
 """Which fault is chosen."""
+DIFFERS: Final = f"{PACKAGE}::ep_differs"
+"""Is told of a fault whether it would have changed a value; 0."""
 
 
 @dataclass(frozen=True, slots=True)

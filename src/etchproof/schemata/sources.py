@@ -6,8 +6,8 @@ import random
 import shlex
 import shutil
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any, Final
@@ -24,6 +24,7 @@ from etchproof.sim.build import TIME_PRECISION
 from etchproof.tools import slang_driver
 
 _CONTROL: Final = "ep_faults.vlt"
+_NATIVE: Final = Path(__file__).with_name("ep_differs.cpp")
 _RTL: Final = (".sv", ".v")
 _NOT_LINT: Final = ("COMBDLY", "INFINITELOOP", "LATCH", "MULTIDRIVEN", "SELRANGE", "UNOPTFLAT")
 """Warnings that a fault may cause and that Verilator does not call lint."""
@@ -114,28 +115,64 @@ def make_schemata(
     Raises:
         InputError: the sources cannot be elaborated whatever is left out.
     """
-    out.mkdir(parents=True)
-    for name in fabric.sources:
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(fabric.folder / name, out / name)
-    (out / f"{PACKAGE}.sv").write_text(package_source(), encoding="ascii")
-    quiet = lint_off((None, *_NOT_LINT), [*sources, f"{PACKAGE}.sv"])
-    (out / _CONTROL).write_text(quiet, encoding="utf-8")
     left = enumerate(faults, 1)
     numbered, refused = dict(islice(left, count)), []
-    while True:
-        spans = {}
-        for name, source in sources.items():
-            mine = {number: fault for number, fault in numbered.items() if fault.file == name}
-            text, spans[name] = source.with_faults(mine)
-            (out / name).write_text(text, encoding="utf-8")
-        bad = _refused(out, [f"{PACKAGE}.sv", *_compiled(fabric)], fabric, spans)
-        if not bad:
-            break
+    _prepare(fabric, sources, package_source(), out)
+    while bad := _planted(fabric, sources, numbered, out):
         refused += [numbered.pop(number) for number in sorted(bad)]
         numbered |= dict(islice(left, count - len(numbered)))
     made = make_fabric(out, [_CONTROL, f"{PACKAGE}.sv", *fabric.sources], fabric.top, fabric.setup)
     return Schemata(made, numbered, tuple(refused))
+
+
+def make_watching(
+    fabric: Fabric, sources: Mapping[str, Source], faults: Mapping[int, RtlFault], out: Path
+) -> Schemata:
+    """Write sources that are right and watch faults into ``out``, new.
+
+    A simulator of them writes the numbers of those that would have changed a value into the file that ``WATCHED``
+    names. Faults that cannot be watched so are refused: one whose text is no expression and no assignment, one in what
+    is computed before there is a simulation.
+
+    Raises:
+        InputError: the sources cannot be elaborated whatever is left out.
+    """
+    numbered = {number: fault for number, fault in faults.items() if not fault.is_whole}
+    refused = [fault for fault in faults.values() if fault.is_whole]
+    _prepare(fabric, sources, package_source(watched=True), out)
+    shutil.copyfile(_NATIVE, out / _NATIVE.name)
+    while bad := _planted(fabric, sources, numbered, out, watched=True):
+        refused += [numbered.pop(number) for number in sorted(bad)]
+    names = [_CONTROL, f"{PACKAGE}.sv", *fabric.sources, _NATIVE.name]
+    setup = replace(fabric.setup, native=fabric.setup.native | {_NATIVE.name})
+    return Schemata(make_fabric(out, names, fabric.top, setup), numbered, tuple(refused))
+
+
+def _prepare(fabric: Fabric, sources: Iterable[str], package: str, out: Path) -> None:
+    """Everything of the sources but the faults."""
+    out.mkdir(parents=True)
+    for name in fabric.sources:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(fabric.folder / name, out / name)
+    (out / f"{PACKAGE}.sv").write_text(package, encoding="ascii")
+    quiet = lint_off((None, *_NOT_LINT), [*sources, f"{PACKAGE}.sv"])
+    (out / _CONTROL).write_text(quiet, encoding="utf-8")
+
+
+def _planted(
+    fabric: Fabric,
+    sources: Mapping[str, Source],
+    numbered: Mapping[int, RtlFault],
+    out: Path,
+    watched: bool = False,
+) -> set[int]:
+    """Write the sources with faults; returns those of them that slang refuses."""
+    spans = {}
+    for name, source in sources.items():
+        mine = {number: fault for number, fault in numbered.items() if fault.file == name}
+        text, spans[name] = source.with_faults(mine, watched)
+        (out / name).write_text(text, encoding="utf-8")
+    return _refused(out, [f"{PACKAGE}.sv", *_compiled(fabric)], fabric, spans)
 
 
 def _refused(

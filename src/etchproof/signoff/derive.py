@@ -174,6 +174,7 @@ def qualification(
                 excuse=stand[fault.name].excuse,
                 why=stand[fault.name].why,
                 until=str(stand[fault.name].until or stand[fault.name].seen_at or ""),
+                activated=fault.activated,
             )
             for fault in found.faults
             if fault.name in stand

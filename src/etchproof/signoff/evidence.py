@@ -283,6 +283,9 @@ class SurvivorEvidence(Record):
     excuse: Excuse
     why: str
     until: str = Field("", description="the last day on which it is waived, or the stage that sees it")
+    activated: bool | None = Field(
+        None, description="whether what it changes was another value in any run; null: not known"
+    )
 
 
 class ScoreEvidence(Record):

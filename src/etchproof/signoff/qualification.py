@@ -52,9 +52,14 @@ class FaultResult(Record):
     state: State
     seen_by: tuple[Detection, ...] = Field(description="of each test that saw it the first run, as tried")
     runs: int = Field(description="runs that were made of it")
+    activated: bool | None = Field(
+        None,
+        description="of a survivor in RTL, whether what it changes was another value in any run; null: not known",
+    )
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
+        agree(self.activated is None or self.state == "survived", f"{self.name}: {self.state}, and activated")
         agree((self.state == "survived") == (not self.seen_by), f"{self.name}: {self.state}, and seen_by")
         return self
 

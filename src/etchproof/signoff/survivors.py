@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -108,6 +108,13 @@ def still_open(found: Qualification, survivors: Sequence[Survivor], today: datet
     return tuple(_still_open(found, survivors, today))
 
 
+_ACTIVATION: Final[Mapping[bool | None, str]] = {
+    None: "",
+    True: ": it is activated, and nothing that is compared follows from it",
+    False: ": it is not activated",
+}
+
+
 def _still_open(found: Qualification, survivors: Sequence[Survivor], today: datetime.date) -> Iterator[str]:
     stand = excused(found, survivors)
     for result in found.faults:
@@ -115,7 +122,7 @@ def _still_open(found: Qualification, survivors: Sequence[Survivor], today: date
             last = result.seen_by[-1]
             yield f"the bench broke at {result.name}: {last.reason}: {last.message}"
         elif result.state == "survived" and result.name not in stand:
-            yield f"no run sees {result.name}, {result.place}"
+            yield f"no run sees {result.name}, {result.place}{_ACTIVATION[result.activated]}"
     seen = {result.name for result in found.faults if result.state != "survived"}
     for survivor in survivors:
         if survivor.until is not None and today > survivor.until:

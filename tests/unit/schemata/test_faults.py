@@ -12,9 +12,9 @@ import pytest
 from etchproof.errors import InputError
 from etchproof.render.fabric import Fabric, make_fabric
 from etchproof.schemata.declared import RtlEdit
-from etchproof.schemata.faults import RtlFault
+from etchproof.schemata.faults import WATCHED, RtlFault
 from etchproof.schemata.holders import PACKAGE
-from etchproof.schemata.sources import Schemata, draw, make_schemata, read_sources
+from etchproof.schemata.sources import Schemata, draw, make_schemata, make_watching, read_sources
 from etchproof.sim.environment import build_env
 from etchproof.tools import find_verilator
 
@@ -263,7 +263,8 @@ def _build(fabric: Fabric, folder: Path) -> Path:
         "-MAKEFLAGS",
         "CXX=g++ LINK=g++ CFG_CXXFLAGS_PCH_I=-include OPT_GLOBAL=-O0",
     ]
-    command = [*words, "--Mdir", str(folder / "obj"), *fabric.compiled]
+    native = [str(fabric.folder / name) for name in fabric.setup.native]
+    command = [*words, "--Mdir", str(folder / "obj"), *fabric.compiled, *native]
     env = build_env(verilator)
     subprocess.run(command, cwd=fabric.folder, check=True, capture_output=True, env=env)
     return folder / "obj" / "Vbench"
@@ -312,3 +313,31 @@ def test_the_chosen_fault_is_in_the_chip_and_no_other(fabric: Fabric, tmp_path: 
     for name, expected in zip(names, edited_alone, strict=True):
         assert _said(program, f"+ep_fault={numbers[name]}") == {"0": expected}, name
         assert expected != plain, name
+
+
+@pytest.mark.sim
+def test_what_a_fault_would_change_is_told(fabric: Fabric, tmp_path: Path) -> None:
+    """The chip is right, and a fault is told of where its text has another value for what the bench feeds."""
+    sources = read_sources(fabric, {"bench.sv"})
+    drawn = draw(sources, 1, DECLARED)
+    numbers = {fault.name: number for number, fault in enumerate(drawn, 1)}
+    made = make_watching(fabric, sources, dict(enumerate(drawn, 1)), tmp_path / "watching")
+    assert {fault.operator for fault in made.refused} >= {edit.what for edit in DECLARED[:5]}
+    watching, plain = _build(made.fabric, tmp_path / "watching"), _build(fabric, tmp_path)
+    file = tmp_path / "told"
+    assert _said(watching, f"+{WATCHED}={file}") == _said(plain)
+    told = [int(line) for line in file.read_text().split()]
+    assert len(told) == len(set(told)) and set(told) <= set(made.faults)
+    for name, differs in (
+        ("numbers: shift: x << 1 -> x << (1 + 1)", True),
+        ("chip: operator: kept[i] > greatest -> kept[i] >= greatest", True),
+        ("chip: index: i-1 -> ((i-1) ^ 1)", True),
+        ("chip: dropped: kept[0] <= sum; -> ;", True),
+        ("chip: operator: x[0] && x[1] -> x[0] || x[1]", True),
+        ("chip: width: 8'(state_q) -> 8'(1'(state_q))", True),
+        ("chip: width: 16'(more) -> 16'(7'(more))", True),
+    ):
+        assert numbers[name] in made.faults, name
+        assert (numbers[name] in told) == differs, name
+    assert set(made.faults) - set(told)
+    print([made.faults[n].name for n in sorted(set(made.faults) - set(told))], [f.name for f in made.refused])

@@ -63,6 +63,21 @@ def test_what_is_not_on_the_list_is_open(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("activated", "said"),
+    [(True, ": it is activated, and nothing that is compared follows from it"), (False, ": it is not activated")],
+)
+def test_of_a_survivor_it_is_said_whether_it_was_activated(tmp_path: Path, activated: bool, said: str) -> None:
+    lives = result("lives", "survived").model_copy(update={"activated": activated})
+    assert opened(tmp_path, "", faults=(lives,)) == [f"no run sees lives, m.sv:3{said}"]
+
+
+def test_what_is_seen_is_not_asked_whether_it_was_activated() -> None:
+    fields = result("seen", "detected").model_dump() | {"activated": True}
+    with pytest.raises(ValueError, match="seen: detected, and activated"):
+        FaultResult.model_validate(fields)
+
+
+@pytest.mark.parametrize(
     "text",
     [f"- {{fault: lives, equivalent: {WHY}}}\n", f"- {{fault: lives, waived: {WHY}, until: 2026-11-28}}\n"],
 )
