@@ -87,6 +87,7 @@ NO_LOADERS: Final[dict[str, str]] = {
         "reads Python modules that this process imports",
     ),
     "etchproof.qualify.stored:read_stored": "reads a record by read_json_record, and makes a broken one again",
+    "etchproof.qualify.activation:activation.told": "reads numbers that a run of this process has just written",
     "etchproof.regress.recorded:record": "reads taps that a run of this process has just written",
     **dict.fromkeys(
         ("etchproof.signoff.known_bad:_files.changed", "etchproof.signoff.known_bad:_simulated.changed"),

@@ -64,9 +64,14 @@ def test_what_is_not_on_the_list_is_open(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("activated", "said"),
-    [(True, ": it is activated, and nothing that is compared follows from it"), (False, ": it is not activated")],
+    [
+        (True, ": it is activated, and nothing that is compared follows from it"),
+        (False, ": it is not activated"),
+    ],
 )
-def test_of_a_survivor_it_is_said_whether_it_was_activated(tmp_path: Path, activated: bool, said: str) -> None:
+def test_of_a_survivor_it_is_said_whether_it_was_activated(
+    tmp_path: Path, activated: bool, said: str
+) -> None:
     lives = result("lives", "survived").model_copy(update={"activated": activated})
     assert opened(tmp_path, "", faults=(lives,)) == [f"no run sees lives, m.sv:3{said}"]
 
