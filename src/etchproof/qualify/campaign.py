@@ -199,15 +199,7 @@ def _judged(fault: Fault, run: Proven, made: TestRun) -> Outcome:
     )
     reason = made.reasons[0]
     first = None if made.comparison is None else made.comparison.first_divergence
-    seen = Detection(
-        run=run.record.name,
-        test=run.record.test,
-        reason=reason.name,
-        message=reason.message[:300],
-        tap=None if first is None else first.tap,
-        layer=None if first is None else first.layer,
-        token=None if first is None else first.token,
-    )
+    seen = Detection.of(run.record.name, reason.name, reason.message, test=run.record.test, at=first)
     return Outcome(name=fault.name, seen=seen, broken=bool(broken))
 
 

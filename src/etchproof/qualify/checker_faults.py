@@ -170,9 +170,7 @@ def _signed(bench: WatchBench, folder: Path) -> Detection | None:
         except Exception as error:  # the code is wrong on purpose, and may fail in any way
             problem = f"raised {type(error).__name__}: {error}"
         if problem is not None:
-            return Detection(
-                run=step, test=step, reason=step, message=problem[:300], tap=None, layer=None, token=None
-            )
+            return Detection.of(step, step, problem)
     return None
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from etchproof import quantize
+from etchproof.compare.comparator import Divergence
 from etchproof.errors import EtchproofError, InputError
 from etchproof.project.sources import engine_sha256, project_sha256, together
 from etchproof.qualify.edits import Edit, applied
@@ -40,6 +41,7 @@ from etchproof.signoff.evidence import CheckEvidence, QualityEvidence, SignoffEv
 from etchproof.signoff.gates import GateResult, StageGates, apply_gate
 from etchproof.signoff.qualification import FAULTS_FOLDER, Detection, FaultResult, State
 from etchproof.sim.build import Build
+from etchproof.verdict.result import Reason
 
 if TYPE_CHECKING:  # slow to import, with PyTorch
     from etchproof.adapter import Adapter
@@ -254,10 +256,10 @@ def try_fault(bench: WrongBench, fault: FlowFault) -> FaultResult | None:
         by, runs = {"golden": _golden, "chip": _chip, "both": _both}[fault.side](bench, fault, made)
         state = "survived" if by is None else "detected"
     except InputError as error:
-        state, by = "detected", _by("the flow", "refused", str(error))
+        state, by = "detected", Detection.of("the flow", "refused", str(error))
     except Exception as error:  # the code is wrong on purpose, and may fail in any way
         what = str(error) if isinstance(error, EtchproofError) else f"{type(error).__name__}: {error}"
-        state, by = "broken", _by("the flow", "raised", what)
+        state, by = "broken", Detection.of("the flow", "raised", what)
     return FaultResult(
         name=fault.name,
         kind=fault.kind,
@@ -373,7 +375,7 @@ def _golden(bench: WrongBench, fault: FlowFault, made: _Made) -> tuple[Detection
         with applied(fault.computing):
             comparison, reasons = recorded.against(flow.make_golden(recorded.chip.design, own, integers))
         if reasons:
-            return _of_run(recorded.spec.name, comparison.first_divergence, reasons), runs
+            return _of_run(recorded, comparison.first_divergence, reasons), runs
     return None, runs
 
 
@@ -396,7 +398,7 @@ def _chip(bench: WrongBench, fault: FlowFault, made: _Made) -> tuple[Detection |
         )
         if run.reasons:
             first = None if run.comparison is None else run.comparison.first_divergence
-            return _of_run(recorded.spec.name, first, run.reasons), runs
+            return _of_run(recorded, first, run.reasons), runs
     return None, runs
 
 
@@ -415,22 +417,10 @@ def _replaced(bench: WrongBench, model: Any) -> list[IndexedImage]:
     return found
 
 
-def _of_run(name: str, first: Any, reasons: Sequence[Any]) -> Detection:
-    return Detection(
-        run=name,
-        test=name,
-        reason=reasons[0].name,
-        message=reasons[0].message[:300],
-        tap=None if first is None else first.tap,
-        layer=None if first is None else first.layer,
-        token=None if first is None else first.token,
-    )
-
-
-def _by(run: str, reason: str, message: str) -> Detection:
-    return Detection(
-        run=run, test=run, reason=reason, message=message[:300], tap=None, layer=None, token=None
-    )
+def _of_run(recorded: Recorded, at: Divergence | None, reasons: Sequence[Reason]) -> Detection:
+    """What a recorded run saw first."""
+    spec, reason = recorded.spec, reasons[0]
+    return Detection.of(spec.name, reason.name, reason.message, test=spec.test, at=at)
 
 
 # Both are wrong, and agree
@@ -445,7 +435,7 @@ def _both(bench: WrongBench, fault: FlowFault, made: _Made) -> tuple[Detection |
             names = tuple(name for name in names if name != "quantized")  # these are the right ones
         for gate in _gates(bench, made.design, made.model, made.integers, names, made, fault):
             if not gate.passed:
-                return _by("gates", gate.name, gate.message), 0
+                return Detection.of("gates", gate.name, gate.message), 0
     return None, 0
 
 

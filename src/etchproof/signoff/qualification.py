@@ -7,12 +7,14 @@ from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from etchproof.compare.comparator import Divergence
 from etchproof.signoff.record import Record, agree
 from etchproof.signoff.testplan import Stage
 from etchproof.verdict.result import RecipeRecord, Sha256
 
 QUALIFICATION_FILE: Final = "qualification.json"
 FAULTS_FOLDER: Final = "faults"
+_MESSAGE: Final = 300  # characters of a message that are kept
 
 Kind = Literal["rtl", "image", "flow", "golden", "checker"]
 State = Literal["detected", "survived", "broken"]
@@ -29,6 +31,26 @@ class Detection(Record):
     tap: str | None = Field(description="the first tap that differs; null where none does")
     layer: int | None
     token: int | None
+
+    @classmethod
+    def of(
+        cls, run: str, reason: str, message: str, *, test: str | None = None, at: Divergence | None = None
+    ) -> Self:
+        """What a run saw first.
+
+        Args:
+            test: of the run; None where what judged is no test.
+            at: the first element that differs; None where none does.
+        """
+        return cls(
+            run=run,
+            test=run if test is None else test,
+            reason=reason,
+            message=message[:_MESSAGE],
+            tap=None if at is None else at.tap,
+            layer=None if at is None else at.layer,
+            token=None if at is None else at.token,
+        )
 
 
 class Outcome(Record):
