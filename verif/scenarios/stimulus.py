@@ -454,7 +454,38 @@ def _adapter_status(draw: Draw) -> Acts:
             outlasts=True,
         ),
         draw.stream(0),
+        *_races(draw),
     ]
+
+
+_STALLS: Final = range(4)
+_SAME_EDGE: Final = 1
+"""Cycles for which a frame holds its slot back where the chip takes it at once with a request that begins a cycle
+later than the frame; with one less the request comes an edge later."""
+
+
+def _races(draw: Draw) -> Iterator[Act]:
+    """A request that takes or leaves a slot, some cycles before and after a frame names it, and at the same edge.
+
+    The frame ends with its slot, so that nothing but the slot's state decides on it. A slot is busy from the edge on at
+    which a sequence takes it, and free from that at which one leaves it.
+    """
+    good = draw.load(draw.by_size()[0], 0)
+    opens = Ask(((1, Op.FIRST, 0),), _OK)
+    for stall in _STALLS:
+        comes_first = stall >= _SAME_EDGE
+        names = _names_slot(good, stall, LoadStatus.SLOT_BUSY if comes_first else LoadStatus.PARTIAL)
+        taking = opens if comes_first else replace(opens, wanted=(Status.EMPTY_SLOT,))
+        yield from (_FREES, good, Beside(names, 1, (taking,)))
+    for stall in _STALLS:
+        comes_first = stall >= _SAME_EDGE
+        names = _names_slot(good, stall, LoadStatus.PARTIAL if comes_first else LoadStatus.SLOT_BUSY)
+        yield from (_FREES, good, opens, Beside(names, 1, (_CLOSES,)))
+
+
+def _names_slot(good: LoadFrame, stall: int, wanted: LoadStatus) -> LoadFrame:
+    """A frame of two words, so many cycles between them (``ep_load_bfm``, ``load_stall``)."""
+    return LoadFrame(good.words[:2], wanted, stall_seed=1 << 5 | stall << 2)
 
 
 TESTS: Final[dict[str, Callable[[Draw], Acts]]] = {

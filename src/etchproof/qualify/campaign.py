@@ -29,11 +29,13 @@ from etchproof.signoff.qualification import Detection, FaultResult, Outcome, Sta
 from etchproof.sim.build import Kind
 from etchproof.sim.forks import Forks
 from etchproof.sim.results import UNTIL
+from etchproof.verdict.result import Reason
 
 OUTCOMES_FOLDER: Final = "outcomes"
 _CPU_S: Final = 60  # of a run that is stuck in one moment of simulated time
 _WALL_S: Final = 1800.0  # of one for which nothing else has an end
-_OUT_OF_CPU: Final = "SIGXCPU"
+_ENDED_BY_THE_CHIP: Final = ("SIGXCPU", "Verilog $stop")
+"""What a killed simulator says where it was out of time, or an assertion failed."""
 _OPINIONS: Final = 2
 """Tests that a fault meets after the one that saw it, until another one sees it, too."""
 
@@ -193,14 +195,18 @@ def _made(bench: Bench, run: Proven, number: int, fault: Fault, folder: Path, la
 def _judged(fault: Fault, run: Proven, made: TestRun) -> Outcome:
     if made.passed:
         return Outcome(name=fault.name, seen=None, broken=False)
-    killed = [reason for reason in made.reasons if reason.name == "simulator_killed"]
-    broken = {reason.name for reason in made.reasons} & _OF_THE_BENCH or any(
-        _OUT_OF_CPU not in reason.message for reason in killed
-    )
-    reason = made.reasons[0]
+    broken = [reason for reason in made.reasons if is_of_the_bench(reason)]
+    reason = (broken or made.reasons)[0]
     first = None if made.comparison is None else made.comparison.first_divergence
     seen = Detection.of(run.record.name, reason.name, reason.message, test=run.record.test, at=first)
     return Outcome(name=fault.name, seen=seen, broken=bool(broken))
+
+
+def is_of_the_bench(reason: Reason) -> bool:
+    """Whether a reason says nothing of the chip."""
+    if reason.name == "simulator_killed":
+        return not any(said in reason.message for said in _ENDED_BY_THE_CHIP)
+    return reason.name in _OF_THE_BENCH
 
 
 def _result(fault: Fault, found: _Found) -> FaultResult:
