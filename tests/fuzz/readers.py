@@ -87,7 +87,9 @@ NO_LOADERS: Final[dict[str, str]] = {
         "reads Python modules that this process imports",
     ),
     "etchproof.qualify.stored:read_stored": "reads a record by read_json_record, and makes a broken one again",
-    "etchproof.regress.recorded:record": "reads taps that a run of this process has just written",
+    "etchproof.compare.kept:pack": "reads taps that a run of this process has just written",
+    "etchproof.compare.dump:NpzWriter.__init__": _WRITES,
+    "etchproof.compare.dump:NpzWriter.add": _WRITES,
     **dict.fromkeys(
         ("etchproof.signoff.known_bad:_files.changed", "etchproof.signoff.known_bad:_simulated.changed"),
         "reads a ROM image that this process has written",

@@ -1,4 +1,4 @@
-"""The commands that run a chip and judge it: cosim, quality, regress, test, signoff, report."""
+"""The commands that run a chip and judge it: cosim, compare, quality, regress, test, signoff, qualify, report."""
 
 from __future__ import annotations
 
@@ -63,8 +63,15 @@ def cosim(
     ] = None,
     dump_taps: Annotated[
         Path | None,
-        typer.Option("--dump-taps", metavar="FILE.npz", help="Write every tap as chip and golden have it."),
+        typer.Option(
+            "--dump-taps",
+            metavar="FILE.npz|DIR",
+            help="Write every tap as chip and golden have it: one file of a short run; a folder of any run.",
+        ),
     ] = None,
+    only_layers: options.OnlyLayers = None,
+    only_taps: options.OnlyTaps = None,
+    only_tokens: options.OnlyTokens = None,
     seed: options.Seed = 1,
     build: Annotated[
         Literal["fast", "plain", "strict"],
@@ -106,12 +113,49 @@ def cosim(
             adapters=tuple(adapter or ()),
             inject=tuple(inject or ()),
             dump_taps=dump_taps,
+            only=(only_layers, only_taps, only_tokens),
             seed=seed,
             kind=build,
             timeout_s=timeout,
             context=context,
             profile=profile,
         )
+
+    return Action(run, debug)
+
+
+@APP.command()
+def compare(
+    a: Annotated[
+        Path,
+        typer.Argument(
+            metavar="A",
+            help="A dump of --dump-taps, or a run's folder that has one, taps or taps.npz.",
+            show_default=False,
+        ),
+    ],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another.", show_default=False)],
+    only_layers: options.OnlyLayers = None,
+    only_taps: options.OnlyTaps = None,
+    only_tokens: options.OnlyTokens = None,
+    side: Annotated[
+        Literal["chip", "golden"],
+        typer.Option("--side", help="Whose taps: the chips', or the golden models'."),
+    ] = "chip",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was found as JSON, and nothing else.")
+    ] = False,
+    debug: options.Debug = False,
+) -> Action:
+    """Compare the taps of two runs, of whatever commit, seed, simulator or recipe, bit for bit.
+
+    Exit status: 0 equal, 1 not, 2 bad input.
+    """
+
+    def run() -> int:
+        from etchproof.cli.compare import run_compare
+
+        return run_compare(a=a, b=b, only=(only_layers, only_taps, only_tokens), side=side, as_json=as_json)
 
     return Action(run, debug)
 

@@ -8,7 +8,7 @@ from typing import Final
 
 OWN: Final = frozenset(
     {
-        *("adapters", "chip", "fabric", "injected", "model", "rom", "runs"),
+        *("adapters", "chip", "fabric", "injected", "model", "rom", "runs", "taps"),
         *("comparison.json", "coverage.dat", "coverage.npz", "directed.json", "etchproof.log", "fabric.json"),
         "opened.txt",
         *(

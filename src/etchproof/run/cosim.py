@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from etchproof.compare.comparator import COMPARISON_FILE
+from etchproof.compare.kept import DUMP_NAMES, TapDump, pack
 from etchproof.contract.taps import TapKey
 from etchproof.errors import InputError, machine_trouble
 from etchproof.host.stimulus import VECTORS
@@ -26,7 +27,7 @@ from etchproof.run.testrun import Chip, TestRun, etch, run_test, with_simulator
 from etchproof.run.watcher import StageClock, Watcher, tell
 from etchproof.verdict.result import Reason, RunResult
 
-_DUMP: Final = "taps.npz"
+_DUMP: Final = DUMP_NAMES[0]
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,12 @@ def _simulate(
     config: dict[str, Any] = {
         "sequences": [asdict(sequence) for sequence in job.planned.sequences],
         "adapter_faults": [dict(fault) for fault in job.adapter_faults],
-        "dump_taps": str(folder.path / _DUMP) if request.dump_taps else None,
+        "dump_taps": None
+        if request.dump_taps is None
+        else {
+            "folder": str(_dump_folder(request.dump_taps, folder)),
+            "only": request.dump_only.model_dump(),
+        },
     }
     if job.vectors is not None:
         config["vectors"] = job.vectors.tolist()
@@ -199,16 +205,27 @@ def _simulate(
     return run
 
 
+def _dump_folder(dump: Path, folder: RunFolder) -> Path:
+    """Where the testbench writes taps: where they are asked for, but of one file."""
+    return folder.path / _DUMP if dump.suffix == ".npz" else dump.absolute()
+
+
 def _deliver_dump(request: CosimRequest, folder: RunFolder) -> list[Reason]:
-    """The dump goes where it was asked for once it is complete."""
+    """Look whether the dump is whole; one file of it goes where it was asked for."""
     if request.dump_taps is None:
         return []
+    written = _dump_folder(request.dump_taps, folder)
     try:
-        shutil.move(folder.path / _DUMP, request.dump_taps)
-    except OSError as error:
-        return [
-            Reason(name="dump_missing", message=f"the testbench's taps cannot be delivered: {error.strerror}")
-        ]
+        if request.dump_taps.suffix == ".npz":
+            partial = folder.path / f".{_DUMP}.npz"
+            pack(written, partial)
+            shutil.move(partial, request.dump_taps)
+            shutil.rmtree(written)
+        else:
+            TapDump(written)
+    except (InputError, OSError) as error:
+        problem = error if isinstance(error, InputError) else error.strerror
+        return [Reason(name="dump_missing", message=f"the testbench's taps cannot be delivered: {problem}")]
     return []
 
 
