@@ -76,7 +76,7 @@ NAMES: Final = frozenset(
 NUMBERS: Final = frozenset(
     ("layers", "vocab", "random_weights", "tokens", "seed", "timeout", "context", "length", "sequences")
 ) | {"jobs", "corners", "rtl_faults", "image_faults", "flow_faults", "checker_faults"}
-FREE: Final = frozenset({"prompt", "profile", "debug", "version", "as_json"})
+FREE: Final = frozenset({"prompt", "profile", "debug", "version", "as_json", "waves"})
 """Any text is a prompt, but one that is no Unicode; the others take no word."""
 
 

@@ -101,6 +101,7 @@ NO_LOADERS: Final[dict[str, str]] = {
         ),
         "reads files again that load_checkpoint or load_adapter has accepted, by the same readers",
     ),
+    "etchproof.waves.fst:finish": "reads waves that a simulator of this process has just written",
     "etchproof.sim.results:limit_ps": "reads the results that read_results has read",
     "etchproof.sim.forks:_Waiting.__init__": _WRITES,
     "etchproof.sim.forks:_Waiting.said": _OWN,

@@ -28,6 +28,7 @@ def run_cosim(
     random_weights: int | None,
     vocab: int | None,
     only: Only,
+    waves: bool,
     **options: Any,
 ) -> int:
     """0 for PASS, 1 for FAIL."""
@@ -43,6 +44,12 @@ def run_cosim(
     for key, value in zip(("--only-layers", "--only-taps", "--only-tokens"), only, strict=True):
         if value is not None and options["dump_taps"] is None:
             raise InputError("stands without --dump-taps", key=key, hint="it says which taps are written")
+    if waves:
+        if options["kind"] != "fast":
+            raise InputError(
+                "stands beside --build", key="--waves", hint="waves have a simulator of their own"
+            )
+        options["kind"] = "waves"
     console = make_console()
     progress = Progress(console)
     with progress.stage("start") as say:
@@ -60,6 +67,7 @@ def run_cosim(
         random_model=random_model,
         prompt_ids=ids,
         dump_only=selection(only),
+        waves=waves,
         **options,
     )
     outcome = cosim(request, progress, lambda prompt: rerun_command(request, prompt), begun)
@@ -87,7 +95,8 @@ def rerun_command(request: CosimRequest, prompt: Sequence[int]) -> str:
         words.append(f"--prompt={request.prompt}")
     else:
         words.append(f"--prompt-ids={','.join(map(str, prompt))}")
-    words += [f"--tokens={request.tokens}", f"--seed={request.seed}", f"--build={request.kind}"]
+    words += [f"--tokens={request.tokens}", f"--seed={request.seed}"]
+    words.append("--waves" if request.waves else f"--build={request.kind}")
     words.append(f"--timeout={request.timeout_s:g}")
     words += [f"--adapter={folder.absolute()}" for folder in request.adapters]
     words += [f"--inject={site}" for site in request.inject]

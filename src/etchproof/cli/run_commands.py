@@ -83,6 +83,12 @@ def cosim(
     ] = "fast",
     timeout: options.Timeout = 600.0,
     context: options.Context = None,
+    waves: Annotated[
+        bool,
+        typer.Option(
+            "--waves", help="Write the waves of the run, waves.fst, with layouts for Surfer and GTKWave."
+        ),
+    ] = False,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show and record where time and memory went.")
     ] = False,
@@ -118,6 +124,7 @@ def cosim(
             kind=build,
             timeout_s=timeout,
             context=context,
+            waves=waves,
             profile=profile,
         )
 

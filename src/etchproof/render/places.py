@@ -21,6 +21,7 @@ OWN: Final = frozenset(
             "run.json",
         ),
         *("run_config.json", "sim.log", "taps.npz"),
+        *("waves.fst", "waves.gtkw", "waves.head.fst", "waves.sucl", "waves.taps"),
     }
 )
 """Names in the folder of a run that are the run's own; tests/examples/test_chips.py holds runs against them."""

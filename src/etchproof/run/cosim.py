@@ -25,7 +25,9 @@ from etchproof.run.slots import LoadedAdapter
 from etchproof.run.streams import generation_test
 from etchproof.run.testrun import Chip, TestRun, etch, run_test, with_simulator
 from etchproof.run.watcher import StageClock, Watcher, tell
+from etchproof.run.waves import Window
 from etchproof.verdict.result import Reason, RunResult
+from etchproof.waves.fst import Waves
 
 _DUMP: Final = DUMP_NAMES[0]
 
@@ -38,11 +40,13 @@ class Outcome:
         result: as in ``run.json``.
         folder: where it is.
         wanted: vectors that there have to be of each tap, in dataflow order.
+        waves: where they were asked for and something was written.
     """
 
     result: RunResult
     folder: Path
     wanted: Mapping[TapKey, int]
+    waves: Waves | None = None
 
 
 def cosim(
@@ -85,10 +89,10 @@ def cosim(
         log.info("tools: %s", job.tools)
         if job.asked is not None:
             log.info("recipe: %s", job.design.recipe.described(job.asked))
-        result, wanted = _run(job, folder, clock, begun, rerun)
-        folder.write_result(result)
-        log.info("verdict: %s", result.verdict)
-        return Outcome(result, folder.path, wanted)
+        outcome = _run(job, folder, clock, begun, rerun)
+        folder.write_result(outcome.result)
+        log.info("verdict: %s", outcome.result.verdict)
+        return outcome
     except (KeyboardInterrupt, SystemExit):
         log.error("interrupted: no verdict")
         raise
@@ -108,9 +112,7 @@ def cosim(
         folder.close()
 
 
-def _run(
-    job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: str
-) -> tuple[RunResult, dict[TapKey, int]]:
+def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: str) -> Outcome:
     request, design, cache = job.request, job.design, flow.cache_folder()
     etched = etch(design, folder.path, cache, watcher, asked=job.asked)
     injections = flow.locate(
@@ -144,7 +146,8 @@ def _run(
         profile = make_profile(watcher.stages_s, total_s, result.sim, peak.peak_bytes)
         result = result.model_copy(update={"profile": profile})
     adapted = [adapter.quantized.linears.keys() for adapter in loaded]
-    return result, design.taps.wanted(adapted, [(one.adapter, one.tokens_fed) for one in result.sequences])
+    wanted = design.taps.wanted(adapted, [(one.adapter, one.tokens_fed) for one in result.sequences])
+    return Outcome(result, folder.path, wanted, run.waves)
 
 
 def _listed(loaded: Sequence[LoadedAdapter]) -> str:
@@ -197,6 +200,7 @@ def _simulate(
             injections=injections,
             timeout_s=request.timeout_s,
             on_progress=on_progress,
+            waves=Window() if request.waves else None,
         )
     outcome = run.outcome
     log.info("simulation: %s, exit code %d, %.2f s", outcome.status, outcome.exit_code, outcome.wall_s)

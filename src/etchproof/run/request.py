@@ -59,6 +59,7 @@ class CosimRequest:
         timeout_s: wall-clock limit of the simulation.
         context: positions of the chip, in place of the recipe's.
         random_model: a shape to be filled with random weights, in place of a checkpoint.
+        waves: whether the chip's waves are written, by a simulator that is built for them.
         profile: whether the record says where the time went.
         adapters: folders of the adapters that run beside the base.
     """
@@ -81,6 +82,7 @@ class CosimRequest:
     random_model: RandomModel | None = None
     profile: bool = False
     adapters: tuple[Path, ...] = ()
+    waves: bool = False
 
     def __post_init__(self) -> None:
         if (self.model_dir is None) == (self.random_model is None):

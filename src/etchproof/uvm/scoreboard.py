@@ -18,6 +18,7 @@ from pyuvm import uvm_component, uvm_subscriber
 from etchproof.compare.comparator import (
     Comparator,
     Comparison,
+    Divergence,
     LoadRecord,
     RequestRecord,
     ResetRecord,
@@ -64,6 +65,7 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         self._deferred: list[LoadStart | LoadResult] = []  # until a token that came before is answered
         self._sequence = -1
         self._compared = 0  # tokens of the open sequence
+        self._divergence_ps: int | None = None
         self._opened = Opened(None, ())
         self._finished = False
 
@@ -112,6 +114,7 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
             requests=tuple(self.requests),
             roms=tuple(self.roms),
             first_divergence=comparator.first_divergence,
+            divergence_ps=self._divergence_ps,
             tokens=tuple(self.tokens),
             failures=tuple(comparator.failures),
             sim_s=sim_s,
@@ -272,7 +275,10 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         middle = time.perf_counter()
         got = [tt.taps for tt in pending]
         positions = [result.position for result in results]
+        before = self.comparator.first_divergence
         self.comparator.compare(self._sequence, plan, positions, expected, got)
+        if before is None and (found := self.comparator.first_divergence) is not None:
+            self._divergence_ps = _recorded(pending, found)
         self._check_responses(results, got)
         self.golden_s += middle - start
         self.compare_s += time.perf_counter() - middle
@@ -307,6 +313,16 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
                     "response_token",
                     f"host port says {_listed(said)}, tap says {_listed(computed)} at {result.position}",
                 )
+
+
+def _recorded(tokens: Sequence[TokenTaps], first: Divergence) -> int | None:
+    """The simulated time at which a tap was recorded."""
+    for token in tokens:
+        if token.result.position == first.token:
+            for record in token.batch.records():
+                if (record.layer, record.name) == (first.layer, first.tap):
+                    return record.time
+    return None
 
 
 def _extensions(word: int, value: int, bits: int, tap_bits: int) -> set[str]:
