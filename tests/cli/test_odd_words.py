@@ -34,6 +34,7 @@ BASES: Final[dict[str, tuple[str, ...]]] = {
     "qualify": ("MODEL", "--out", "OUT"),
     "report": ("OUT",),
     "compare": ("OUT", "OUT"),
+    "replay": ("MODEL", "--out", "OUT"),
 }
 """What each command takes at least."""
 
@@ -51,6 +52,7 @@ PATHS: Final = frozenset(
         "qualified",
         "a",
         "b",
+        "stored",
     )
 )
 NAMES: Final = frozenset(
@@ -71,6 +73,7 @@ NAMES: Final = frozenset(
         "only_taps",
         "only_tokens",
         "side",
+        "unit",
     )
 )
 NUMBERS: Final = frozenset(

@@ -109,6 +109,7 @@ NO_LOADERS: Final[dict[str, str]] = {
     "etchproof.sim.golden:GoldenServer._serve": "opens the memory that this process shares with its simulator",
     "etchproof.signoff.provenance:_files": "hashes the ROM images that this process has just etched",
     "etchproof.cli.signoff:run_report": "asks whether signoff.json is a regular file; read_result has a row",
+    "etchproof.run.replay:_stored": "reads run.json and comparison.json by read_json_record",
     "etchproof.signoff.verify:_left": "reads readback.json by read_json_record, as testrun's read_readback does",
     "etchproof.signoff.covered:_sample": "reads a comparison.json whose item has just been read and held against it",
     "etchproof.run.flow:model_health": "reads a record of the cache by read_json_record, and makes a broken one again",

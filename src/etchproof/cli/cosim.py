@@ -56,6 +56,7 @@ def run_cosim(
         from etchproof.checkpoint.shape import RandomModel
         from etchproof.cli.report import print_report
         from etchproof.run.cosim import CosimRequest, cosim
+        from etchproof.run.waves import Window
 
         say(f"project {found.name}")
     random_model = None
@@ -67,7 +68,7 @@ def run_cosim(
         random_model=random_model,
         prompt_ids=ids,
         dump_only=selection(only),
-        waves=waves,
+        waves=Window() if waves else None,
         **options,
     )
     outcome = cosim(request, progress, lambda prompt: rerun_command(request, prompt), begun)
@@ -96,7 +97,7 @@ def rerun_command(request: CosimRequest, prompt: Sequence[int]) -> str:
     else:
         words.append(f"--prompt-ids={','.join(map(str, prompt))}")
     words += [f"--tokens={request.tokens}", f"--seed={request.seed}"]
-    words.append("--waves" if request.waves else f"--build={request.kind}")
+    words.append("--waves" if request.waves is not None else f"--build={request.kind}")
     words.append(f"--timeout={request.timeout_s:g}")
     words += [f"--adapter={folder.absolute()}" for folder in request.adapters]
     words += [f"--inject={site}" for site in request.inject]

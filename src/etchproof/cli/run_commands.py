@@ -168,6 +168,42 @@ def compare(
 
 
 @APP.command()
+def replay(
+    stored: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a cosim that failed.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Its folder, new or empty.", show_default=False)
+    ],
+    unit: Annotated[
+        str | None,
+        typer.Option(
+            "--unit",
+            metavar="LAYER.TAP",
+            help="The tap that has to differ. Default: the one that differed first has to differ first again.",
+        ),
+    ] = None,
+    waves: Annotated[
+        bool, typer.Option("--waves", help="Write the waves of a window around the first wrong value.")
+    ] = False,
+    timeout: options.Timeout = 600.0,
+    project: options.Project = None,
+    debug: options.Debug = False,
+) -> Action:
+    """Find the fewest tokens with which a run still fails, and make that run in a folder of its own.
+
+    Exit status: 1 it fails again, as it has to; 2 bad input, or it does not fail any more.
+    """
+
+    def run() -> int:
+        from etchproof.cli.replay import run_replay
+
+        return run_replay(run=stored, out=out, unit=unit, waves=waves, timeout_s=timeout, project=project)
+
+    return Action(run, debug)
+
+
+@APP.command()
 def quality(
     model: options.Model,
     recipe: options.Recipe = None,

@@ -21,6 +21,7 @@ OWN: Final = frozenset(
             "run.json",
         ),
         *("run_config.json", "sim.log", "taps.npz"),
+        *("checkpoint", "replay.json", "recipe.yaml", "vectors.npy"),
         *("waves.fst", "waves.gtkw", "waves.head.fst", "waves.sucl", "waves.taps"),
     }
 )

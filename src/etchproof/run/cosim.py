@@ -25,7 +25,6 @@ from etchproof.run.slots import LoadedAdapter
 from etchproof.run.streams import generation_test
 from etchproof.run.testrun import Chip, TestRun, etch, run_test, with_simulator
 from etchproof.run.watcher import StageClock, Watcher, tell
-from etchproof.run.waves import Window
 from etchproof.verdict.result import Reason, RunResult
 from etchproof.waves.fst import Waves
 
@@ -200,7 +199,7 @@ def _simulate(
             injections=injections,
             timeout_s=request.timeout_s,
             on_progress=on_progress,
-            waves=Window() if request.waves else None,
+            waves=request.waves,
         )
     outcome = run.outcome
     log.info("simulation: %s, exit code %d, %.2f s", outcome.status, outcome.exit_code, outcome.wall_s)

@@ -26,6 +26,7 @@ from etchproof.run.design import Design
 from etchproof.run.folder import check_out
 from etchproof.run.slots import Fault, Plan
 from etchproof.run.streams import stream_facts
+from etchproof.run.waves import Window
 from etchproof.sim.build import Kind
 from etchproof.sim.run import MAX_TIMEOUT_S
 from etchproof.tools import tool_versions
@@ -59,7 +60,7 @@ class CosimRequest:
         timeout_s: wall-clock limit of the simulation.
         context: positions of the chip, in place of the recipe's.
         random_model: a shape to be filled with random weights, in place of a checkpoint.
-        waves: whether the chip's waves are written, by a simulator that is built for them.
+        waves: what is written of the chip's waves, by a simulator that is built for them (``kind``); None for nothing.
         profile: whether the record says where the time went.
         adapters: folders of the adapters that run beside the base.
     """
@@ -82,7 +83,7 @@ class CosimRequest:
     random_model: RandomModel | None = None
     profile: bool = False
     adapters: tuple[Path, ...] = ()
-    waves: bool = False
+    waves: Window | None = None
 
     def __post_init__(self) -> None:
         if (self.model_dir is None) == (self.random_model is None):
