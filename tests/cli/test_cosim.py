@@ -89,7 +89,8 @@ def test_rerun_gives_the_same_record(
 def test_dumped_taps(passed: tuple[Done, Path]) -> None:
     done, dump = passed
     arrays = np.load(dump)
-    assert len(arrays.files) == 2 * len(done.result.taps)
+    named = [name for name in arrays.files if name.startswith(("chip.", "golden."))]
+    assert len(named) == 2 * len(done.result.taps)
     for count in done.result.taps:
         chip, golden = (arrays[f"{side}.0.{count.layer}.{count.tap}"] for side in ("chip", "golden"))
         assert chip.size == golden.size == count.elements

@@ -133,8 +133,9 @@ def test_dumped_taps(swapped: tuple[Done, Path]) -> None:
     assert arrays["chip.2.2.v_proj.lora_b"].size == 16 * result.sequences[2].tokens_fed
     assert "chip.0.0.q_proj.lora_a" not in arrays
     assert "chip.2.0.q_proj.lora_a" not in arrays
-    assert sum(arrays[name].size for name in arrays.files) == 2 * result.elements_compared
-    for name in arrays.files:
+    vectors = [name for name in arrays.files if name.startswith(("chip.", "golden."))]
+    assert sum(arrays[name].size for name in vectors) == 2 * result.elements_compared
+    for name in vectors:
         assert np.array_equal(arrays[name], arrays[name.replace("golden", "chip")])
 
 

@@ -33,11 +33,27 @@ BASES: Final[dict[str, tuple[str, ...]]] = {
     "signoff": ("MODEL", "--out", "OUT"),
     "qualify": ("MODEL", "--out", "OUT"),
     "report": ("OUT",),
+    "compare": ("OUT", "OUT"),
+    "replay": ("MODEL", "--out", "OUT"),
 }
 """What each command takes at least."""
 
 PATHS: Final = frozenset(
-    ("model", "out", "adapter", "dump_taps", "project", "directed", "vectors", "folder", "rtl", "qualified")
+    (
+        "model",
+        "out",
+        "adapter",
+        "dump_taps",
+        "project",
+        "directed",
+        "vectors",
+        "folder",
+        "rtl",
+        "qualified",
+        "a",
+        "b",
+        "stored",
+    )
 )
 NAMES: Final = frozenset(
     (
@@ -53,12 +69,17 @@ NAMES: Final = frozenset(
         "prompt_ids",
         "top",
         "kind",
+        "only_layers",
+        "only_taps",
+        "only_tokens",
+        "side",
+        "unit",
     )
 )
 NUMBERS: Final = frozenset(
     ("layers", "vocab", "random_weights", "tokens", "seed", "timeout", "context", "length", "sequences")
 ) | {"jobs", "corners", "rtl_faults", "image_faults", "flow_faults", "checker_faults"}
-FREE: Final = frozenset({"prompt", "profile", "debug", "version"})
+FREE: Final = frozenset({"prompt", "profile", "debug", "version", "as_json", "waves"})
 """Any text is a prompt, but one that is no Unicode; the others take no word."""
 
 

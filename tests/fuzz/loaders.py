@@ -193,6 +193,16 @@ LOADERS: Final = (
         ("etchproof.host.stimulus:read_vectors",),
     ),
     Loader(
+        "dump",
+        seeds.dump,
+        {"taps/index.json": "json", "taps.npz": "npz"},
+        loads.dump,
+        (
+            *("etchproof.compare.kept:TapDump.__init__", "etchproof.compare.kept:TapDump.read"),
+            *("etchproof.compare.kept:TapDump._content", "etchproof.compare.kept:_Arrays.__init__"),
+        ),
+    ),
+    Loader(
         "coverage-npz",
         seeds.coverage,
         {"coverage.npz": "npz"},

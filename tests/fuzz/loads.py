@@ -126,6 +126,16 @@ def coverage(folder: Path) -> object:
     return summary(modules), lcov(modules)
 
 
+def dump(folder: Path) -> object:
+    from etchproof.compare.dump import Selection
+    from etchproof.compare.dumps import compare_dumps
+    from etchproof.compare.kept import TapDump
+
+    one, other = TapDump(folder / "taps"), TapDump(folder / "taps.npz")
+    sides = [compare_dumps(one, other, Selection(), "chip"), compare_dumps(other, one, Selection(), "golden")]
+    return [side.model_dump_json() for side in sides]
+
+
 def stored_coverage(folder: Path) -> object:
     from etchproof.coverage.verilator import lcov, merge_all, read, summary
 

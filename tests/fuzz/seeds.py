@@ -208,6 +208,23 @@ def vectors(folder: Path) -> None:
     np.save(folder / "vectors.npy", np.arange(12, dtype=np.int16).reshape(3, 4))
 
 
+def dump(folder: Path) -> None:
+    """Kept taps of two short sequences, as a folder and as one file."""
+    from etchproof.compare.dump import Dumped, DumpWriter, Selection
+    from etchproof.compare.kept import pack
+    from etchproof.contract.taps import Tap, TapPlan
+
+    writer = DumpWriter(folder / "taps", TapPlan((Tap("x", 0, "i16"), Tap("y", -1, "f32"))), Selection())
+    for sequence in range(2):
+        chip = [
+            {(0, "x"): np.arange(at + 2, dtype=np.int16), (-1, "y"): np.ones(2, "<i4")} for at in range(3)
+        ]
+        golden = {(0, "x"): [one[0, "x"] for one in chip], (-1, "y"): np.zeros((3, 2), np.float32)}
+        writer.write(sequence, [Dumped(at, 7 * at) for at in range(3)], chip, golden)
+    writer.close()
+    pack(folder / "taps", folder / "taps.npz")
+
+
 def functional(folder: Path) -> None:
     """Functional coverage of two groups."""
     from etchproof.coverage.functional import Covergroup, FunctionalCoverage

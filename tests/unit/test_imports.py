@@ -34,6 +34,7 @@ LAYERS = (
     ("quantize: recipe, matrices, the quantized model, its quality", ("etchproof.quantize",)),
     ("render: SystemVerilog and ROM images from a plan, linted", ("etchproof.render",)),
     ("build and simulate", ("etchproof.sim",)),
+    ("waves: files of a simulator, and layouts of them", ("etchproof.waves",)),
     ("compare: arrays with arrays, wherever they come from", ("etchproof.compare",)),
     ("the testbench's base classes, inside the simulator", ("etchproof.uvm",)),
     ("what a run has to do, what it did, and the verdict", ("etchproof.verdict",)),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etchproof.cli.console import Progress, make_console
-from etchproof.cli.options import token_ids
+from etchproof.cli.options import Only, selection, token_ids
 from etchproof.cli.source import check_source, check_takes_shapes, choose_project
 from etchproof.errors import InputError
 from etchproof.tools import own_command
@@ -27,6 +27,8 @@ def run_cosim(
     layers: int | None,
     random_weights: int | None,
     vocab: int | None,
+    only: Only,
+    waves: bool,
     **options: Any,
 ) -> int:
     """0 for PASS, 1 for FAIL."""
@@ -39,19 +41,35 @@ def run_cosim(
     found = choose_project(project, model, options["out"], *options["adapters"])
     check_takes_shapes(found, shape)
     ids = token_ids(prompt_ids, options["prompt"])
+    for key, value in zip(("--only-layers", "--only-taps", "--only-tokens"), only, strict=True):
+        if value is not None and options["dump_taps"] is None:
+            raise InputError("stands without --dump-taps", key=key, hint="it says which taps are written")
+    if waves:
+        if options["kind"] != "fast":
+            raise InputError(
+                "stands beside --build", key="--waves", hint="waves have a simulator of their own"
+            )
+        options["kind"] = "waves"
     console = make_console()
     progress = Progress(console)
     with progress.stage("start") as say:
         from etchproof.checkpoint.shape import RandomModel
         from etchproof.cli.report import print_report
         from etchproof.run.cosim import CosimRequest, cosim
+        from etchproof.run.waves import Window
 
         say(f"project {found.name}")
     random_model = None
     if shape is not None and random_weights is not None:
         random_model = RandomModel(shape, random_weights, layers, vocab)
     request = CosimRequest(
-        project=found, model_dir=model, random_model=random_model, prompt_ids=ids, **options
+        project=found,
+        model_dir=model,
+        random_model=random_model,
+        prompt_ids=ids,
+        dump_only=selection(only),
+        waves=Window() if waves else None,
+        **options,
     )
     outcome = cosim(request, progress, lambda prompt: rerun_command(request, prompt), begun)
     print_report(console, outcome)
@@ -78,7 +96,8 @@ def rerun_command(request: CosimRequest, prompt: Sequence[int]) -> str:
         words.append(f"--prompt={request.prompt}")
     else:
         words.append(f"--prompt-ids={','.join(map(str, prompt))}")
-    words += [f"--tokens={request.tokens}", f"--seed={request.seed}", f"--build={request.kind}"]
+    words += [f"--tokens={request.tokens}", f"--seed={request.seed}"]
+    words.append("--waves" if request.waves is not None else f"--build={request.kind}")
     words.append(f"--timeout={request.timeout_s:g}")
     words += [f"--adapter={folder.absolute()}" for folder in request.adapters]
     words += [f"--inject={site}" for site in request.inject]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
 from etchproof.errors import InputError, shown
 
+if TYPE_CHECKING:
+    from etchproof.compare.dump import Selection
+
 MAX_SEED: Final = 2**31 - 1
+_SPAN: Final = re.compile(r" *(-1|[0-9]{1,9})(?: *- *([0-9]{1,9}))? *")
 
 
 def name_or_file(value: str | None) -> str | None:
@@ -91,6 +95,53 @@ Jobs = Annotated[
     int | None,
     typer.Option("-j", "--jobs", metavar="N", min=1, max=1024, help="At once. Default: every core."),
 ]
+
+OnlyLayers = Annotated[
+    str | None,
+    typer.Option(
+        "--only-layers", metavar="0,3-5", help="Of taps: those of these layers; -1 is outside of them."
+    ),
+]
+OnlyTaps = Annotated[
+    str | None, typer.Option("--only-taps", metavar="NAME,...", help="Of taps: those of these names.")
+]
+OnlyTokens = Annotated[
+    str | None,
+    typer.Option("--only-tokens", metavar="0-15,40", help="Of taps: those of tokens at these positions."),
+]
+Only = tuple[str | None, str | None, str | None]
+"""What ``OnlyLayers``, ``OnlyTaps`` and ``OnlyTokens`` say."""
+
+
+def selection(only: Only) -> Selection:
+    """The taps that the three options name, all of them where they name none.
+
+    Raises:
+        InputError: an option does not name any.
+    """
+    from etchproof.compare.dump import Selection
+
+    layers, taps, tokens = only
+    names = None if taps is None else tuple(name.strip() for name in taps.split(","))
+    if names is not None and not all(names):
+        raise InputError(f"is {shown(taps)}, expected names with commas between them", key="--only-taps")
+    return Selection(
+        layers=_spans(layers, "--only-layers", -1), taps=names, tokens=_spans(tokens, "--only-tokens", 0)
+    )
+
+
+def _spans(text: str | None, key: str, least: int) -> tuple[tuple[int, int], ...] | None:
+    """Numbers and ranges of them, ends included."""
+    if text is None:
+        return None
+    spans = []
+    for part in text.split(","):
+        match = _SPAN.fullmatch(part)
+        first, last = (0, -1) if match is None else (int(match[1]), int(match[2] or match[1]))
+        if first > last or first < least:
+            raise InputError(f"is {shown(text)}, expected numbers like 0,3-5", key=key)
+        spans.append((first, last))
+    return tuple(spans)
 
 
 def token_ids(text: str | None, prompt: str | None) -> tuple[int, ...] | None:

@@ -38,7 +38,8 @@ def build(
     model: options.Model,
     recipe: options.Recipe = None,
     kind: Annotated[
-        Literal["fast", "plain", "strict", "coverage"], typer.Option("--build", help="Of the simulator.")
+        Literal["fast", "plain", "strict", "coverage", "waves"],
+        typer.Option("--build", help="Of the simulator."),
     ] = "fast",
     context: options.Context = None,
     project: options.Project = None,

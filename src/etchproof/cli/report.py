@@ -31,6 +31,10 @@ def print_report(console: Console, outcome: Outcome) -> None:
     console.print()
     for line in verdict(result):
         console.print(line, soft_wrap=True)
+    if (waves := outcome.waves) is not None:
+        size = f"{waves.size_bytes / 1e6:,.1f} MB"
+        span = f"{waves.begin / 1000:,.0f} to {waves.end / 1000:,.0f} ns"
+        console.print(f"waves    {waves.file}: {size}, {span}", soft_wrap=True)
     console.print(f"run      {outcome.folder}", soft_wrap=True)
     console.print(f"rerun    {result.rerun}", soft_wrap=True)
     if result.profile is not None:

@@ -1,4 +1,4 @@
-"""The commands that run a chip and judge it: cosim, quality, regress, test, signoff, report."""
+"""The commands that run a chip and judge it: cosim, compare, quality, regress, test, signoff, qualify, report."""
 
 from __future__ import annotations
 
@@ -63,8 +63,15 @@ def cosim(
     ] = None,
     dump_taps: Annotated[
         Path | None,
-        typer.Option("--dump-taps", metavar="FILE.npz", help="Write every tap as chip and golden have it."),
+        typer.Option(
+            "--dump-taps",
+            metavar="FILE.npz|DIR",
+            help="Write every tap as chip and golden have it: one file of a short run; a folder of any run.",
+        ),
     ] = None,
+    only_layers: options.OnlyLayers = None,
+    only_taps: options.OnlyTaps = None,
+    only_tokens: options.OnlyTokens = None,
     seed: options.Seed = 1,
     build: Annotated[
         Literal["fast", "plain", "strict"],
@@ -76,6 +83,12 @@ def cosim(
     ] = "fast",
     timeout: options.Timeout = 600.0,
     context: options.Context = None,
+    waves: Annotated[
+        bool,
+        typer.Option(
+            "--waves", help="Write the waves of the run, waves.fst, with layouts for Surfer and GTKWave."
+        ),
+    ] = False,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show and record where time and memory went.")
     ] = False,
@@ -106,12 +119,86 @@ def cosim(
             adapters=tuple(adapter or ()),
             inject=tuple(inject or ()),
             dump_taps=dump_taps,
+            only=(only_layers, only_taps, only_tokens),
             seed=seed,
             kind=build,
             timeout_s=timeout,
             context=context,
+            waves=waves,
             profile=profile,
         )
+
+    return Action(run, debug)
+
+
+@APP.command()
+def compare(
+    a: Annotated[
+        Path,
+        typer.Argument(
+            metavar="A",
+            help="A dump of --dump-taps, or a run's folder that has one, taps or taps.npz.",
+            show_default=False,
+        ),
+    ],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another.", show_default=False)],
+    only_layers: options.OnlyLayers = None,
+    only_taps: options.OnlyTaps = None,
+    only_tokens: options.OnlyTokens = None,
+    side: Annotated[
+        Literal["chip", "golden"],
+        typer.Option("--side", help="Whose taps: the chips', or the golden models'."),
+    ] = "chip",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was found as JSON, and nothing else.")
+    ] = False,
+    debug: options.Debug = False,
+) -> Action:
+    """Compare the taps of two runs, of whatever commit, seed, simulator or recipe, bit for bit.
+
+    Exit status: 0 equal, 1 not, 2 bad input.
+    """
+
+    def run() -> int:
+        from etchproof.cli.compare import run_compare
+
+        return run_compare(a=a, b=b, only=(only_layers, only_taps, only_tokens), side=side, as_json=as_json)
+
+    return Action(run, debug)
+
+
+@APP.command()
+def replay(
+    stored: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a cosim that failed.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Its folder, new or empty.", show_default=False)
+    ],
+    unit: Annotated[
+        str | None,
+        typer.Option(
+            "--unit",
+            metavar="LAYER.TAP",
+            help="The tap that has to differ. Default: the one that differed first has to differ first again.",
+        ),
+    ] = None,
+    waves: Annotated[
+        bool, typer.Option("--waves", help="Write the waves of a window around the first wrong value.")
+    ] = False,
+    timeout: options.Timeout = 600.0,
+    project: options.Project = None,
+    debug: options.Debug = False,
+) -> Action:
+    """Find the fewest tokens with which a run still fails, and make that run in a folder of its own.
+
+    Exit status: 1 it fails again, as it has to; 2 bad input, or it does not fail any more.
+    """
+
+    def run() -> int:
+        from etchproof.cli.replay import run_replay
+
+        return run_replay(run=stored, out=out, unit=unit, waves=waves, timeout_s=timeout, project=project)
 
     return Action(run, debug)
 

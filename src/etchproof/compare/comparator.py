@@ -140,6 +140,7 @@ class Comparison(_Record):
     requests: tuple[RequestRecord, ...] = ()  # everything that the host asked for, tokens included, in order
     roms: tuple[RomRecord, ...] = ()  # everything that was asked of the ROM test port, in order
     first_divergence: Divergence | None
+    divergence_ps: int | None = None  # simulated time at which the chip recorded that tap
     tokens: tuple[TokenRecord, ...]
     failures: tuple[NamedFailure, ...]
     sim_s: float  # wall time of the test, without the waits below

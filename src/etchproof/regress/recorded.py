@@ -6,14 +6,14 @@ taps exactly where it does here. Comparison and judge are those of every run.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from etchproof.compare.comparator import Comparator, Comparison
+from etchproof.compare.kept import KeptToken, TapDump
 from etchproof.compare.readback import Readback
 from etchproof.contract.golden import Golden
 from etchproof.contract.taps import Array, TapKey
@@ -112,13 +112,13 @@ def record(spec: ItemSpec, chip: Chip, adapters: tuple[LoadedAdapter, ...], fold
         InputError: the run is no PASS, or beside the right golden model what was kept is not.
     """
     config = test_config(spec, chip.design, adapters)
-    kept = folder / "taps.npz"
+    kept = folder / "taps"
     run = run_test(
         chip,
         spec.test,
         folder,
         seed=spec.seed,
-        config={**config, "dump_taps": str(kept.absolute())},
+        config={**config, "dump_taps": {"folder": str(kept.absolute())}},
         adapters=adapters,
         timeout_s=spec.timeout_s,
     )
@@ -127,9 +127,8 @@ def record(spec: ItemSpec, chip: Chip, adapters: tuple[LoadedAdapter, ...], fold
         raise InputError(f"is no PASS without a fault: {reason.name}: {reason.message}", source=spec.name)
     golden = flow.make_golden(chip.design, chip.model, [one.quantized for one in adapters])
     expectation, reasons = state(chip, spec.test, config, adapters, spec.seed)
-    with np.load(kept) as arrays:
-        sequences = tuple(_sequences(run.comparison, golden, arrays))
-    kept.unlink()
+    sequences = tuple(_sequences(run.comparison, TapDump(kept)))
+    shutil.rmtree(kept)
     found = Recorded(spec, chip, adapters, config, run.comparison, expectation, sequences, run.readback)
     again, more = found.against(golden)
     if reasons or more or again.taps != run.comparison.taps or again.sequences != run.comparison.sequences:
@@ -137,24 +136,19 @@ def record(spec: ItemSpec, chip: Chip, adapters: tuple[LoadedAdapter, ...], fold
     return found
 
 
-def _sequences(comparison: Comparison, golden: Golden, arrays: Mapping[str, Array]) -> list[Fed]:
-    """What was fed, with the taps cut into tokens: each is as long as the golden model says."""
-    session, found = golden.session(), []
-    for count in comparison.sequences:
-        accepted = [
-            token for token in comparison.tokens if token.sequence == count.sequence and token.status == 0
-        ]
-        tokens = tuple(token.token_in for token in accepted)
-        given = [] if count.adapter is None else [count.adapter]
-        taps: list[dict[TapKey, Array]] = [{} for _ in tokens]
-        if tokens:
-            for key, expected in session.predict(list(tokens), True, *given).items():
-                name = f"chip.{count.sequence}.{key[0]}.{key[1]}"
-                if name not in arrays:
-                    continue
-                ends = np.cumsum([np.size(one) for one in expected])
-                for token, part in enumerate(np.split(arrays[name], ends[:-1])):
-                    taps[token][key] = part
-        positions = tuple(token.position for token in accepted)
-        found.append(Fed(count.sequence, count.adapter, count.slot, tokens, positions, taps))
-    return found
+def _sequences(comparison: Comparison, dump: TapDump) -> list[Fed]:
+    """What was fed, with each token's taps."""
+    tokens: dict[int, list[KeptToken]] = {count.sequence: [] for count in comparison.sequences}
+    for token in dump.read():
+        tokens[token.sequence].append(token)
+    return [
+        Fed(
+            count.sequence,
+            count.adapter,
+            count.slot,
+            tuple(token.fed for token in tokens[count.sequence]),
+            tuple(token.position for token in tokens[count.sequence]),
+            tuple(token.chip for token in tokens[count.sequence]),
+        )
+        for count in comparison.sequences
+    ]

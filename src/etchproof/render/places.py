@@ -8,7 +8,7 @@ from typing import Final
 
 OWN: Final = frozenset(
     {
-        *("adapters", "chip", "fabric", "injected", "model", "rom", "runs"),
+        *("adapters", "chip", "fabric", "injected", "model", "rom", "runs", "taps"),
         *("comparison.json", "coverage.dat", "coverage.npz", "directed.json", "etchproof.log", "fabric.json"),
         "opened.txt",
         *(
@@ -21,6 +21,8 @@ OWN: Final = frozenset(
             "run.json",
         ),
         *("run_config.json", "sim.log", "taps.npz"),
+        *("checkpoint", "replay.json", "recipe.yaml", "vectors.npy"),
+        *("waves.fst", "waves.gtkw", "waves.head.fst", "waves.sucl", "waves.taps"),
     }
 )
 """Names in the folder of a run that are the run's own; tests/examples/test_chips.py holds runs against them."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from etchproof.compare.comparator import COMPARISON_FILE
+from etchproof.compare.kept import DUMP_NAMES, TapDump, pack
 from etchproof.contract.taps import TapKey
 from etchproof.errors import InputError, machine_trouble
 from etchproof.host.stimulus import VECTORS
@@ -25,8 +26,9 @@ from etchproof.run.streams import generation_test
 from etchproof.run.testrun import Chip, TestRun, etch, run_test, with_simulator
 from etchproof.run.watcher import StageClock, Watcher, tell
 from etchproof.verdict.result import Reason, RunResult
+from etchproof.waves.fst import Waves
 
-_DUMP: Final = "taps.npz"
+_DUMP: Final = DUMP_NAMES[0]
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,13 @@ class Outcome:
         result: as in ``run.json``.
         folder: where it is.
         wanted: vectors that there have to be of each tap, in dataflow order.
+        waves: where they were asked for and something was written.
     """
 
     result: RunResult
     folder: Path
     wanted: Mapping[TapKey, int]
+    waves: Waves | None = None
 
 
 def cosim(
@@ -84,10 +88,10 @@ def cosim(
         log.info("tools: %s", job.tools)
         if job.asked is not None:
             log.info("recipe: %s", job.design.recipe.described(job.asked))
-        result, wanted = _run(job, folder, clock, begun, rerun)
-        folder.write_result(result)
-        log.info("verdict: %s", result.verdict)
-        return Outcome(result, folder.path, wanted)
+        outcome = _run(job, folder, clock, begun, rerun)
+        folder.write_result(outcome.result)
+        log.info("verdict: %s", outcome.result.verdict)
+        return outcome
     except (KeyboardInterrupt, SystemExit):
         log.error("interrupted: no verdict")
         raise
@@ -107,9 +111,7 @@ def cosim(
         folder.close()
 
 
-def _run(
-    job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: str
-) -> tuple[RunResult, dict[TapKey, int]]:
+def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: str) -> Outcome:
     request, design, cache = job.request, job.design, flow.cache_folder()
     etched = etch(design, folder.path, cache, watcher, asked=job.asked)
     injections = flow.locate(
@@ -143,7 +145,8 @@ def _run(
         profile = make_profile(watcher.stages_s, total_s, result.sim, peak.peak_bytes)
         result = result.model_copy(update={"profile": profile})
     adapted = [adapter.quantized.linears.keys() for adapter in loaded]
-    return result, design.taps.wanted(adapted, [(one.adapter, one.tokens_fed) for one in result.sequences])
+    wanted = design.taps.wanted(adapted, [(one.adapter, one.tokens_fed) for one in result.sequences])
+    return Outcome(result, folder.path, wanted, run.waves)
 
 
 def _listed(loaded: Sequence[LoadedAdapter]) -> str:
@@ -168,7 +171,12 @@ def _simulate(
     config: dict[str, Any] = {
         "sequences": [asdict(sequence) for sequence in job.planned.sequences],
         "adapter_faults": [dict(fault) for fault in job.adapter_faults],
-        "dump_taps": str(folder.path / _DUMP) if request.dump_taps else None,
+        "dump_taps": None
+        if request.dump_taps is None
+        else {
+            "folder": str(_dump_folder(request.dump_taps, folder)),
+            "only": request.dump_only.model_dump(),
+        },
     }
     if job.vectors is not None:
         config["vectors"] = job.vectors.tolist()
@@ -191,6 +199,7 @@ def _simulate(
             injections=injections,
             timeout_s=request.timeout_s,
             on_progress=on_progress,
+            waves=request.waves,
         )
     outcome = run.outcome
     log.info("simulation: %s, exit code %d, %.2f s", outcome.status, outcome.exit_code, outcome.wall_s)
@@ -199,16 +208,27 @@ def _simulate(
     return run
 
 
+def _dump_folder(dump: Path, folder: RunFolder) -> Path:
+    """Where the testbench writes taps: where they are asked for, but of one file."""
+    return folder.path / _DUMP if dump.suffix == ".npz" else dump.absolute()
+
+
 def _deliver_dump(request: CosimRequest, folder: RunFolder) -> list[Reason]:
-    """The dump goes where it was asked for once it is complete."""
+    """Look whether the dump is whole; one file of it goes where it was asked for."""
     if request.dump_taps is None:
         return []
+    written = _dump_folder(request.dump_taps, folder)
     try:
-        shutil.move(folder.path / _DUMP, request.dump_taps)
-    except OSError as error:
-        return [
-            Reason(name="dump_missing", message=f"the testbench's taps cannot be delivered: {error.strerror}")
-        ]
+        if request.dump_taps.suffix == ".npz":
+            partial = folder.path / f".{_DUMP}.npz"
+            pack(written, partial)
+            shutil.move(partial, request.dump_taps)
+            shutil.rmtree(written)
+        else:
+            TapDump(written)
+    except (InputError, OSError) as error:
+        problem = error if isinstance(error, InputError) else error.strerror
+        return [Reason(name="dump_missing", message=f"the testbench's taps cannot be delivered: {problem}")]
     return []
 
 

@@ -91,8 +91,11 @@ def claim(out: Path | None, label: str) -> RunFolder:
         ) from error
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Path, key: str = "--out") -> None:
     """``claim``'s first question, to be asked before the work begins.
+
+    Args:
+        key: the option that names the folder.
 
     Raises:
         InputError: there is something.
@@ -100,12 +103,12 @@ def check_out(out: Path) -> None:
     try:
         nearest = next(parent for parent in out.absolute().parents if os.path.lexists(parent))
         if not nearest.is_dir():
-            raise InputError("is no folder", source=nearest, key="--out")
+            raise InputError("is no folder", source=nearest, key=key)
         taken = any(out.iterdir()) if out.is_dir() else os.path.lexists(out)
     except OSError as error:
-        raise InputError(f"cannot be used: {error.strerror}", source=out, key="--out") from error
+        raise InputError(f"cannot be used: {error.strerror}", source=out, key=key) from error
     if taken:
-        raise _taken(out)
+        raise _taken(out, key)
 
 
 def _claim(out: Path) -> RunFolder:
@@ -132,5 +135,5 @@ def _claim_new(label: str) -> RunFolder:
     raise InputError("10000 runs of one second", source=parent, key="--out")
 
 
-def _taken(out: Path) -> InputError:
-    return InputError("is not an empty folder", source=out, key="--out", hint="name a new or an empty one")
+def _taken(out: Path, key: str = "--out") -> InputError:
+    return InputError("is not an empty folder", source=out, key=key, hint="name a new or an empty one")

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from etchproof.checkpoint import Checkpoint, ModelConfig, Tokenizer
 from etchproof.checkpoint.prompt import notes, open_tokenizer, prompt_ids
 from etchproof.checkpoint.shape import RandomModel
+from etchproof.compare.dump import Selection
+from etchproof.compare.kept import DUMP_NAMES
+from etchproof.contract.taps import TapPlan
 from etchproof.errors import InputError
 from etchproof.files.regular import check_writable, exists
 from etchproof.host.stimulus import read_vectors
@@ -23,6 +26,7 @@ from etchproof.run.design import Design
 from etchproof.run.folder import check_out
 from etchproof.run.slots import Fault, Plan
 from etchproof.run.streams import stream_facts
+from etchproof.run.waves import Window
 from etchproof.sim.build import Kind
 from etchproof.sim.run import MAX_TIMEOUT_S
 from etchproof.tools import tool_versions
@@ -31,6 +35,7 @@ from etchproof.verdict.expect import Generation
 if TYPE_CHECKING:
     from etchproof.adapter import Adapter
 
+_ALL: Final = Selection()
 _OF_ADAPTERS: Final = "lora:"  # a fault in an adapter begins so
 
 
@@ -48,12 +53,14 @@ class CosimRequest:
         tokens: how many to generate.
         out: the run's folder, new or empty; None for one below ``runs/``.
         inject: faults that only the simulator sees.
-        dump_taps: where every tap goes as chip and golden have it, an .npz file.
+        dump_taps: where taps go as chip and golden have them: an .npz file, or a folder that is new or empty.
+        dump_only: which taps of which tokens.
         seed: of everything random but the weights of ``random_model``.
         kind: which build of the simulator.
         timeout_s: wall-clock limit of the simulation.
         context: positions of the chip, in place of the recipe's.
         random_model: a shape to be filled with random weights, in place of a checkpoint.
+        waves: what is written of the chip's waves, by a simulator that is built for them (``kind``); None for nothing.
         profile: whether the record says where the time went.
         adapters: folders of the adapters that run beside the base.
     """
@@ -68,6 +75,7 @@ class CosimRequest:
     out: Path | None = None
     inject: tuple[str, ...] = ()
     dump_taps: Path | None = None
+    dump_only: Selection = _ALL
     seed: int = 1
     kind: Kind = "fast"
     timeout_s: float = 600.0
@@ -75,6 +83,7 @@ class CosimRequest:
     random_model: RandomModel | None = None
     profile: bool = False
     adapters: tuple[Path, ...] = ()
+    waves: Window | None = None
 
     def __post_init__(self) -> None:
         if (self.model_dir is None) == (self.random_model is None):
@@ -148,6 +157,7 @@ def check(request: CosimRequest, model_dir: Path) -> Job:
     design = flow.plan_design(request.project, model_dir, recipe, request.context)
     checkpoint = design.checkpoint
     tokenizer = _tokenizer(checkpoint, needed=bool(request.prompt))
+    _check_only(request.dump_only, design.taps)
     sequence = _check_stimulus(request, checkpoint.config, design.recipe, design.plan, tokenizer)
     adapters = slots.read_adapters(request.project, checkpoint.config, design.recipe, request.adapters)
     planned = slots.plan_run(sequence, adapters, design.slots)
@@ -163,6 +173,7 @@ def _check_own(request: CosimRequest, model: Path) -> Job:
     if request.adapters:
         slots.check_slots(project, None)
     design = flow.make_design(project, model, request.recipe, request.context)
+    _check_only(request.dump_only, design.taps)
     sha256: str | None = None
     facts, vocab_size = stream_facts(design), design.inputs.vocab_size
     if facts is not None and (vocab_size is None) != (request.vectors is not None):
@@ -213,7 +224,7 @@ def _check_options(request: CosimRequest) -> None:
     if request.out is not None:
         check_out(request.out)
     if request.dump_taps is not None:
-        _check_dump(request.dump_taps)
+        _check_dump(request.dump_taps, request.out)
     check_timeout(request.timeout_s)
 
 
@@ -228,10 +239,30 @@ def check_timeout(timeout_s: float) -> None:
         raise InputError(f"is {timeout_s:g}, {most}", key="--timeout")
 
 
-def _check_dump(file: Path) -> None:
-    if file.suffix != ".npz":
-        raise InputError(f"{str(file)!r} does not end in .npz", key="--dump-taps")
-    check_writable(file, "--dump-taps")
+def _check_dump(dump: Path, out: Path | None) -> None:
+    """Look whether taps can come to a place, before the work for them begins."""
+    if out is not None and dump.absolute().parent == out.absolute():  # which comes to be later
+        if dump.name not in DUMP_NAMES:
+            names = " or ".join(DUMP_NAMES)
+            raise InputError(f"{dump.name!r} in the folder of the run, expected {names}", key="--dump-taps")
+    elif dump.suffix == ".npz":
+        check_writable(dump, "--dump-taps")
+    else:
+        check_out(dump, "--dump-taps")
+
+
+def _check_only(only: Selection, taps: TapPlan) -> None:
+    """Refuse what no tap of the chip is of."""
+    layers = {layer for layer, _ in taps.by_key}
+    for first, last in only.layers or ():
+        if not layers.intersection(range(max(first, -1), min(last, max(layers)) + 1)):
+            raise InputError(f"names layer {first}, the last is {max(layers)}", key="--only-layers")
+    for name in only.taps or ():
+        if name not in taps.names:
+            known = ", ".join(dict.fromkeys(tap.name for tap in taps.taps))
+            raise InputError(f"names {name!r}, expected some of {known}", key="--only-taps")
+    if not any(only.takes(key) for key in taps.by_key):
+        raise InputError("takes no tap of those layers", key="--only-taps")
 
 
 def _tokenizer(checkpoint: Checkpoint, *, needed: bool) -> Tokenizer | None:

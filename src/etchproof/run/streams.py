@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from etchproof.errors import InputError
 from etchproof.host import stimulus
 from etchproof.host.stimulus import StreamFacts
@@ -28,6 +30,22 @@ def generation_test(project: Project) -> str:
 def directed_test(project: Project) -> str:
     """The test of given tokens."""
     return project.signoff.directed if project.host is None else stimulus.DIRECTED
+
+
+def longest_sequences(design: Design, config: Mapping[str, Any]) -> list[tuple[Any, int | None]]:
+    """Items as long as a run's sequences may come to be, of the base and of each adapter; their values mean nothing."""
+    if "vectors" in config:
+        return [(np.array(config["vectors"], np.int64), None)]
+    longest: dict[int | None, list[int]] = {}
+    for text in config.get("sequences", ()):
+        items = [*text["prompt"], *([text["prompt"][-1]] * (text["new_tokens"] - 1))]
+        known = longest.setdefault(text.get("adapter"), items)
+        if len(items) > len(known):
+            longest[text.get("adapter")] = items
+    for tokens in config.get("directed", ()):
+        if len(tokens) > len(longest.setdefault(None, tokens)):
+            longest[None] = tokens
+    return [(items, adapter) for adapter, items in longest.items()]
 
 
 def run_facts(design: Design, config: Mapping[str, Any]) -> StreamFacts | None:

@@ -29,8 +29,16 @@ from etchproof.run.design import Design
 from etchproof.run.flow import Injection
 from etchproof.run.model_files import MODEL_FOLDER, keep_model
 from etchproof.run.slots import ADAPTERS_FOLDER, LoadedAdapter, expect_texts, write_frames
-from etchproof.run.streams import directed_test, generation_test, run_facts, stream_facts, test_modules
+from etchproof.run.streams import (
+    directed_test,
+    generation_test,
+    longest_sequences,
+    run_facts,
+    stream_facts,
+    test_modules,
+)
 from etchproof.run.watcher import Silent, Watcher
+from etchproof.run.waves import WavesOfRun, Window, tap_sizes
 from etchproof.sim.build import Build, BuildError, Kind, build
 from etchproof.sim.forks import Launcher, start
 from etchproof.sim.golden import GoldenSource
@@ -39,6 +47,7 @@ from etchproof.tools import find_verilator
 from etchproof.verdict.expect import Expectation, Generation, PlannedRun
 from etchproof.verdict.judge import causes_first, check_fabric, check_rom, judge, read_comparison
 from etchproof.verdict.result import Reason
+from etchproof.waves.fst import Waves
 
 IMAGES_INDEX: Final = "images.index"
 _OWN_FILES: Final = (COMPARISON_FILE, READBACK_FILE, "coverage.dat")
@@ -118,6 +127,7 @@ class TestRun:
         readback: what it read back from the chip's ROMs; None when it left no such record that counts.
         reasons: every reason why the run is no PASS.
         folder: the run's files.
+        waves: of the run, where they were asked for and something was written.
     """
 
     __test__ = False  # pytest: no test class
@@ -127,6 +137,7 @@ class TestRun:
     readback: Readback | None
     reasons: tuple[Reason, ...]
     folder: Path
+    waves: Waves | None = None
 
     @property
     def passed(self) -> bool:
@@ -233,6 +244,7 @@ def run_test(
     timeout_s: float = 600.0,
     on_progress: Callable[[dict[str, Any]], None] | None = None,
     variation: Variation | None = None,
+    waves: Window | None = None,
 ) -> TestRun:
     """State what a test has to do, run it in its own process, and judge it.
 
@@ -246,6 +258,7 @@ def run_test(
         timeout_s: wall-clock limit.
         on_progress: gets each event that the testbench writes.
         variation: for tests of the testbench itself.
+        waves: what is written of the chip's waves, by a simulator that is built for them.
     """
     varied = variation or Variation()
     design, project = chip.design, chip.design.project
@@ -275,24 +288,34 @@ def run_test(
                 return varied.golden()
             return flow.make_golden(design, chip.model, quantized).session()
 
-        outcome = simulate(
-            chip.build,
-            run_dir=folder,
-            test_modules=varied.modules or test_modules(project),
-            test_case=test,
-            images_index=folder / IMAGES_INDEX,
-            memories=chip.images.memories,
-            data=chip.fabric.setup.data,
-            config=told,
-            seed=seed,
-            timeout_s=timeout_s,
-            golden=GoldenSource(None if project.chip is None else design.plan, design.taps, session),
-            python_path=[*varied.python_path, project.root],
-            on_progress=on_progress,
-            plusargs=varied.plusargs,
-            tap_bytes=varied.tap_bytes,
-            launcher=varied.launcher,
-        )
+        recorded = None
+        if waves is not None:
+            golden = flow.make_golden(design, chip.model, quantized)
+            sizes = tap_sizes(golden, design.taps, longest_sequences(design, told))
+            recorded = WavesOfRun(chip.build, folder, design.taps, sizes, waves)
+        try:
+            outcome = simulate(
+                chip.build,
+                run_dir=folder,
+                test_modules=varied.modules or test_modules(project),
+                test_case=test,
+                images_index=folder / IMAGES_INDEX,
+                memories=chip.images.memories,
+                data=chip.fabric.setup.data,
+                config=told,
+                seed=seed,
+                timeout_s=timeout_s,
+                golden=GoldenSource(None if project.chip is None else design.plan, design.taps, session),
+                python_path=[*varied.python_path, project.root],
+                on_progress=on_progress,
+                plusargs=(*varied.plusargs, *(() if recorded is None else recorded.plusargs)),
+                tap_bytes=varied.tap_bytes,
+                launcher=varied.launcher,
+            )
+        except BaseException:
+            if recorded is not None:
+                recorded.finish(None)  # what there is of them can be read
+            raise
         reading.check_libraries()
         comparison, unreadable = read_comparison(folder)
         reasons += unreadable
@@ -307,7 +330,8 @@ def run_test(
         )
         reasons += check_fabric(chip.fabric, chip.build)
         reasons += check_rom(chip.images)
-        return TestRun(outcome, comparison, readback, causes_first(reasons), folder)
+        waved = None if recorded is None else recorded.finish(comparison)
+        return TestRun(outcome, comparison, readback, causes_first(reasons), folder, waved)
 
 
 def state(

@@ -32,11 +32,12 @@ from etchproof.sim.identity import compiler_sha256, engine_sha256, own_source, v
 from etchproof.sim.rewrite.rewrites import TESTED_VERILATORS, Rewrites
 from etchproof.tools import Verilator, compiler_version
 
-Kind = Literal["fast", "plain", "strict", "coverage"]
+Kind = Literal["fast", "plain", "strict", "coverage", "waves"]
 """``fast`` is for long runs: Etchproof rewrites the C++ that Verilator wrote (``etchproof.sim.rewrite``). The others
 compile it as it is. ``plain`` has the same flags as ``fast``, and shows that the two agree. ``strict`` is for sign-off:
 assertions on, and every register that is not reset, every unknown value, drawn at random from the run's seed.
-``coverage`` counts lines, branches and toggles, and leaves them in the run's folder as ``coverage.dat``; it is slow."""
+``coverage`` counts lines, branches and toggles, and leaves them in the run's folder as ``coverage.dat``; it is slow.
+``waves`` computes what ``plain`` does, and can write signals and taps into an FST file (``native/ep_waves.h``)."""
 
 CACHE_ENV: Final = "ETCHPROOF_CACHE"
 """Environment variable with the folder of the cache, in place of the user's cache folder."""
@@ -45,6 +46,7 @@ TIME_PRECISION: Final = ("1ns", "1ps")
 """Unit and precision of every simulation."""
 
 _CPP: Final = ("ep_sink.cpp", "ep_sink.h")
+_CPP_OF_WAVES: Final = ("ep_waves.cpp", "ep_waves.h", "fst/lz4.h", "fst/zlib.h")
 _FORMAT: Final = 6  # of the cache entries; part of the key
 _READMEM: Final = "_Z12VL_READMEM_NbimiRKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEEPvmm"
 _COMMON: Final = (
@@ -71,6 +73,17 @@ _VERILATOR_FLAGS: Final[dict[Kind, tuple[str, ...]]] = {
         # Short functions: among those of layers Verilator finds equal ones, and g++ compiles a third less.
         *("--output-split-cfuncs", "500"),
     ),
+    "waves": (
+        *_SPEED_FLAGS,
+        *("--trace-fst", "--trace-structs"),
+        *(
+            "--trace-max-array",
+            "64",
+            "--trace-max-width",
+            "1024",
+        ),  # registers and small tables, no ROM and no SRAM
+        *("-CFLAGS", "-I.."),  # lz4.h and zlib.h of the engine
+    ),
 }
 _MAKE_VARIABLES: Final[dict[Kind, tuple[str, ...]]] = {
     "fast": _SPEED_VARIABLES,
@@ -80,6 +93,12 @@ _MAKE_VARIABLES: Final[dict[Kind, tuple[str, ...]]] = {
         "OPT_FAST=-O1",
         "OPT_GLOBAL=-O2",
     ),  # its counters are inserted and written by Verilator's own code
+    # LDLIBS without the libraries of the system that FST files would need: native/fst has what is used of them.
+    "waves": (
+        "OPT_FAST=-O1",
+        "OPT_GLOBAL=-O2",
+        "LDLIBS=$(filter-out -lz -llz4,$(USER_LDLIBS) $(VM_USER_LDLIBS) $(CFG_LDLIBS_THREADS))",
+    ),
 }
 _COMPILER: Final = ("CXX=g++", "LINK=g++", "CFG_CXXFLAGS_PCH_I=-include")
 _LOG_TAIL_LINES: Final = 40
@@ -151,7 +170,8 @@ def build(
     if fabric.hashed_now() != fabric.sha256:
         raise InputError("has changed since it was hashed", source=fabric.folder, hint="render it again")
     cache = _cache_folder(cache_dir)
-    cpp = (main or own_source("native/ep_main.cpp"), *(own_source(f"native/{name}") for name in _CPP))
+    names = (*_CPP, *_CPP_OF_WAVES) if kind == "waves" else _CPP
+    cpp = (main or own_source("native/ep_main.cpp"), *(own_source(f"native/{name}") for name in names))
     inputs = _inputs(fabric, kind, verilator, cpp)
     key = _key(inputs)
     entry = cache / "builds" / key

@@ -136,7 +136,7 @@ def simulate(
     env = simulator_env(
         {
             **_cocotb_env(build.top, test_modules, test_case, seed, results, log_level),
-            "LD_LIBRARY_PATH": _joined([_cocotb_libs()], "LD_LIBRARY_PATH"),
+            **cocotb_library_env(),
             "PYTHONPATH": _joined(_engine_path(), "PYTHONPATH"),
             child.PYTHON_PATH_ENV: json.dumps([str(folder.absolute()) for folder in python_path]),
             child.RUN_ENV: str(run_dir),
@@ -311,10 +311,11 @@ def _python_libraries() -> tuple[str, str]:
     return libpython, str(cocotb_tools.config.pygpi_entry_point())
 
 
-def _cocotb_libs() -> Path:
+def cocotb_library_env() -> dict[str, str]:
+    """The environment in which a simulator finds the libraries that it is linked with."""
     import cocotb_tools.config
 
-    return Path(cocotb_tools.config.libs_dir)
+    return {"LD_LIBRARY_PATH": _joined([Path(cocotb_tools.config.libs_dir)], "LD_LIBRARY_PATH")}
 
 
 def _engine_path() -> list[Path]:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
 from pyuvm import uvm_component, uvm_subscriber
 
 from etchproof.compare.comparator import (
     Comparator,
     Comparison,
+    Divergence,
     LoadRecord,
     RequestRecord,
     ResetRecord,
@@ -26,6 +26,7 @@ from etchproof.compare.comparator import (
     TokenRecord,
     frame_sha256,
 )
+from etchproof.compare.dump import Dumped, DumpWriter
 from etchproof.contract.element import stored
 from etchproof.contract.taps import Array, TapKey
 from etchproof.uvm.items import LoadResult, LoadStart, ResetSeen, TokenResult, TokenTaps
@@ -40,8 +41,8 @@ MAX_PENDING_BYTES: Final = 1 << 28
 class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
     """Subscribes to ``TokenTaps``, ``LoadStart`` and ``LoadResult``.
 
-    ``reference`` is set by the environment in its connect phase. ``dump`` receives every compared batch when set. What
-    the scoreboard found may be read after ``finish``.
+    ``reference`` is set by the environment in its connect phase. ``dump`` keeps the taps of every compared batch when
+    set. What the scoreboard found may be read after ``finish``.
     """
 
     def __init__(self, name: str, parent: uvm_component) -> None:
@@ -55,7 +56,7 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         self.roms: list[RomRecord] = []  # whoever checks the ROM test port adds to it
         self.golden_s = self.compare_s = self.wait_s = 0.0
         self._extended = {"sign", "zeros"}  # how answers were so far, one of them for the whole run
-        self.dump: list[tuple[int, TapKey, list[Array], list[Array]]] | None = None
+        self.dump: DumpWriter | None = None
         self._worker = Worker("scoreboard")
         self._submitted_bytes = 0
         self._pending: list[TokenTaps] = []  # tokens of the open sequence that are not compared yet
@@ -63,6 +64,8 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         self._pending_opens = False  # the first of them opened it
         self._deferred: list[LoadStart | LoadResult] = []  # until a token that came before is answered
         self._sequence = -1
+        self._compared = 0  # tokens of the open sequence
+        self._divergence_ps: int | None = None
         self._opened = Opened(None, ())
         self._finished = False
 
@@ -111,6 +114,7 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
             requests=tuple(self.requests),
             roms=tuple(self.roms),
             first_divergence=comparator.first_divergence,
+            divergence_ps=self._divergence_ps,
             tokens=tuple(self.tokens),
             failures=tuple(comparator.failures),
             sim_s=sim_s,
@@ -124,19 +128,6 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         self._worker.end()
         uvm_component.component_dict.pop(self.get_full_name(), None)
         self.get_parent().clear_children()
-
-    def save_dump(self, file: str) -> None:
-        """Every tap as chip and golden have it: arrays ``{chip,golden}.sequence.layer.tap``, tokens end to end."""
-        arrays: dict[str, list[Array]] = {}
-        for sequence, (layer, tap), chip, golden in self.dump or ():
-            arrays.setdefault(f"chip.{sequence}.{layer}.{tap}", []).extend(chip)
-            arrays.setdefault(f"golden.{sequence}.{layer}.{tap}", []).extend(golden)
-        flat: dict[str, Any] = {
-            name: np.concatenate([np.ravel(part) for part in parts])
-            for name, parts in arrays.items()
-            if parts
-        }
-        np.savez_compressed(file, **flat)
 
     def wait(self) -> None:
         """Wait until all that was written is checked, but for what is gathered for the next batch."""
@@ -181,7 +172,7 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         self._check_answer(result, expected)
         if expected.opens is not None:
             self._flush()
-            self._sequence += 1
+            self._sequence, self._compared = self._sequence + 1, 0
             self._opened, self._pending_opens = expected.opens, True
             self.comparator.begin(self._sequence, expected.opens.adapter, expected.opens.slot)
         if expected.token:
@@ -284,15 +275,17 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         middle = time.perf_counter()
         got = [tt.taps for tt in pending]
         positions = [result.position for result in results]
+        before = self.comparator.first_divergence
         self.comparator.compare(self._sequence, plan, positions, expected, got)
+        if before is None and (found := self.comparator.first_divergence) is not None:
+            self._divergence_ps = _recorded(pending, found)
         self._check_responses(results, got)
         self.golden_s += middle - start
         self.compare_s += time.perf_counter() - middle
         if self.dump is not None:
-            for key in plan:
-                chip = [taps[key] for taps in got if key in taps]
-                golden = [array.copy() for array in expected.get(key, ())]
-                self.dump.append((self._sequence, key, chip, golden))
+            dumped = [Dumped(self._compared + at, token) for at, token in enumerate(tokens)]
+            self.dump.write(self._sequence, dumped, got, expected)
+        self._compared += len(pending)
 
     def _check_responses(self, results: Sequence[TokenResult], got: Sequence[Mapping[TapKey, Array]]) -> None:
         answer = self.reference.answer
@@ -320,6 +313,16 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
                     "response_token",
                     f"host port says {_listed(said)}, tap says {_listed(computed)} at {result.position}",
                 )
+
+
+def _recorded(tokens: Sequence[TokenTaps], first: Divergence) -> int | None:
+    """The simulated time at which a tap was recorded."""
+    for token in tokens:
+        if token.result.position == first.token:
+            for record in token.batch.records():
+                if (record.layer, record.name) == (first.layer, first.tap):
+                    return record.time
+    return None
 
 
 def _extensions(word: int, value: int, bits: int, tap_bits: int) -> set[str]:

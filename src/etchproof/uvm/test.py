@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from pyuvm import ConfigDB, uvm_component, uvm_test
 
 from etchproof.compare.comparator import COMPARISON_FILE
+from etchproof.compare.dump import DumpWriter, Selection
 from etchproof.sim.child import run_config, run_dir
 from etchproof.sim.golden import GoldenClient
 from etchproof.sim.progress import ProgressWriter
@@ -45,8 +47,9 @@ class ComparedTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
     async def run_phase(self) -> None:
         self.raise_objection()
         scoreboard = self.env.scoreboard
-        if self.config.get("dump_taps"):
-            scoreboard.dump = []
+        if (wanted := self.config.get("dump_taps")) is not None:
+            selection = Selection.model_validate(wanted.get("only", {}))
+            scoreboard.dump = DumpWriter(Path(wanted["folder"]), scoreboard.reference.taps, selection)
         gc.collect()
         gc.freeze()  # what is there stays to the end: not to be looked at again and again between tokens
         if self.config.get("wait_golden"):  # for benchmarks
@@ -64,7 +67,7 @@ class ComparedTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
             comparison = scoreboard.finish(time.perf_counter() - started)
             (run_dir() / COMPARISON_FILE).write_text(comparison.model_dump_json(indent=1), encoding="utf-8")
             if scoreboard.dump is not None:
-                scoreboard.save_dump(self.config["dump_taps"])
+                scoreboard.dump.close()
             self.progress.close()
         assert comparison.problem is None, comparison.problem
         self.drop_objection()

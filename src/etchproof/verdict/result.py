@@ -136,7 +136,9 @@ class SequenceRecord(_Record):
 class SimRecord(_Record):
     """How the simulation went."""
 
-    kind: Literal["fast", "plain", "strict"] = Field(description="how the simulator was built (--build)")
+    kind: Literal["fast", "plain", "strict", "waves"] = Field(
+        description="how the simulator was built (--build)"
+    )
     rewrites: Rewrites | None = Field(
         description="what Etchproof changed in the C++ that Verilator wrote, by rule; null: nothing, it is untouched"
     )

@@ -20,6 +20,9 @@
 #if VM_COVERAGE
 #include "verilated_cov.h"
 #endif
+#if VM_TRACE_FST
+#include "ep_waves.h"
+#endif
 
 extern "C" void vlog_startup_routines_bootstrap();  // cocotb's VPI library
 
@@ -50,9 +53,16 @@ class Simulation {
 public:
     explicit Simulation(VerilatedContext& context)
         : m_context{context}
-        , m_top{std::make_unique<Vtop>(&context, "")} {}
+        , m_top{std::make_unique<Vtop>(&context, "")}
+#if VM_TRACE_FST
+        , m_waves{context, *m_top}
+#endif
+    {}
 
     int run() {
+#if VM_TRACE_FST
+        if (m_waves.only_signals()) return 0;
+#endif
         vlog_startup_routines_bootstrap();
         Verilated::addExitCb([](void* self) { static_cast<Simulation*>(self)->end(); }, this);
         VerilatedVpi::callCbs(cbStartOfSimulation);
@@ -82,6 +92,9 @@ private:
             called = called || VerilatedVpi::callValueCbs();
             if (called) serve();
             m_top->eval_end_step();
+#if VM_TRACE_FST
+            m_waves.step();
+#endif
             if (called) read_only();
             const std::uint64_t next
                 = std::min(m_deadline, m_top->eventsPending() ? m_top->nextTimeSlot() : kNever);
@@ -142,10 +155,16 @@ private:
 #if VM_COVERAGE
         m_context.coveragep()->write();
 #endif
+#if VM_TRACE_FST
+        m_waves.close();
+#endif
     }
 
     VerilatedContext& m_context;
     std::unique_ptr<Vtop> m_top;
+#if VM_TRACE_FST
+    EpWaves m_waves;
+#endif
     std::uint64_t m_deadline{0};
     std::uint64_t m_until{kNever - 1};
     bool m_waiting{true};

@@ -28,6 +28,9 @@
 #include <vector>
 
 #include "ep_sink.h"
+#if VM_TRACE_FST
+#include "ep_waves.h"
+#endif
 #include "svdpi.h"
 #include "verilated.h"
 #include "verilated_sym_props.h"
@@ -281,6 +284,10 @@ extern "C" void ep_tap_write(int layer, int id, int pos, int count, const svOpen
     std::memcpy(to, &header, sizeof header);
     std::memcpy(to + sizeof header, array->datap(), payload);
     ++sink.records;
+#if VM_TRACE_FST
+    ep_waves_tap(layer, sink.tap_names[static_cast<size_t>(id)].c_str(), pos, count, static_cast<int>(element_bytes),
+                 array->datap());
+#endif
 }
 
 // Fills `data` from the image of (layer, name). The array may be deeper than the image in its first dimension, when
