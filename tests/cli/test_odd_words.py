@@ -21,6 +21,7 @@ _COMMANDS: Final[dict[str, click.Command]] = typer.main.get_command(APP).command
 
 BASES: Final[dict[str, tuple[str, ...]]] = {
     "cosim": ("MODEL",),
+    "diagnose": ("OUT",),
     "quality": ("MODEL",),
     "render": ("MODEL", "--out", "OUT"),
     "init": ("OUT",),
@@ -37,7 +38,19 @@ BASES: Final[dict[str, tuple[str, ...]]] = {
 """What each command takes at least."""
 
 PATHS: Final = frozenset(
-    ("model", "out", "adapter", "dump_taps", "project", "directed", "vectors", "folder", "rtl", "qualified")
+    (
+        "model",
+        "out",
+        "adapter",
+        "dump_taps",
+        "project",
+        "directed",
+        "vectors",
+        "folder",
+        "rtl",
+        "qualified",
+        "run",
+    )
 )
 NAMES: Final = frozenset(
     (
@@ -56,9 +69,20 @@ NAMES: Final = frozenset(
     )
 )
 NUMBERS: Final = frozenset(
-    ("layers", "vocab", "random_weights", "tokens", "seed", "timeout", "context", "length", "sequences")
+    (
+        "layers",
+        "vocab",
+        "random_weights",
+        "tokens",
+        "seed",
+        "timeout",
+        "context",
+        "length",
+        "sequences",
+        "limit",
+    )
 ) | {"jobs", "corners", "rtl_faults", "image_faults", "flow_faults", "checker_faults"}
-FREE: Final = frozenset({"prompt", "profile", "debug", "version"})
+FREE: Final = frozenset({"prompt", "profile", "no_diagnose", "debug", "version"})
 """Any text is a prompt, but one that is no Unicode; the others take no word."""
 
 

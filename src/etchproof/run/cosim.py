@@ -37,11 +37,15 @@ class Outcome:
         result: as in ``run.json``.
         folder: where it is.
         wanted: vectors that there have to be of each tap, in dataflow order.
+        chip: that ran.
+        loaded: its adapters.
     """
 
     result: RunResult
     folder: Path
     wanted: Mapping[TapKey, int]
+    chip: Chip
+    loaded: tuple[LoadedAdapter, ...]
 
 
 def cosim(
@@ -84,10 +88,10 @@ def cosim(
         log.info("tools: %s", job.tools)
         if job.asked is not None:
             log.info("recipe: %s", job.design.recipe.described(job.asked))
-        result, wanted = _run(job, folder, clock, begun, rerun)
-        folder.write_result(result)
-        log.info("verdict: %s", result.verdict)
-        return Outcome(result, folder.path, wanted)
+        outcome = _run(job, folder, clock, begun, rerun)
+        folder.write_result(outcome.result)
+        log.info("verdict: %s", outcome.result.verdict)
+        return outcome
     except (KeyboardInterrupt, SystemExit):
         log.error("interrupted: no verdict")
         raise
@@ -107,9 +111,7 @@ def cosim(
         folder.close()
 
 
-def _run(
-    job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: str
-) -> tuple[RunResult, dict[TapKey, int]]:
+def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: str) -> Outcome:
     request, design, cache = job.request, job.design, flow.cache_folder()
     etched = etch(design, folder.path, cache, watcher, asked=job.asked)
     injections = flow.locate(
@@ -143,7 +145,8 @@ def _run(
         profile = make_profile(watcher.stages_s, total_s, result.sim, peak.peak_bytes)
         result = result.model_copy(update={"profile": profile})
     adapted = [adapter.quantized.linears.keys() for adapter in loaded]
-    return result, design.taps.wanted(adapted, [(one.adapter, one.tokens_fed) for one in result.sequences])
+    wanted = design.taps.wanted(adapted, [(one.adapter, one.tokens_fed) for one in result.sequences])
+    return Outcome(result, folder.path, wanted, chip, loaded)
 
 
 def _listed(loaded: Sequence[LoadedAdapter]) -> str:

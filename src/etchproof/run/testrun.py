@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from etchproof.compare.comparator import COMPARISON_FILE, Comparison
+from etchproof.compare.kept import KEPT_FILE
 from etchproof.compare.readback import READBACK_FILE, Readback
 from etchproof.contract.golden import GoldenSession
 from etchproof.errors import EtchproofError, InputError
@@ -41,7 +42,7 @@ from etchproof.verdict.judge import causes_first, check_fabric, check_rom, judge
 from etchproof.verdict.result import Reason
 
 IMAGES_INDEX: Final = "images.index"
-_OWN_FILES: Final = (COMPARISON_FILE, READBACK_FILE, "coverage.dat")
+_OWN_FILES: Final = (COMPARISON_FILE, KEPT_FILE, READBACK_FILE, "coverage.dat")
 """What a run leaves: of a run before, none of it counts."""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pyuvm import ConfigDB, uvm_component, uvm_test
 
 from etchproof.compare.comparator import COMPARISON_FILE
+from etchproof.compare.kept import KEPT_FILE
 from etchproof.sim.child import run_config, run_dir
 from etchproof.sim.golden import GoldenClient
 from etchproof.sim.progress import ProgressWriter
@@ -63,6 +64,7 @@ class ComparedTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
         finally:
             comparison = scoreboard.finish(time.perf_counter() - started)
             (run_dir() / COMPARISON_FILE).write_text(comparison.model_dump_json(indent=1), encoding="utf-8")
+            scoreboard.keeper.save(run_dir() / KEPT_FILE, self.golden.asked)
             if scoreboard.dump is not None:
                 scoreboard.save_dump(self.config["dump_taps"])
             self.progress.close()
