@@ -7,7 +7,7 @@ the chip's, and shows here as a golden model that does not follow from its own t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
@@ -65,6 +65,13 @@ def up(x: Array, shift: Shift) -> Array:
     return np.asarray(-(-x >> shift))
 
 
+def _further(by: int) -> Rounding:
+    def rounded(x: Array, shift: Shift) -> Array:
+        return np.asarray((x + half(shift)) >> np.clip(np.asarray(shift) + by, 0, 62))
+
+    return rounded
+
+
 ROUNDINGS: Final[Mapping[str, tuple[str, Rounding]]] = {
     "down": ("is rounded down", down),
     "to zero": ("is rounded towards zero", to_zero),
@@ -72,6 +79,8 @@ ROUNDINGS: Final[Mapping[str, tuple[str, Rounding]]] = {
     "tie to even": ("is rounded to nearest, a tie to even", tie_to_even),
     "tie down": ("is rounded to nearest, a tie down", tie_down),
     "tie from zero": ("is rounded to nearest, a tie away from zero", tie_from_zero),
+    "shifted one more": ("is rounded rightly and shifted by one more", _further(1)),
+    "shifted one less": ("is rounded rightly and shifted by one less", _further(-1)),
 }
 """Other roundings, and what each does."""
 
@@ -153,10 +162,16 @@ class Primitives:
     Attributes:
         rs: the rounding shift.
         sat: the saturation.
+        stages: another rounding of one stage of a unit, by its name.
     """
 
     rs: Rounding = to_nearest
     sat: Clamping = clamp
+    stages: Mapping[str, Rounding] = field(default_factory=dict)
+
+    def stage(self, name: str) -> Rounding:
+        """The rounding of a stage."""
+        return self.stages.get(name, self.rs)
 
 
 RIGHT: Final = Primitives()
@@ -171,10 +186,14 @@ class Root:
         steps: of Newton.
         index: the entry, of a mantissa.
         even: whether the exponent is made even.
+        lost: bits that the square, its product with the mantissa, and a step lose.
+        three: of the step's 3 - m y^2.
     """
 
     seeds: Array
     steps: int = 2
+    lost: tuple[int, ...] = (28, 32, 29)
+    three: int = 3
     index: Callable[[Array], Array] = lambda mantissa: (mantissa >> 24) - 64
     even: bool = True
 
@@ -185,26 +204,36 @@ class Root:
         mantissa = np.where(n <= 32, v << np.maximum(32 - n, 0), v >> np.maximum(n - 32, 0))
         y = self.seeds[self.index(mantissa) % len(self.seeds)] << 14
         for _ in range(self.steps):
-            square = (y * y) >> 28
-            y = (y * ((3 << 28) - ((mantissa * square) >> 32))) >> 29
+            square = (y * y) >> self.lost[0]
+            y = (y * ((self.three << 28) - ((mantissa * square) >> self.lost[1]))) >> self.lost[2]
         return y, n
 
 
 @dataclass(frozen=True, eq=False)
 class Reciprocal:
-    """Section 8.1; fields as of ``Root``."""
+    """Section 8.1; fields as of ``Root``.
+
+    Attributes:
+        last: the mantissa of the last step of Newton, of that of the others.
+        lost: bits that a product with the mantissa and a step lose.
+        two: of the step's 2 - m y.
+    """
 
     seeds: Array
     steps: int = 2
+    lost: tuple[int, ...] = (32, 28)
+    two: int = 2
     index: Callable[[Array], Array] = lambda mantissa: (mantissa >> 24) - 128
+    last: Callable[[Array], Array] | None = None
 
     def __call__(self, total: Array) -> tuple[Array, Array]:
         """(y, b) with 1/total = y * 2**(-28 - b)."""
         b = bit_length(total)
         mantissa = np.where(b <= 32, total << np.maximum(32 - b, 0), total >> np.maximum(b - 32, 0))
         y = self.seeds[self.index(mantissa) % len(self.seeds)] << 14
-        for _ in range(self.steps):
-            y = (y * ((2 << 28) - ((mantissa * y) >> 32))) >> 28
+        for step in range(self.steps):
+            m = self.last(mantissa) if self.last is not None and step == self.steps - 1 else mantissa
+            y = (y * ((self.two << 28) - ((m * y) >> self.lost[0]))) >> self.lost[1]
         return y, b
 
 
@@ -214,25 +243,25 @@ class Exponential:
 
     Attributes:
         entries: EXP2.
-        offset: added to the index.
+        first: added to the index of the upper entry, ``second`` to that of the lower one.
         chord: what the interpolation subtracts: 1 as it should, 0 without it, -1 the other way.
         limit: of the exponent.
     """
 
     entries: Array
-    offset: int = 0
+    first: int = 0
+    second: int = 1
     chord: int = 1
     limit: int | None = 31
 
-    def __call__(self, z: Array, rs: Rounding) -> Array:
-        """z >= 0 (16 fractional bits) -> 2**20 * 2**-z."""
-        n = z >> 16
-        n = np.minimum(n, self.limit) if self.limit is not None else n & 63
-        index, low = ((z & 0xFFFF) >> 9) + self.offset, z & 0x1FF
-        upper = self.entries[index % len(self.entries)]
-        lower = self.entries[(index + 1) % len(self.entries)]
-        t = upper - self.chord * rs((upper - lower) * low, 9)
-        return np.where(n > 58, 0, rs(t, np.minimum(4 + n, 62)))
+    def __call__(self, z: Array, prims: Primitives) -> Array:
+        """z (16 fractional bits, not negative in a right chip) -> 2**20 * 2**-z."""
+        n = np.where(z < 0, 31, np.minimum(z >> 16, self.limit)) if self.limit is not None else (z >> 16) & 63
+        index, low = (z & 0xFFFF) >> 9, z & 0x1FF
+        upper = self.entries[(index + self.first) % len(self.entries)]
+        lower = self.entries[(index + self.second) % len(self.entries)]
+        t = upper - self.chord * prims.stage("chord")((upper - lower) * low, 9)
+        return np.where(n > 58, 0, prims.stage("weight")(t, np.minimum(4 + n, 62)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,23 +270,25 @@ class Sigmoid:
 
     Attributes:
         entries: SIGMOID.
-        offset: added to the index.
+        first: added to the index of the lower entry, ``second`` to that of the upper one.
         chord: what the interpolation adds: 1 as it should, 0 without it, -1 the other way.
         mirrored: whether negative gates are mirrored.
         limited: whether the argument is.
     """
 
     entries: Array
-    offset: int = 0
+    first: int = 0
+    second: int = 1
     chord: int = 1
     mirrored: bool = True
     limited: bool = True
 
-    def __call__(self, gate: Array, gate_shift: int, rs: Rounding) -> Array:
+    def __call__(self, gate: Array, gate_shift: int, prims: Primitives) -> Array:
+        """gate (16 fractional bits after the shift) -> 20 fractional bits."""
         a = np.abs(gate) << gate_shift
         a = np.minimum(a, (1 << 20) - 1) if self.limited else a
-        index, low = ((a >> 11) & 0x1FF) + self.offset, a & 0x7FF
-        lower = self.entries[index % len(self.entries)]
-        upper = self.entries[(index + 1) % len(self.entries)]
-        t = lower + self.chord * rs((upper - lower) * low, 11)
+        index, low = (a >> 11) & 0x1FF, a & 0x7FF
+        lower = self.entries[(index + self.first) % len(self.entries)]
+        upper = self.entries[(index + self.second) % len(self.entries)]
+        t = lower + self.chord * prims.stage("chord")((upper - lower) * low, 11)
         return np.where(gate >= 0, t, (1 << 20) - t) if self.mirrored else np.asarray(t)

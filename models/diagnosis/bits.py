@@ -23,9 +23,12 @@ from models.diagnosis.units import Embedding, Linear, Norm, Rope, Unit
 Array = npt.NDArray[Any]
 
 KIND: Final = "bit"
+SEVERAL: Final = "bits"
 _FREE: Final = np.int64(1) << 62
 _ROWS: Final = 24  # outputs of one matrix that are solved for: more are no single bits
 _COMBINED: Final = 6  # of the solutions of several outputs
+_RANGE: Final = 256  # values of an element that are told apart
+_EXCHANGED: Final = 2048  # columns of a row of which pairs are exchanged
 _PAIRS: Final = 2048  # single bits of a row of which pairs are tried
 
 
@@ -37,13 +40,24 @@ class Change:
         kind: "codes", "scales", "bias", "gains".
         element: its index.
         value: in place of its own, as it is computed with.
-        difference: the bits that differ.
+        own: as it should be.
+        bits: of an element.
     """
 
     kind: str
     element: tuple[int, ...]
     value: int
-    difference: int
+    own: int
+    bits: int
+
+    @property
+    def difference(self) -> int:
+        """The bits that differ."""
+        return (self.value ^ self.own) & ((1 << self.bits) - 1)
+
+    def exchanges(self, other: Change) -> bool:
+        """Whether each of two has what the other should have."""
+        return self.kind == other.kind and self.value == other.own != self.own == other.value
 
 
 def preimage(got: Array, shift: int, bits: int) -> tuple[Array, Array]:
@@ -90,10 +104,6 @@ def values(own: int, least: int, largest: int, bits: int, *, signed: bool) -> li
     ]
 
 
-def _mask(value: int, own: int, bits: int) -> int:
-    return (value ^ own) & ((1 << bits) - 1)
-
-
 def of_linear(unit: Linear, question: Question, plan: ChipPlan) -> Iterator[Hypothesis]:
     """Bits of codes, scales and biases."""
     got, made = np.asarray(question.got.values, np.int64), np.asarray(question.made)
@@ -109,8 +119,8 @@ def of_linear(unit: Linear, question: Question, plan: ChipPlan) -> Iterator[Hypo
         if not found:
             return
         solutions.append(found)
-    for chosen in islice(product(*solutions), _COMBINED if len(rows) > 1 else None):
-        yield _hypothesis(unit, plan, [change for part in chosen for change in part])
+    for changes in _combined(solutions):
+        yield _hypothesis(unit, plan, changes)
 
 
 def _of_row(unit: Linear, x: Array, acc: Array, got: Array, row: int) -> Iterator[tuple[Change, ...]]:
@@ -122,7 +132,7 @@ def _of_row(unit: Linear, x: Array, acc: Array, got: Array, row: int) -> Iterato
         step = np.full_like(acc, 1 << unit.bias_shift)
         least, largest = steps(acc, step, low, high)
         for value in values(own, own + least, own + largest, 32, signed=True):
-            found.append(Change("bias", (row,), value, _mask(value, own, 32)))
+            found.append(Change("bias", (row,), value, own, 32))
     fewest = min((change.difference.bit_count() for change in found), default=0)
     yield from ((change,) for change in found if change.difference.bit_count() == fewest)
 
@@ -142,7 +152,7 @@ def _codes(unit: Linear, x: Array, acc: Array, low: Array, high: Array, row: int
         least, largest = steps(acc, by[:, column], low, high)
         value_of = int(own[column])
         for value in values(value_of, value_of + least, value_of + largest, unit.code_bits, signed=True):
-            yield Change("codes", (row, column), value, _mask(value, value_of, unit.code_bits))
+            yield Change("codes", (row, column), value, value_of, unit.code_bits)
 
 
 def _scales(unit: Linear, x: Array, acc: Array, low: Array, high: Array, row: int) -> Iterator[Change]:
@@ -152,7 +162,7 @@ def _scales(unit: Linear, x: Array, acc: Array, low: Array, high: Array, row: in
         least, largest = steps(acc, x[:, part] @ codes[part], low, high)
         own = int(unit.scales[row, group])
         for value in values(own, own + least, own + largest, 16, signed=False):
-            yield Change("scales", (row, group), value, _mask(value, own, 16))
+            yield Change("scales", (row, group), value, own, 16)
 
 
 def _pairs(unit: Linear, x: Array, acc: Array, got: Array, row: int) -> Iterator[tuple[Change, ...]]:
@@ -164,14 +174,15 @@ def _pairs(unit: Linear, x: Array, acc: Array, got: Array, row: int) -> Iterator
     by = scales[unit.group_of] * x
     for column, own in enumerate(codes.tolist()):
         for value in values(own, -(1 << 62), 1 << 62, unit.code_bits, signed=True):
-            singles.append(Change("codes", (row, column), value, _mask(value, own, unit.code_bits)))
+            singles.append(Change("codes", (row, column), value, own, unit.code_bits))
             moves.append((value - own) * by[:, column])
     for group, own in enumerate(scales.tolist()):
         part = slice(group * unit.group_size, (group + 1) * unit.group_size)
         sums = x[:, part] @ codes[part]
         for value in values(own, -(1 << 62), 1 << 62, 16, signed=False):
-            singles.append(Change("scales", (row, group), value, _mask(value, own, 16)))
+            singles.append(Change("scales", (row, group), value, own, 16))
             moves.append((value - own) * sums)
+    yield from _exchanges(unit, by, acc, low, high, row)
     if not singles or len(singles) > _PAIRS:
         return
     moved = np.array(moves)  # (singles, tokens)
@@ -185,6 +196,41 @@ def _pairs(unit: Linear, x: Array, acc: Array, got: Array, row: int) -> Iterator
         first, second = singles[one], singles[other]
         if (first.kind, first.element) != (second.kind, second.element) and first.kind == second.kind:
             yield first, second
+
+
+def _exchanges(
+    unit: Linear, by: Array, acc: Array, low: Array, high: Array, row: int
+) -> Iterator[tuple[Change, ...]]:
+    """Two codes of one row exchanged; ``by`` (tokens, cols) is what a step of each adds."""
+    codes = unit.codes[row].astype(np.int64)
+    if len(codes) > _EXCHANGED:
+        return
+    apart = codes[None] - codes[:, None]  # (one, other): what the one has too little
+    fits = np.triu(apart != 0, 1)
+    for token in range(len(acc)):
+        moved = acc[token] + apart * (by[token][:, None] - by[token][None])
+        fits &= (moved >= low[token]) & (moved <= high[token])
+        if not fits.any():
+            return
+    for one, other in zip(*(part.tolist() for part in np.nonzero(fits)), strict=True):
+        first, second = int(codes[one]), int(codes[other])
+        yield (
+            Change("codes", (row, one), second, first, unit.code_bits),
+            Change("codes", (row, other), first, second, unit.code_bits),
+        )
+
+
+def _combined(solutions: Sequence[Sequence[Sequence[Change]]]) -> Iterator[list[Change]]:
+    """One solution of each output, two elements that are exchanged first; a few of all there are."""
+    if len(solutions) == 2:
+        pairs = product(*solutions)
+        yield from (
+            [*one, *other]
+            for one, other in pairs
+            if len(one) == len(other) == 1 and one[0].exchanges(other[0])
+        )
+    for chosen in islice(product(*solutions), _COMBINED if len(solutions) > 1 else None):
+        yield [change for part in chosen for change in part]
 
 
 def _hypothesis(unit: Linear | Norm | Embedding, plan: ChipPlan, changes: Sequence[Change]) -> Hypothesis:
@@ -201,8 +247,12 @@ def hypothesis(unit: Unit, wrong: Unit, plan: ChipPlan, changes: Sequence[Change
     where = place(unit, plan, named)
     count = sum(change.difference.bit_count() for change in changes)
     what = f"{'a bit is' if count == 1 else f'{count} bits are'} inverted"
+    if len(changes) == 2 and changes[0].exchanges(changes[1]):
+        one, other = (",".join(map(str, change.element)) for change in changes)
+        kind, what = "elements exchanged", f"{changes[0].kind} [{one}] and [{other}] are exchanged"
+        return Hypothesis(kind, what, wrong.made, " ".join(where.inject), 1, where)
     return Hypothesis(
-        KIND if count == 1 else f"{KIND}s",
+        KIND if count == 1 else SEVERAL,
         what,
         wrong.made,
         at=" ".join(where.inject),
@@ -235,12 +285,12 @@ def of_norm(unit: Norm, question: Question, plan: ChipPlan) -> Iterator[Hypothes
         least, largest = steps(np.zeros(len(u), np.int64), u[:, element], low, high)
         solutions.append(
             [
-                Change("gains", (element,), value, _mask(value, own, 16))
+                Change("gains", (element,), value, own, 16)
                 for value in values(own, least, largest, 16, signed=True)
             ]
         )
-    for chosen in islice(product(*solutions), _COMBINED if len(wrong) > 1 else None):
-        yield _hypothesis(unit, plan, list(chosen))
+    for changes in _combined([[[change] for change in each] for each in solutions]):
+        yield _hypothesis(unit, plan, changes)
 
 
 def of_embedding(unit: Embedding, question: Question, plan: ChipPlan) -> Iterator[Hypothesis]:
@@ -260,7 +310,7 @@ def of_embedding(unit: Embedding, question: Question, plan: ChipPlan) -> Iterato
             codes, own = unit.codes[token, part].astype(np.int64), int(unit.scales[token, group])
             least, largest = steps(np.zeros(len(codes), np.int64), codes, low[part], high[part])
             for value in values(own, least, largest, 16, signed=False):
-                found.append([Change("scales", (token, group), value, _mask(value, own, 16))])
+                found.append([Change("scales", (token, group), value, own, 16)])
         each: list[list[Change]] = []
         for element in wrong.tolist() if len(wrong) <= _ROWS else ():
             own = int(unit.codes[token, element])
@@ -273,15 +323,16 @@ def of_embedding(unit: Embedding, question: Question, plan: ChipPlan) -> Iterato
             )
             each.append(
                 [
-                    Change("codes", (token, element), value, _mask(value, own, plan.embedding.bits))
+                    Change("codes", (token, element), value, own, plan.embedding.bits)
                     for value in values(own, least, largest, plan.embedding.bits, signed=True)
                 ]
             )
         if each:
-            found += [list(chosen) for chosen in islice(product(*each), _COMBINED if len(each) > 1 else None)]
+            found += list(_combined([[[change] for change in one] for one in each]))
         solutions.append(found)
-    for chosen in islice(product(*solutions), _COMBINED if len(solutions) > 1 else None):
-        yield _hypothesis(unit, plan, [change for part in chosen for change in part])
+    for changes in _combined(solutions):
+        if len(changes) <= _ROWS:
+            yield _hypothesis(unit, plan, changes)
 
 
 def of_rope(unit: Rope, question: Question, plan: ChipPlan) -> Iterator[Hypothesis]:
@@ -312,5 +363,5 @@ def of_rope(unit: Rope, question: Question, plan: ChipPlan) -> Iterator[Hypothes
         for value in values(own, own + least, own + largest, 16, signed=True):
             table = getattr(unit, name).astype(np.int64)
             table[position, pair] = value
-            change = Change(f"rope.{name}", (position, pair), value, _mask(value, own, 16))
+            change = Change(f"rope.{name}", (position, pair), value, own, 16)
             yield hypothesis(unit, replace(unit, **{name: table}), plan, [change])

@@ -46,15 +46,23 @@ def units(model: QuantizedModel, plan: ChipPlan, adapters: Sequence[QuantizedAda
     Args:
         adapters: of the run, by their index.
     """
-    return tuple(_Maker(model, plan, adapters).units())
+    bench = families.Bench(model, plan)
+    found = bench.units = tuple(_Maker(model, plan, adapters, bench).units())
+    return found
 
 
 class _Maker:
-    def __init__(self, model: QuantizedModel, plan: ChipPlan, adapters: Sequence[QuantizedAdapter]) -> None:
+    def __init__(
+        self,
+        model: QuantizedModel,
+        plan: ChipPlan,
+        adapters: Sequence[QuantizedAdapter],
+        bench: families.Bench,
+    ) -> None:
         self._model, self._plan, self._adapters = model, plan, adapters
         self._root = Root(table("RSQRT"))
         self._cos, self._sin = tables.rope_tables(model.config, plan.context)
-        self._bench = families.Bench(model, plan)
+        self._bench = bench
 
     def units(self) -> Iterator[Unit]:
         model, plan, top = self._model, self._plan, top_params(self._model)

@@ -31,6 +31,7 @@ class Content:
         site: of the tensor in ``--inject``.
         stored: as it is etched, of any shape; unsigned, in int64.
         bits: of an element.
+        axes: what each axis of it counts; words count along the first one.
         unit: the unit with another content in its place.
     """
 
@@ -38,6 +39,7 @@ class Content:
     site: str
     stored: Array
     bits: int
+    axes: tuple[str, ...]
     unit: Callable[[Array], Unit]
 
 
@@ -76,6 +78,7 @@ def _linear(unit: Linear, plan: ChipPlan) -> Iterator[Content]:
         unit.name,
         codes,
         unit.code_bits,
+        ("word", "lane", "input"),
         lambda stored: replace(unit, codes=untiled(stored, blocks, chunks, shape) - offset),
     )
     scaled = unit.scales.shape
@@ -89,6 +92,7 @@ def _linear(unit: Linear, plan: ChipPlan) -> Iterator[Content]:
         f"{unit.name}.scales",
         tiled(unit.scales, rows, width, blocks, across).astype(np.int64),
         SCALE_BITS,
+        ("word", "lane", "group"),
         lambda stored: replace(unit, scales=untiled(stored, blocks, across, scaled)),
     )
     if unit.bias is not None:
@@ -98,6 +102,7 @@ def _linear(unit: Linear, plan: ChipPlan) -> Iterator[Content]:
             f"{unit.name}.bias",
             _unsigned(padded(unit.bias, (blocks * rows,)).reshape(blocks, rows), BIAS_BITS),
             BIAS_BITS,
+            ("word", "lane"),
             lambda stored: replace(unit, bias=_signed(stored, BIAS_BITS).reshape(-1)[:size]),
         )
 
@@ -114,6 +119,7 @@ def _embedding(unit: Embedding, plan: ChipPlan) -> Iterator[Content]:
         unit.name,
         codes,
         bits,
+        ("word", "block", "lane"),
         lambda stored: replace(unit, codes=stored.reshape(vocab, -1)[:, :hidden] - offset),
     )
     group = blocks * lanes if unit.group_size >= hidden else unit.group_size
@@ -123,6 +129,7 @@ def _embedding(unit: Embedding, plan: ChipPlan) -> Iterator[Content]:
         f"{unit.name}.scales",
         padded(unit.scales, (vocab, -(-blocks * lanes // group))).astype(np.int64),
         SCALE_BITS,
+        ("word", "group"),
         lambda stored: replace(unit, scales=stored[:, :groups]),
     )
 
@@ -136,6 +143,7 @@ def _gains(unit: Norm, plan: ChipPlan) -> Content:
         unit.name,
         _unsigned(padded(unit.gains, (blocks * lanes,)).reshape(blocks, lanes), GAIN_BITS),
         GAIN_BITS,
+        ("word", "lane"),
         lambda stored: replace(unit, gains=_signed(stored, GAIN_BITS).reshape(-1)[:size]),
     )
 
@@ -146,6 +154,7 @@ def _tables(unit: Rope) -> Iterator[Content]:
         "rope.cos",
         _unsigned(unit.cos, ENTRY_BITS),
         ENTRY_BITS,
+        ("position", "pair"),
         lambda stored: replace(unit, cos=_signed(stored, ENTRY_BITS)),
     )
     yield Content(
@@ -153,6 +162,7 @@ def _tables(unit: Rope) -> Iterator[Content]:
         "rope.sin",
         _unsigned(unit.sin, ENTRY_BITS),
         ENTRY_BITS,
+        ("position", "pair"),
         lambda stored: replace(unit, sin=_signed(stored, ENTRY_BITS)),
     )
 

@@ -162,16 +162,16 @@ class Norm(Unit):
     def normal(self, seen: Seen, at: Rows) -> Array:
         """u, (tokens, H)."""
         r = seen.of(self.source, at)
-        rs, (kept, limit) = self.prims.rs, self.kept
+        kept, limit = self.kept
         length = bit_length(np.maximum(self.magnitude(r), 0).max(axis=1, keepdims=True))
         s = np.where(length > limit, length - kept, 0)
-        q = rs(r, s)
+        q = self.prims.stage("q")(r, s)
         squares = self.squares(q if self.shifted else r)
         v = squares.sum(axis=1, keepdims=True) + (
             np.int64(self.epsilon) >> np.minimum(self.exponents * s, 62)
         )
         y, n = self.root(np.maximum(v, 1))
-        return rs(q * y, np.maximum((n >> 1) - 1, 0))
+        return self.prims.stage("u")(q * y, np.maximum((n >> 1) - 1, 0))
 
     def compute(self, seen: Seen, at: Rows) -> Array:
         gained = self.normal(seen, at) * self.gains.astype(np.int64)
@@ -187,7 +187,9 @@ class Linear(Unit):
         codes: (rows, cols); ``scales`` (rows, groups); ``bias`` (rows,) or None.
         code_bits: of a code.
         added: the tap ``lora_b`` and, by adapter, the shift of what is added; None where nothing can be.
-        lost: bits of an accumulator that wraps; None for none.
+        times: how often it is added.
+        input: of each input, which one is read.
+        finish: of accumulators, what is rounded.
     """
 
     source: TapKey = field(kw_only=True)
@@ -200,6 +202,8 @@ class Linear(Unit):
     bias_shift: int = field(kw_only=True)
     bits: int = field(kw_only=True)
     added: tuple[TapKey, Mapping[int, int]] | None = field(default=None, kw_only=True)
+    times: int = field(default=1, kw_only=True)
+    input: Index = field(default=same, kw_only=True)
     finish: Index = field(default=same, kw_only=True)
 
     @property
@@ -228,16 +232,22 @@ class Linear(Unit):
             return 0
         found = np.zeros((len(at), len(self.codes)), np.int64)
         of = np.array([shifts[int(adapter)] for adapter in seen.adapters[at[have]]], np.int64)
-        found[have] = seen.of(key, at[have]) << of[:, None]
+        found[have] = self.times * (seen.of(key, at[have]) << of[:, None])
         return found
 
     def offset(self) -> Array | int:
         """What the biases add, (rows,)."""
         return 0 if self.bias is None else self.bias.astype(np.int64) << self.bias_shift
 
+    def x(self, seen: Seen, at: Rows) -> Array:
+        """(tokens, cols)."""
+        x = seen.of(self.source, at)
+        found: Array = x if self.input is same else x[:, self.input(np.arange(x.shape[1])) % x.shape[1]]
+        return found
+
     def sums(self, seen: Seen, at: Rows) -> Array:
         """Accumulators before their rounding, (tokens, rows)."""
-        return dot(seen.of(self.source, at), self.weights) + self.offset() + self.term(seen, at)
+        return dot(self.x(seen, at), self.weights) + self.offset() + self.term(seen, at)
 
     def rounded(self, sums: Array) -> Array:
         """The output of accumulators."""
@@ -516,8 +526,8 @@ class Softmax(Unit):
         for tap in seen.ragged(self.source, at):
             scores = np.asarray(tap, np.int64).reshape(-1, self.heads)
             before = self.maximum(scores, before)
-            z = self.prims.rs((before - scores) * self.scale, self.shift)
-            found.append(wrap32(self.exponential(z, self.prims.rs)).reshape(-1))
+            z = self.prims.stage("z")((before - scores) * self.scale, self.shift)
+            found.append(wrap32(self.exponential(z, self.prims)).reshape(-1))
         return found
 
 
@@ -539,9 +549,11 @@ class AttnOut(Attended):
     Attributes:
         source: the weights.
         reciprocal: of section 8.1.
-        total: of weights (p + 1, heads), and of what the token before had; likewise ``start`` what its sums begin with.
-        weighed: the rows that are summed, of p + 1.
-        reduce: the rounding of the first shift; None as of all.
+        total: of weights (p + 1, heads), and of what the token before had.
+        weighed: the rows whose values are summed, of p + 1; ``counted`` those whose weights are.
+        accumulates: whether the sums of values begin with those of the token before.
+        out_head: the head whose result each head gives; ``sum_head`` that whose sum it is divided by.
+        finish: of the results (heads, size), what is given.
     """
 
     source: TapKey = field(kw_only=True)
@@ -551,9 +563,10 @@ class AttnOut(Attended):
     total: Callable[[Array, Array | None], Array] = field(default=total, kw_only=True)
     accumulates: bool = field(default=False, kw_only=True)
     weighed: Callable[[int], slice] = field(default=slice, kw_only=True)
-    reduce: Callable[[Array, Any], Array] | None = field(default=None, kw_only=True)
+    counted: Callable[[int], slice] = field(default=slice, kw_only=True)
     out_head: Index = field(default=same, kw_only=True)
     sum_head: Index = field(default=same, kw_only=True)
+    finish: Index = field(default=same, kw_only=True)
 
     @property
     def sources(self) -> tuple[TapKey, ...]:
@@ -573,13 +586,13 @@ class AttnOut(Attended):
             w = np.asarray(tap, np.int64).reshape(-1, heads)
             rows = self.weighed(len(w))
             acc = np.einsum("th,thd->hd", w[rows], v[rows])
-            before = self.total(w[rows], None if position == 0 else before)
+            before = self.total(w[self.counted(len(w))], None if position == 0 else before)
             if self.accumulates:
                 acc = kept = acc + (kept if position else 0)
-            y, b = self.reciprocal(np.maximum(before, 1)[of_sum])
-            reduced = (self.reduce or self.prims.rs)(acc, np.maximum(b - 18, 0)[:, None])
+            y, b = self.reciprocal(before[of_sum])
+            reduced = self.prims.stage("reduce")(acc, (b - 18)[:, None] & 63)
             out = self.prims.sat(self.prims.rs(reduced * y[:, None], self.shift), self.bits)
-            found.append(out[of_out].reshape(-1))
+            found.append(self.finish(out[of_out]).reshape(-1))
         return np.array(found).reshape(len(at), -1)
 
 
@@ -609,7 +622,7 @@ class Swiglu(Unit):
     def compute(self, seen: Seen, at: Rows) -> Array:
         gate, up = seen.of(self.gate, at), seen.of(self.up, at)
         rs = self.prims.rs
-        sigma = self.sigmoid(gate, self.gate_shift, rs)
+        sigma = self.sigmoid(gate, self.gate_shift, self.prims)
         opened = sigma if self.linear else gate * sigma
         opened = rs(opened, self.early) << self.early if self.early else opened
         return self.prims.sat(rs(opened * up, self.shift), self.bits)

@@ -180,12 +180,18 @@ class Question:
         seen: the chip's taps.
         made: the output that follows from its inputs, likewise.
         differs: the vectors of the tap that are not what was made, ascending.
+        known: kinds of hypotheses that hold for other units of the run. Where there are any, only those are asked for.
     """
 
     seen: Seen
     got: Column
     made: TokenArrays
     differs: Rows
+    known: frozenset[str] = frozenset()
+
+    def asks(self, kind: str) -> bool:
+        """Whether hypotheses of a kind are asked for; to be looked at before what is costly to propose."""
+        return not self.known or kind in self.known
 
 
 class Unit(Protocol):

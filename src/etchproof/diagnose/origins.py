@@ -80,7 +80,23 @@ def make_origins(units: Sequence[Unit], seen: Seen) -> list[Origin]:
     return [one for one in found if one is not None]
 
 
-def corrected(seen: Seen, one: Origin) -> Seen:
-    """As if the tap of an origin had been recorded as what follows from its inputs."""
-    key: TapKey = one.unit.result
-    return seen.having({key: Column(one.question.got.at, one.question.made)})
+def set_apart(origins: Sequence[Origin]) -> tuple[list[Origin], frozenset[TapKey]]:
+    """The origins that are none of another's making, and the taps that are disputed.
+
+    A unit that follows from what an origin's tap should be, and not from what it is, went on with the right value. It
+    is no origin, and that tap is disputed: the chip had another value than was recorded, or had it later.
+    """
+    by_tap = {one.unit.result: one for one in origins}
+    left, disputed = [], set[TapKey]()
+    for one in origins:
+        wrong = [by_tap[key] for key in dict.fromkeys(one.unit.sources) if key in by_tap]
+        if wrong and innocent(one.unit, _corrected(one.question.seen, wrong)):
+            disputed |= {other.unit.result for other in wrong}
+        else:
+            left.append(one)
+    return left, frozenset(disputed)
+
+
+def _corrected(seen: Seen, origins: Sequence[Origin]) -> Seen:
+    """As if the taps of origins had been what follows from their inputs."""
+    return seen.having({one.unit.result: Column(one.question.got.at, one.question.made) for one in origins})

@@ -14,14 +14,17 @@ DIAGNOSIS_FILE: Final = "diagnosis.json"
 SCHEMA_VERSION: Final = 1
 
 Count = Annotated[int, Field(ge=0)]
-Finding = Literal["explained", "rivals", "unexplained", "testbench", "golden", "no_origin", "no_units"]
+Finding = Literal[
+    "explained", "rivals", "unexplained", "testbench", "golden", "missing", "no_origin", "no_units"
+]
 
 MEANINGS: Final[dict[Finding, str]] = {
     "explained": "one fault for each origin, and nothing else explains it",
     "rivals": "every origin is explained, one of them by more than one fault",
     "unexplained": "an origin that no hypothesis explains",
-    "testbench": "a tap was recorded wrongly: what follows in the chip follows from the right one",
+    "testbench": "a tap is not what the chip went on with: it is early, or recorded wrongly",
     "golden": "the chip's every unit follows from its inputs, the golden model's do not",
+    "missing": "taps are missing, and every unit whose taps are there follows from its inputs",
     "no_origin": "taps differ, yet every unit follows from its inputs in chip and golden model",
     "no_units": "nobody says what the units of this chip are",
 }

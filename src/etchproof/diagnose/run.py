@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from etchproof.compare.kept import KEPT_FILE, read_kept
-from etchproof.contract.diagnosis import Hypothesis, Seen, Unit
-from etchproof.diagnose import generic
+from etchproof.contract.diagnosis import Hypothesis, Unit
 from etchproof.diagnose.causes import Cause, Explanation, make_causes
 from etchproof.diagnose.evidence import Evidence, gather
-from etchproof.diagnose.origins import Origin, corrected, innocent, make_origins
+from etchproof.diagnose.origins import Origin, make_origins, set_apart
 from etchproof.diagnose.result import (
     CauseRecord,
     Diagnosis,
@@ -26,7 +24,7 @@ from etchproof.diagnose.result import (
     PlaceRecord,
     UnexplainedRecord,
 )
-from etchproof.diagnose.search import Deadline, Tried, try_all
+from etchproof.diagnose.search import RECORDED, Deadline, Tried, try_origins
 from etchproof.diagnose.units import units_of
 from etchproof.quantize.quantized_model import QuantizedAdapter
 from etchproof.run import flow
@@ -69,25 +67,17 @@ def _found(
     of_golden = [one.unit.name for one in make_origins(units, evidence.golden)]
     origins = make_origins(units, chip)
     if not origins:
-        finding: Finding = "golden" if of_golden else "no_origin"
+        finding: Finding = "golden" if of_golden else "missing" if evidence.left_out else "no_origin"
         return _record(evidence, finding, started, golden=of_golden, notes=notes)
-    if (recorded := _recorded_wrongly(units, chip, origins)) is not None:
-        return _record(
-            evidence, "testbench", started, origins=origins, causes=[recorded], golden=of_golden, notes=notes
-        )
-    tried = [
-        try_all(
-            one,
-            chain(one.unit.hypotheses(one.question), generic.hypotheses(one.unit, one.question)),
-            deadline,
-        )
-        for one in origins
-    ]
+    origins, disputed = set_apart(origins)
+    tried = try_origins(origins, deadline, disputed)
     if any(one.stopped for one in tried):
         notes.append("time was up before every hypothesis was tried")
     notes += dict.fromkeys(f"a hypothesis failed: {text}" for one in tried for text in one.broken)
     causes, unexplained = make_causes(origins, tried)
     finding = "rivals" if any(cause.rivals for cause in causes) else "explained"
+    if disputed and all(cause.best.first.kind == RECORDED for cause in causes):
+        finding = "testbench"
     return _record(
         evidence,
         "unexplained" if unexplained else finding,
@@ -99,32 +89,6 @@ def _found(
         notes=notes,
         tried=sum(len(one.holding) + one.excluded.total() for one in tried),
     )
-
-
-def _recorded_wrongly(units: Sequence[Unit], chip: Seen, origins: Sequence[Origin]) -> CauseRecord | None:
-    """A tap that the testbench recorded otherwise than the chip had it: all that reads it follows from the right one.
-
-    That is so where an origin's tap, put right, leaves no origin at all, though others were.
-    """
-    for one in origins:
-        readers = [other for other in origins if one.unit.result in other.unit.sources]
-        if not readers or len(readers) + 1 != len(origins):
-            continue
-        right = corrected(chip, one)
-        reading = [unit for unit in units if one.unit.result in unit.sources and unit.result in chip.taps]
-        if all(innocent(unit, right) for unit in reading):
-            place = one.unit.place
-            return CauseRecord(
-                kind="tap recorded wrongly",
-                what="the chip went on with what follows from its inputs; the tap alone says otherwise",
-                where=PlaceRecord(
-                    instances=() if place.instance is None else (place.instance,), what="tap or testbench"
-                ),
-                origins=tuple(other.unit.name for other in origins),
-                explains=_counted(origins),
-                rivals=(),
-            )
-    return None
 
 
 def _cause(origins: Sequence[Origin], cause: Cause) -> CauseRecord:
@@ -155,24 +119,14 @@ def _explanation(origins: Sequence[Origin], explanation: Explanation) -> Explana
         found = own if any(own) else [getattr(place, name) for place in places]
         return tuple(dict.fromkeys(one for one in found if one))
 
-    place = first.place
-    return ExplanationRecord(
-        kind=first.kind,
-        what=first.what,
-        where=PlaceRecord(
-            tensor=place.tensor,
-            element=place.element,
-            inject=tuple(dict.fromkeys(text for one in hypotheses for text in one.place.inject)),
-            layer=place.layer,
-            image=place.image,
-            word=place.word,
-            lane=place.lane,
-            bits=place.bits,
-            instances=of("instance"),
-            files=of("file"),
-            what=place.what,
-        ),
-    )
+    same: dict[str, Any] = {
+        name: getattr(first.place, name)
+        for name in ("tensor", "element", "layer", "image", "word", "lane", "bits", "what")
+        if len({getattr(one.place, name) for one in hypotheses}) == 1
+    }
+    inject = tuple(dict.fromkeys(text for one in hypotheses for text in one.place.inject))
+    where = PlaceRecord(**same, inject=inject, instances=of("instance"), files=of("file"))
+    return ExplanationRecord(kind=first.kind, what=first.what, where=where)
 
 
 def _unexplained(origin: Origin, tried: Tried) -> UnexplainedRecord:
