@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from model import CONTEXT, HEAD_DIM, HEADS, KV_HEADS, LAYERS, Array, Model, angles, bf16, number
@@ -32,6 +32,23 @@ def exp(x: Array) -> Array:
     return rounded(np.exp(-np.abs(x), dtype=np.float64))
 
 
+Given = Callable[[tuple[int, str], Array], Array]
+"""What the model goes on with in the place of a tap: its own, or in a diagnosis the chip's."""
+SUMS = ("scores", "logits")  # taps that are not rounded
+
+
+class Taps(dict[str, Array]):
+    """The taps of a layer: what is set is told, and what is read is what there is to go on with."""
+
+    def __init__(self, given: Given, layer: int) -> None:
+        self._given, self._layer = given, layer
+
+    def __setitem__(self, name: str, made: Array) -> None:
+        flat = made.ravel() if name in SUMS or name == "token" else bf16(made.ravel())
+        got = self._given((self._layer, name), flat)
+        super().__setitem__(name, (got if got.dtype == made.dtype else number(got)).reshape(made.shape))
+
+
 EPSILON, SCALE = (rounded(np.array(value)) for value in (1e-6, HEAD_DIM**-0.5))
 
 
@@ -44,28 +61,34 @@ class Session:
         self._keys, self._values = np.zeros((2, len(LAYERS), CONTEXT, KV_HEADS, HEAD_DIM), np.float32)
         self._at = 0  # position of the next token
 
-    def predict(self, tokens: Sequence[int], first: bool) -> dict[tuple[int, str], list[Array]]:
+    def predict(
+        self, tokens: Sequence[int], first: bool, given: Given = lambda key, made: made
+    ) -> dict[tuple[int, str], list[Array]]:
         """Every tap of consecutive tokens; bfloat16 as its bits."""
-        self._at = 0 if first else self._at
+        self._at, self._given = 0 if first else self._at, given
         each = [self._token(int(token)) for token in tokens]
         return {key: [taps[key] for taps in each] for key in each[0]}
 
     def _token(self, token: int) -> dict[tuple[int, str], Array]:
-        hidden = self._weights["embed_tokens"][token]
-        taps = {(-1, "embedding"): hidden}
-        for layer in LAYERS:
-            inside = self._layer(f"layers.{layer}.", self._keys[layer], self._values[layer], hidden)
-            taps |= {(layer, name): values for name, values in inside.items()}
+        outside = Taps(self._given, -1)
+        outside["embedding"] = self._weights["embed_tokens"][token]
+        hidden = outside["embedding"]
+        taps: dict[tuple[int, str], Array] = {}
+        for n in LAYERS:
+            inside = Taps(self._given, n)
+            self._layer(inside, f"layers.{n}.", self._keys[n], self._values[n], hidden)
+            taps |= {(n, name): values for name, values in inside.items()}
             hidden = inside["mlp_residual"]
-        taps[-1, "final_norm"] = normed = self._norm("norm", hidden)
-        taps[-1, "logits"] = logits = dot(self._weights["embed_tokens"], normed)
+        outside["final_norm"] = self._norm("norm", hidden)
+        outside["logits"] = dot(self._weights["embed_tokens"], outside["final_norm"])
+        outside["token"] = np.array([outside["logits"].argmax()], np.uint16)  # the first of equal ones
         self._at += 1
-        for key, values in taps.items():
-            taps[key] = values.ravel() if key[1] in ("scores", "logits") else bf16(values.ravel())
-        return taps | {(-1, "token"): np.array([logits.argmax()], np.uint16)}  # the first of equal ones
+        taps |= {(-1, name): values for name, values in outside.items()}
+        whole = (*SUMS, "token")
+        return {key: v.ravel() if key[1] in whole else bf16(v.ravel()) for key, v in taps.items()}
 
-    def _layer(self, layer: str, keys: Array, values: Array, hidden: Array) -> dict[str, Array]:
-        t: dict[str, Array] = {"attn_norm": self._norm(layer + "input_layernorm", hidden)}
+    def _layer(self, t: Taps, layer: str, keys: Array, values: Array, hidden: Array) -> None:
+        t["attn_norm"] = self._norm(layer + "input_layernorm", hidden)
         for name in ("q", "k", "v"):
             product = rounded(dot(self._weights[f"{layer}self_attn.{name}_proj"], t["attn_norm"]))
             t[f"{name}_proj"] = product.reshape(-1, HEAD_DIM)
@@ -85,7 +108,6 @@ class Session:
         t["swiglu"] = rounded(rounded(t["gate_proj"] * self._sigmoid(t["gate_proj"])) * t["up_proj"])
         t["down_proj"] = rounded(dot(self._weights[layer + "mlp.down_proj"], t["swiglu"]))
         t["mlp_residual"] = rounded(t["attn_residual"] + t["down_proj"])
-        return t
 
     def _norm(self, name: str, rows: Array) -> Array:
         mean = flushed(rounded(dot(rows, rows)) / np.float32(rows.shape[-1]))

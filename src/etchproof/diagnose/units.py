@@ -1,4 +1,4 @@
-"""The units of a chip: as its project says them (``[diagnose] units``)."""
+"""The units of a chip: as its project says them (``[diagnose] units``), or as its golden model does."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from etchproof.compare.kept import KeptTaps
 from etchproof.contract.diagnosis import Unit
 from etchproof.contract.golden import Golden
+from etchproof.diagnose.given import given_units
 from etchproof.errors import InputError
 from etchproof.quantize.quantized_model import QuantizedAdapter
 from etchproof.run import hooks
@@ -17,15 +18,15 @@ from etchproof.run.design import Design
 
 def units_of(
     design: Design, model: Any, adapters: Sequence[QuantizedAdapter], golden: Golden, kept: KeptTaps
-) -> tuple[Unit, ...] | None:
-    """Every unit, in dataflow order; None where nobody says what they are.
+) -> Sequence[Unit] | None:
+    """Every unit, in dataflow order: as the project says, or its golden model tap by tap; None where nobody can say.
 
     Raises:
         InputError: the project names a tap twice, or one that the chip has not.
     """
     project = design.project
     if project.diagnose.units is None:
-        return None
+        return given_units(design, model, golden, kept)
     key = "diagnose.units"
     found = tuple(hooks.hook(project, key, project.diagnose.units)(model, design.plan, adapters))
     counts = Counter(unit.result for unit in found)
