@@ -14,11 +14,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from etchproof.contract.diagnosis import Hypothesis, Question
+from etchproof.contract.diagnosis import Hypothesis, Place, Question
 from models.chip import ChipPlan
 from models.diagnosis.arithmetic import half
-from models.diagnosis.content import place
-from models.diagnosis.units import Embedding, Linear, Norm, Rope, Unit
+from models.diagnosis.content import bits_of, place
+from models.diagnosis.units import Embedding, Linear, LoraA, LoraB, Norm, Rope, Unit
 
 Array = npt.NDArray[Any]
 
@@ -138,21 +138,32 @@ def _of_row(unit: Linear, x: Array, acc: Array, got: Array, row: int) -> Iterato
 
 
 def _codes(unit: Linear, x: Array, acc: Array, low: Array, high: Array, row: int) -> Iterator[Change]:
-    scales = unit.scales[row].astype(np.int64)[unit.group_of]  # (K,)
-    by = scales * x  # (tokens, K)
-    changed = np.flatnonzero((acc < low) | (acc > high))
-    first = int(changed[0])
-    own = unit.codes[row].astype(np.int64)
-    most = 1 << (unit.code_bits - 1)
+    by = unit.scales[row].astype(np.int64)[unit.group_of] * x  # (tokens, K)
+    for column, value, own in columns(by, acc, low, high, unit.codes[row].astype(np.int64), unit.code_bits):
+        yield Change("codes", (row, column), value, own, unit.code_bits)
+
+
+def columns(
+    by: Array, acc: Array, low: Array, high: Array, elements: Array, bits: int
+) -> Iterator[tuple[int, int, int]]:
+    """Column, value and own value of each element of a row that alone explains an output.
+
+    Args:
+        by: (tokens, cols) what a step of each element adds to the accumulator.
+        acc: (tokens,), and the least and the largest that it may be.
+        elements: (cols,) with a sign, of so many bits.
+    """
+    most = 1 << (bits - 1)
+    first = int(np.flatnonzero((acc < low) | (acc > high))[0])
     one = slice(first, first + 1)
     for column in np.flatnonzero(by[first]).tolist():
         least, largest = steps(acc[one], by[one, column], low[one], high[one])
         if least > largest or least > 2 * most or largest < -2 * most:
             continue
         least, largest = steps(acc, by[:, column], low, high)
-        value_of = int(own[column])
-        for value in values(value_of, value_of + least, value_of + largest, unit.code_bits, signed=True):
-            yield Change("codes", (row, column), value, value_of, unit.code_bits)
+        own = int(elements[column])
+        for value in values(own, own + least, own + largest, bits, signed=True):
+            yield column, value, own
 
 
 def _scales(unit: Linear, x: Array, acc: Array, low: Array, high: Array, row: int) -> Iterator[Change]:
@@ -365,3 +376,79 @@ def of_rope(unit: Rope, question: Question, plan: ChipPlan) -> Iterator[Hypothes
             table[position, pair] = value
             change = Change(f"rope.{name}", (position, pair), value, own, 16)
             yield hypothesis(unit, replace(unit, **{name: table}), plan, [change])
+
+
+def of_lora_a(unit: LoraA, question: Question, slots: int) -> Iterator[Hypothesis]:
+    """Bits of A of one adapter."""
+    for adapter, at, got, made in _by_adapter(question):
+        a, shift = unit.matrices[adapter]
+        x = question.seen.of(unit.source, at)
+        sums = x @ a.astype(np.int64).T
+        low, high = preimage(got, shift, 16)
+        found: list[list[tuple[int, int, int, int]]] = []
+        for row in np.flatnonzero((got != made).any(axis=0)).tolist():
+            solved = columns(x, sums[:, row], low[:, row], high[:, row], a[row].astype(np.int64), 16)
+            found.append([(row, *one) for one in solved])
+        for chosen in islice(product(*found), _COMBINED if len(found) > 1 else None):
+            changed = a.astype(np.int64)
+            for row, column, value, _ in chosen:
+                changed[row, column] = value
+            wrong = replace(unit, matrices={**unit.matrices, adapter: (changed, shift)})
+            yield _of_adapter(unit, wrong, adapter % slots, "lora_A", chosen)
+
+
+def of_lora_b(unit: LoraB, question: Question, slots: int) -> Iterator[Hypothesis]:
+    """Bits of B of one adapter."""
+    for adapter, at, got, made in _by_adapter(question):
+        b = unit.matrices[adapter].astype(np.int64)
+        h = np.stack([np.asarray(one, np.int64) for one in question.seen.ragged(unit.source, at)])
+        found: list[list[tuple[int, int, int, int]]] = []
+        for row in np.flatnonzero((got != made).any(axis=0)).tolist():
+            solved = columns(h, made[:, row], got[:, row], got[:, row], b[row], 16)
+            found.append([(row, *one) for one in solved])
+        for chosen in islice(product(*found), _COMBINED if len(found) > 1 else None):
+            changed = b.copy()
+            for row, column, value, _ in chosen:
+                changed[row, column] = value
+            wrong = replace(unit, matrices={**unit.matrices, adapter: changed})
+            yield _of_adapter(unit, wrong, adapter % slots, "lora_B", chosen)
+
+
+def _by_adapter(question: Question) -> Iterator[tuple[int, Array, Array, Array]]:
+    """Where vectors of one adapter alone differ, and few elements: it, its tokens, what the chip has and should."""
+    adapters = question.seen.adapters[question.got.at]
+    wrong = np.unique(adapters[question.differs])
+    if len(wrong) != 1:
+        return
+    rows = np.flatnonzero(adapters == wrong[0])
+    got, made = (
+        np.stack([np.asarray(values[row], np.int64) for row in rows])
+        for values in (question.got.values, question.made)
+    )
+    if np.count_nonzero((got != made).any(axis=0)) <= _ROWS:
+        yield int(wrong[0]), question.got.at[rows], got, made
+
+
+def _of_adapter(
+    unit: LoraA | LoraB, wrong: Unit, slot: int, name: str, changes: Sequence[tuple[int, int, int, int]]
+) -> Hypothesis:
+    base = unit.name.rpartition(".")[0]
+    differences = [(row, column, (value ^ own) & 0xFFFF) for row, column, value, own in changes]
+    inject = tuple(
+        f"lora:{slot}:{base}.{name}[{row},{column}]^{bit}"
+        for row, column, difference in differences
+        for bit in bits_of(difference)
+    )
+    row, column, difference = differences[0]
+    where = Place(
+        tensor=f"{base}.{name}.weight",
+        element=(row, column),
+        inject=inject,
+        bits=bits_of(difference),
+        instance=unit.place.instance,
+        file=unit.place.file,
+    )
+    count = len(inject)
+    what = f"{'a bit is' if count == 1 else f'{count} bits are'} inverted in the adapter's SRAM"
+    kind = KIND if count == 1 else SEVERAL
+    return Hypothesis(kind, what, wrong.made, " ".join(inject), 0 if count == 1 else 1, where)

@@ -11,7 +11,7 @@ from etchproof.quantize.quantized_model import QuantizedModel
 from models.chip import ChipPlan
 from models.diagnosis import bits, entries, images, logic, shifts
 from models.diagnosis.content import Content, contents
-from models.diagnosis.units import Embedding, Linear, Norm, Rope, Unit
+from models.diagnosis.units import Embedding, Linear, LoraA, LoraB, Norm, Rope, Unit
 from models.numerics.params import layer_params, top_params
 
 Family = Callable[[Any, Question], Iterator[Hypothesis | Excluded]]
@@ -43,6 +43,10 @@ class Bench:
                 yield from bits.of_embedding(unit, question, plan)
             case Rope():
                 yield from bits.of_rope(unit, question, plan)
+            case LoraA():
+                yield from bits.of_lora_a(unit, question, plan.lora_slots)
+            case LoraB():
+                yield from bits.of_lora_b(unit, question, plan.lora_slots)
         layer = unit.result[0]
         words = top_params(self._model) if layer < 0 else layer_params(self._model, layer)
         yield from shifts.hypotheses(unit, question, plan, words)

@@ -281,8 +281,9 @@ class LoraA(Unit):
         for adapter in np.unique(adapters).tolist():
             here = np.flatnonzero(adapters == adapter)
             rank = len(self.matrices[adapter][0])
-            a, shift = self.matrices.get(self.of(adapter), (np.zeros((rank, 1), np.int64), 0))
-            acc = dot(seen.of(self.source, at[here]), _ranked(a, rank).astype(np.int64))
+            x = seen.of(self.source, at[here])
+            a, shift = self.matrices.get(self.of(adapter), (np.zeros((rank, x.shape[1]), np.int64), 0))
+            acc = dot(x, _ranked(a, rank).astype(np.int64))
             h = self.prims.sat(self.prims.rs(acc, shift), LORA_BITS)
             for row, values in zip(here, h, strict=True):
                 found[row] = values

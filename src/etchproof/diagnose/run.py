@@ -47,7 +47,7 @@ def diagnose(
     Raises:
         InputError: the run kept nothing, or the project's units cannot be made.
     """
-    started, deadline = time.monotonic(), Deadline(limit_s)
+    started = time.monotonic()
     kept = read_kept(folder / KEPT_FILE)
     golden = flow.make_golden(design, model, adapters)
     evidence = gather(kept, design.taps, golden)
@@ -57,12 +57,19 @@ def diagnose(
         notes.append("more differs than a run keeps: what came last is taken to be the golden model's")
     if units is None:
         return _record(evidence, "no_units", started, notes=[*notes, NO_UNITS])
-    return _found(evidence, units, started, deadline, notes)
+    return explain(evidence, units, limit_s - (time.monotonic() - started), notes)
 
 
-def _found(
-    evidence: Evidence, units: Sequence[Unit], started: float, deadline: Deadline, notes: list[str]
+def explain(
+    evidence: Evidence, units: Sequence[Unit], limit_s: float, notes: Sequence[str] = ()
 ) -> Diagnosis:
+    """Why a run failed, from its taps and the units of its chip.
+
+    Args:
+        limit_s: after which no more hypotheses are tried.
+        notes: what is known to limit the diagnosis.
+    """
+    started, deadline, notes = time.monotonic(), Deadline(limit_s), list(notes)
     chip = evidence.chip
     of_golden = [one.unit.name for one in make_origins(units, evidence.golden)]
     origins = make_origins(units, chip)

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -129,8 +129,7 @@ def _try(
     """
     question = replace(origin.question, known=kinds)
     sample = _sample(origin.unit, question)
-    proposed = chain(origin.unit.hypotheses(question), generic.hypotheses(origin.unit, question))
-    for hypothesis in _guarded(proposed, found):
+    for hypothesis in _proposed(origin.unit, question, found):
         if isinstance(hypothesis, Excluded):
             found.excluded[hypothesis.kind] += hypothesis.count
             continue
@@ -154,12 +153,13 @@ def _try(
             return
 
 
-def _guarded(hypotheses: Iterator[Hypothesis | Excluded], found: Tried) -> Iterator[Hypothesis | Excluded]:
-    """Ends where the proposing itself fails."""
-    try:
-        yield from hypotheses
-    except Exception as error:  # as above
-        found.broken.append(f"proposing: {type(error).__name__}: {error}")
+def _proposed(unit: Unit, question: Question, found: Tried) -> Iterator[Hypothesis | Excluded]:
+    """What the project says of the unit, and what may be wrong with any; proposing that fails ends, and is told."""
+    for propose in (unit.hypotheses, partial(generic.hypotheses, unit)):
+        try:
+            yield from propose(question)
+        except Exception as error:  # as above
+            found.broken.append(f"proposing: {type(error).__name__}: {error}")
 
 
 def _holds(hypothesis: Hypothesis, unit: Unit, seen: Seen) -> bool:
