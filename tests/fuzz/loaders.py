@@ -193,6 +193,20 @@ LOADERS: Final = (
         ("etchproof.host.stimulus:read_vectors",),
     ),
     Loader(
+        "kept-taps",
+        seeds.failed_run,
+        {"chip-taps.npz": "npz"},
+        loads.kept_taps,
+        ("etchproof.compare.kept:read_kept",),
+    ),
+    Loader(
+        "subject",
+        seeds.failed_run,
+        {"subject.json": "json"},
+        loads.subject,
+        ("etchproof.diagnose.again:make_again",),
+    ),
+    Loader(
         "coverage-npz",
         seeds.coverage,
         {"coverage.npz": "npz"},

@@ -249,6 +249,21 @@ def drawn(folder: Path) -> object:
     return _is_whole(folder / "drawn", {"seed": 1})
 
 
+def kept_taps(folder: Path) -> object:
+    from etchproof.compare.kept import KEPT_FILE, read_kept
+
+    return read_kept(folder / KEPT_FILE)
+
+
+def subject(folder: Path) -> object:
+    from etchproof.diagnose.again import make_again
+    from etchproof.project.declaration import load_project
+    from etchproof.run.watcher import Silent
+    from tests.conftest import ROOT
+
+    return make_again(folder, load_project(ROOT), Silent())
+
+
 def directed(folder: Path) -> object:
     from etchproof.cli.regress import _directed
 
