@@ -204,7 +204,7 @@ LOADERS: Final = (
         seeds.failed_run,
         {"subject.json": "json"},
         loads.subject,
-        ("etchproof.diagnose.again:make_again",),
+        ("etchproof.diagnose.again:read_subject",),
     ),
     Loader(
         "coverage-npz",

@@ -256,12 +256,11 @@ def kept_taps(folder: Path) -> object:
 
 
 def subject(folder: Path) -> object:
-    from etchproof.diagnose.again import make_again
+    from etchproof.diagnose.again import read_subject
     from etchproof.project.declaration import load_project
-    from etchproof.run.watcher import Silent
     from tests.conftest import ROOT
 
-    return make_again(folder, load_project(ROOT), Silent())
+    return read_subject(folder, load_project(ROOT))
 
 
 def directed(folder: Path) -> object:

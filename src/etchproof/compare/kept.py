@@ -26,7 +26,7 @@ MISSING: Final = -1
 _FORMAT: Final = 1
 _MAX_BYTES: Final = 1 << 28
 _MAX_FILE_BYTES: Final = 1 << 30
-_NAMES: Final = ("format", "whole", "calls", "items", "names", "vectors", "data")
+_NAMES: Final = ("facts", "calls", "items", "names", "vectors", "data")
 
 Items = npt.NDArray[np.int64]
 
@@ -107,11 +107,10 @@ class Keeper:
                 parts.append(np.ascontiguousarray(chip).reshape(-1).view(np.uint8))
         np.savez_compressed(
             file,
-            format=np.int64(_FORMAT),
-            whole=np.bool_(self._whole),
+            facts=np.array([_FORMAT, self._whole], np.int64),
             calls=np.array(calls, np.int64).reshape(-1, 4),
             items=np.concatenate([np.asarray(items, np.int64) for items, *_ in asked]),
-            names=np.array([f"{layer}.{name}" for layer, name in names]),
+            names=np.frombuffer("\n".join(f"{layer}.{name}" for layer, name in names).encode(), np.uint8),
             vectors=np.array(vectors, np.int64).reshape(-1, 5),
             data=np.concatenate([np.zeros(0, np.uint8), *parts]),
         )
@@ -138,10 +137,12 @@ def read_kept(file: Path) -> KeptTaps:
 def _read(found: dict[str, Array]) -> KeptTaps:
     calls, items, vectors, data = (found[name] for name in ("calls", "items", "vectors", "data"))
     shapes = (calls.shape[1:], vectors.shape[1:], data.ndim, found["names"].ndim)
-    kinds = (*(array.dtype for array in (calls, items, vectors)), found["names"].dtype.kind)
-    if int(found["format"]) != _FORMAT or shapes != ((4,), (5,), 1, 1) or items.ndim not in (1, 2):
+    kinds = tuple(array.dtype for array in (calls, items, vectors))
+    told = (data.dtype, found["names"].dtype)
+    facts = found["facts"].tolist()
+    if facts not in ([_FORMAT, 0], [_FORMAT, 1]) or shapes != ((4,), (5,), 1, 1) or items.ndim not in (1, 2):
         raise ValueError("another format")
-    if kinds != (np.dtype(np.int64),) * 3 + ("U",) or data.dtype != np.uint8:
+    if kinds != (np.dtype(np.int64),) * 3 or told != (np.dtype(np.uint8),) * 2:
         raise ValueError("another type")
     counts = calls[:, 3]
     if (counts < 0).any() or (calls[:, 0] < 0).any() or int(counts.sum()) != len(items):
@@ -152,7 +153,7 @@ def _read(found: dict[str, Array]) -> KeptTaps:
         for (sequence, first, adapter, count), end in zip(calls.tolist(), ends.tolist(), strict=True)
     )
     names: list[TapKey] = []
-    for text in found["names"].tolist():
+    for text in found["names"].tobytes().decode().split("\n"):
         layer, _, name = text.partition(".")
         names.append((int(layer), name))
     kept: dict[tuple[int, int, TapKey], Array | None] = {}
@@ -167,4 +168,4 @@ def _read(found: dict[str, Array]) -> KeptTaps:
             raise ValueError("a vector of no size")
         kept[call, item, names[tap]] = data[at : at + size * width].view(f"<u{width}")
         at += size * width
-    return KeptTaps(given, kept, bool(found["whole"]))
+    return KeptTaps(given, kept, bool(facts[1]))

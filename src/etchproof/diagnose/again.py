@@ -33,11 +33,11 @@ class Again:
     adapters: tuple[QuantizedAdapter, ...]
 
 
-def make_again(folder: Path, project: Project, watcher: Watcher) -> Again:
-    """What the run in a folder was of.
+def read_subject(folder: Path, project: Project) -> Subject:
+    """What the run in a folder says that it was of.
 
     Raises:
-        InputError: the folder is no failed run of the project, or its model is another one now.
+        InputError: the folder is no failed run of the project.
     """
     file = folder / SUBJECT_FILE
     if not exists(file):
@@ -52,6 +52,16 @@ def make_again(folder: Path, project: Project, watcher: Watcher) -> Again:
             key="project",
             hint="say --project DIR",
         )
+    return subject
+
+
+def make_again(folder: Path, project: Project, watcher: Watcher) -> Again:
+    """What the run in a folder was of.
+
+    Raises:
+        InputError: the folder is no failed run of the project, or its model is another one now.
+    """
+    file, subject = folder / SUBJECT_FILE, read_subject(folder, project)
     spec = subject.spec
     with watcher.stage("import") as say:
         design = make_design(spec, project)

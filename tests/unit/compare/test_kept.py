@@ -91,6 +91,6 @@ def test_what_is_no_such_file_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / KEPT_FILE).write_bytes(b"PK\x03\x04 no archive")
     with pytest.raises(InputError, match="holds no taps of a run"):
         read_kept(tmp_path / KEPT_FILE)
-    np.savez(tmp_path / KEPT_FILE, format=np.int64(1), data=np.zeros(3, np.uint8))
+    np.savez(tmp_path / KEPT_FILE, facts=np.array([1, 1]), data=np.zeros(3, np.uint8))
     with pytest.raises(InputError, match="holds no taps of a run"):
         read_kept(tmp_path / KEPT_FILE)
