@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from model import CONTEXT, HEAD_DIM, HEADS, KV_HEADS, LAYERS, Array, Model, angles, bf16, number
+
+from etchproof.contract.golden import Given, Told, unchanged
 
 
 def flushed(result: Array) -> Array:
@@ -32,23 +34,6 @@ def exp(x: Array) -> Array:
     return rounded(np.exp(-np.abs(x), dtype=np.float64))
 
 
-Given = Callable[[tuple[int, str], Array], Array]
-"""What the model goes on with in the place of a tap: its own, or in a diagnosis the chip's."""
-SUMS = ("scores", "logits")  # taps that are not rounded
-
-
-class Taps(dict[str, Array]):
-    """The taps of a layer: what is set is told, and what is read is what there is to go on with."""
-
-    def __init__(self, given: Given, layer: int) -> None:
-        self._given, self._layer = given, layer
-
-    def __setitem__(self, name: str, made: Array) -> None:
-        flat = made.ravel() if name in SUMS or name == "token" else bf16(made.ravel())
-        got = self._given((self._layer, name), flat)
-        super().__setitem__(name, (got if got.dtype == made.dtype else number(got)).reshape(made.shape))
-
-
 EPSILON, SCALE = (rounded(np.array(value)) for value in (1e-6, HEAD_DIM**-0.5))
 
 
@@ -62,7 +47,7 @@ class Session:
         self._at = 0  # position of the next token
 
     def predict(
-        self, tokens: Sequence[int], first: bool, given: Given = lambda key, made: made
+        self, tokens: Sequence[int], first: bool, given: Given = unchanged
     ) -> dict[tuple[int, str], list[Array]]:
         """Every tap of consecutive tokens; bfloat16 as its bits."""
         self._at, self._given = 0 if first else self._at, given
@@ -70,24 +55,20 @@ class Session:
         return {key: [taps[key] for taps in each] for key in each[0]}
 
     def _token(self, token: int) -> dict[tuple[int, str], Array]:
-        outside = Taps(self._given, -1)
-        outside["embedding"] = self._weights["embed_tokens"][token]
-        hidden = outside["embedding"]
-        taps: dict[tuple[int, str], Array] = {}
+        taps = {n: Told(self._given, n) for n in (-1, *LAYERS)}
+        taps[-1]["embedding"] = self._weights["embed_tokens"][token]
+        hidden = taps[-1]["embedding"]
         for n in LAYERS:
-            inside = Taps(self._given, n)
-            self._layer(inside, f"layers.{n}.", self._keys[n], self._values[n], hidden)
-            taps |= {(n, name): values for name, values in inside.items()}
-            hidden = inside["mlp_residual"]
-        outside["final_norm"] = self._norm("norm", hidden)
-        outside["logits"] = dot(self._weights["embed_tokens"], outside["final_norm"])
-        outside["token"] = np.array([outside["logits"].argmax()], np.uint16)  # the first of equal ones
+            self._layer(taps[n], f"layers.{n}.", self._keys[n], self._values[n], hidden)
+            hidden = taps[n]["mlp_residual"]
+        taps[-1]["final_norm"] = self._norm("norm", hidden)
+        taps[-1]["logits"] = dot(self._weights["embed_tokens"], taps[-1]["final_norm"])
+        taps[-1]["token"] = np.array([taps[-1]["logits"].argmax()], np.uint16)  # the first of equal ones
         self._at += 1
-        taps |= {(-1, name): values for name, values in outside.items()}
-        whole = (*SUMS, "token")
-        return {key: v.ravel() if key[1] in whole else bf16(v.ravel()) for key, v in taps.items()}
+        flat = {(n, name): v.ravel() for n, inside in taps.items() for name, v in inside.items()}
+        return {k: v if k[1] in ("scores", "logits", "token") else bf16(v) for k, v in flat.items()}
 
-    def _layer(self, t: Taps, layer: str, keys: Array, values: Array, hidden: Array) -> None:
+    def _layer(self, t: Told, layer: str, keys: Array, values: Array, hidden: Array) -> None:
         t["attn_norm"] = self._norm(layer + "input_layernorm", hidden)
         for name in ("q", "k", "v"):
             product = rounded(dot(self._weights[f"{layer}self_attn.{name}_proj"], t["attn_norm"]))

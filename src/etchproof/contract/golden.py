@@ -15,8 +15,27 @@ Items = Sequence[int] | npt.NDArray[np.int64]
 
 
 Given = Callable[[TapKey, npt.NDArray[Any]], npt.NDArray[Any]]
-"""What a golden model goes on with: it is told each tap as it makes it, in the form in which it gives it, and gets an
-array of the same shape and type: the chip's."""
+"""What a golden model goes on with: it is told each tap as it makes it, and gets an array of the same shape and type,
+which is the chip's. A tap of bfloat16 may be told as float32."""
+
+
+def unchanged(key: TapKey, made: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The ``Given`` of a golden model by itself: what it made."""
+    return made
+
+
+class Told(dict[str, npt.NDArray[Any]]):
+    """The taps of a layer by name, for a golden model that keeps them so.
+
+    What is set is told to a ``Given``, and what is read is what there is to go on with.
+    """
+
+    def __init__(self, given: Given, layer: int) -> None:
+        super().__init__()
+        self._given, self._layer = given, layer
+
+    def __setitem__(self, name: str, made: npt.NDArray[Any]) -> None:
+        super().__setitem__(name, self._given((self._layer, name), made))
 
 
 class GoldenSession(Protocol):

@@ -68,12 +68,15 @@ class Asked:
 
         def given(key: TapKey, values: Array) -> Array:
             kind, mine = self.taps.by_key[key].dtype, np.asarray(values)
-            bits = bits_of(kind, mine)
+            halved = kind == "bf16" and mine.dtype == np.float32  # the upper half is the number
+            bits = (mine.view(np.uint32) >> 16).astype(np.uint16) if halved else bits_of(kind, mine)
             made.setdefault(key, []).append(np.asarray(bits).reshape(-1))
             at = place.get(key, {}).get(token)
             if at is None:
                 return values
             chip = np.asarray(seen.taps[key].values[at])
+            if halved:
+                return (chip.astype(np.uint32) << 16).view(np.float32).reshape(mine.shape)
             if mine.dtype.kind not in "iu":
                 return chip.astype(stored(kind)).view(mine.dtype).reshape(mine.shape)
             return chip.astype(mine.dtype).reshape(mine.shape)
@@ -160,7 +163,8 @@ class Memories:
                 array = np.asarray(memory.words)
                 flat = array.reshape(-1).view(f"u{array.itemsize}")
                 here = words[(words >= start) & (words < start + array.size)] - start
-                flat[here] ^= flat.dtype.type((1 << _bits(memory)) - 1 if mask is None else mask)
+                if len(here):
+                    flat[here] ^= flat.dtype.type((1 << _bits(memory)) - 1 if mask is None else mask)
             return other
 
         def moves(words: Array) -> bool:

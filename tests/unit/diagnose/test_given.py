@@ -23,17 +23,19 @@ VECTORS = np.random.default_rng(3).integers(-9, 9, size=(12, 5))
 @dataclass
 class Model:
     weights: tuple[Any, Any]
+    late: Any
 
 
 def memories(model: Model) -> list[Memory]:
-    return [Memory(f"w{number}.hex", words, 8) for number, words in enumerate(model.weights)]
+    own = [Memory(f"w{number}.hex", words, 8) for number, words in enumerate(model.weights)]
+    return [*own, Memory("late.hex", model.late, 32)]  # of another width
 
 
 class Session:
-    """Two layers; ``late`` is added to the second sum."""
+    """Two layers; ``more`` is added to the second sum beside what the model adds."""
 
-    def __init__(self, model: Model, late: int = 0) -> None:
-        self._model, self._late = model, late
+    def __init__(self, model: Model, more: int = 0) -> None:
+        self._model, self._late = model, more + model.late.astype(np.int64)
 
     def predict(self, vectors: Any, first: bool, given: Any = lambda key, made: made) -> dict[Any, Any]:
         one, other = (words.astype(np.int64) for words in self._model.weights)
@@ -45,11 +47,12 @@ class Session:
 
 def model() -> Model:
     rng = np.random.default_rng(4)
-    return Model((rng.integers(-128, 128, (6, 5), np.int8), rng.integers(-128, 128, (4, 6), np.int8)))
+    weights = (rng.integers(-128, 128, (6, 5), np.int8), rng.integers(-128, 128, (4, 6), np.int8))
+    return Model(weights, np.array([7], np.int32))
 
 
-def golden(of: Model, late: int = 0) -> Any:
-    return SimpleNamespace(session=lambda: Session(of, late))
+def golden(of: Model, more: int = 0) -> Any:
+    return SimpleNamespace(session=lambda: Session(of, more))
 
 
 def ran(chip: Any, right: Any) -> tuple[Evidence, tuple[Unit, ...]]:
@@ -77,7 +80,7 @@ def test_every_origin_and_every_bit() -> None:
     evidence, units = ran(golden(wrong), golden(MODEL))
     diagnosis = explain(evidence, units, 60.0)
     assert [origin.unit for origin in diagnosis.origins] == ["layer 0 sum", "layer 1 sum"]
-    assert diagnosis.finding == "explained"
+    assert diagnosis.finding == "explained" and diagnosis.notes == ()
     assert [cause.where.inject for cause in diagnosis.causes] == [
         ("rom:w0.hex[2,3]^6",),
         ("rom:w1.hex[1,4]^5",),
@@ -85,7 +88,7 @@ def test_every_origin_and_every_bit() -> None:
 
 
 def test_generic_hypotheses() -> None:
-    evidence, units = ran(golden(MODEL, late=3), golden(MODEL))
+    evidence, units = ran(golden(MODEL, more=3), golden(MODEL))
     diagnosis = explain(evidence, units, 60.0)
     assert [origin.unit for origin in diagnosis.origins] == ["layer 1 sum"]
     (cause,) = diagnosis.causes
