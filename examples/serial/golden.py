@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from model import CONTEXT, HEAD_DIM, HEADS, KV_HEADS, LAYERS, Array, Model, angles, bf16, number
 
+from etchproof.contract.golden import Given, Told, unchanged
+
 
 def flushed(result: Array) -> Array:
     """Of the multiplier and the adder: a result below the least normal number is 0, and 0 is positive."""
@@ -44,28 +46,30 @@ class Session:
         self._keys, self._values = np.zeros((2, len(LAYERS), CONTEXT, KV_HEADS, HEAD_DIM), np.float32)
         self._at = 0  # position of the next token
 
-    def predict(self, tokens: Sequence[int], first: bool) -> dict[tuple[int, str], list[Array]]:
+    def predict(
+        self, tokens: Sequence[int], first: bool, given: Given = unchanged
+    ) -> dict[tuple[int, str], list[Array]]:
         """Every tap of consecutive tokens; bfloat16 as its bits."""
-        self._at = 0 if first else self._at
+        self._at, self._given = 0 if first else self._at, given
         each = [self._token(int(token)) for token in tokens]
         return {key: [taps[key] for taps in each] for key in each[0]}
 
     def _token(self, token: int) -> dict[tuple[int, str], Array]:
-        hidden = self._weights["embed_tokens"][token]
-        taps = {(-1, "embedding"): hidden}
-        for layer in LAYERS:
-            inside = self._layer(f"layers.{layer}.", self._keys[layer], self._values[layer], hidden)
-            taps |= {(layer, name): values for name, values in inside.items()}
-            hidden = inside["mlp_residual"]
-        taps[-1, "final_norm"] = normed = self._norm("norm", hidden)
-        taps[-1, "logits"] = logits = dot(self._weights["embed_tokens"], normed)
+        taps = {n: Told(self._given, n) for n in (-1, *LAYERS)}
+        taps[-1]["embedding"] = self._weights["embed_tokens"][token]
+        hidden = taps[-1]["embedding"]
+        for n in LAYERS:
+            self._layer(taps[n], f"layers.{n}.", self._keys[n], self._values[n], hidden)
+            hidden = taps[n]["mlp_residual"]
+        taps[-1]["final_norm"] = self._norm("norm", hidden)
+        taps[-1]["logits"] = dot(self._weights["embed_tokens"], taps[-1]["final_norm"])
+        taps[-1]["token"] = np.array([taps[-1]["logits"].argmax()], np.uint16)  # the first of equal ones
         self._at += 1
-        for key, values in taps.items():
-            taps[key] = values.ravel() if key[1] in ("scores", "logits") else bf16(values.ravel())
-        return taps | {(-1, "token"): np.array([logits.argmax()], np.uint16)}  # the first of equal ones
+        flat = {(n, name): v.ravel() for n, inside in taps.items() for name, v in inside.items()}
+        return {k: v if k[1] in ("scores", "logits", "token") else bf16(v) for k, v in flat.items()}
 
-    def _layer(self, layer: str, keys: Array, values: Array, hidden: Array) -> dict[str, Array]:
-        t: dict[str, Array] = {"attn_norm": self._norm(layer + "input_layernorm", hidden)}
+    def _layer(self, t: Told, layer: str, keys: Array, values: Array, hidden: Array) -> None:
+        t["attn_norm"] = self._norm(layer + "input_layernorm", hidden)
         for name in ("q", "k", "v"):
             product = rounded(dot(self._weights[f"{layer}self_attn.{name}_proj"], t["attn_norm"]))
             t[f"{name}_proj"] = product.reshape(-1, HEAD_DIM)
@@ -85,7 +89,6 @@ class Session:
         t["swiglu"] = rounded(rounded(t["gate_proj"] * self._sigmoid(t["gate_proj"])) * t["up_proj"])
         t["down_proj"] = rounded(dot(self._weights[layer + "mlp.down_proj"], t["swiglu"]))
         t["mlp_residual"] = rounded(t["attn_residual"] + t["down_proj"])
-        return t
 
     def _norm(self, name: str, rows: Array) -> Array:
         mean = flushed(rounded(dot(rows, rows)) / np.float32(rows.shape[-1]))

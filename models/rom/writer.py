@@ -22,11 +22,11 @@ def images(model: QuantizedModel, plan: ChipPlan) -> Iterator[Image]:
     """Every image of the chip, one after the other, so that only one is in memory at a time."""
     embedding = model.embedding
     blocks, lanes = plan.blocks(plan.hidden_size), plan.tile_rows
-    codes = _offset(_padded(embedding.codes, (plan.vocab_size, blocks * lanes)), embedding.bits)
+    codes = _offset(padded(embedding.codes, (plan.vocab_size, blocks * lanes)), embedding.bits)
     yield Image(-1, "embed_tokens.codes", embedding.bits, codes.reshape(plan.vocab_size, blocks, lanes))
     group = blocks * lanes if embedding.group_size >= plan.hidden_size else embedding.group_size
     groups = -(-blocks * lanes // group)
-    yield Image(-1, "embed_tokens.scales", 16, _padded(embedding.scales, (plan.vocab_size, groups)))
+    yield Image(-1, "embed_tokens.scales", 16, padded(embedding.scales, (plan.vocab_size, groups)))
     yield from linear_images(-1, model.lm_head, plan.lm_head)
     yield _gains(-1, "final_norm", model.final_norm.values, plan)
     cos, sin = tables.rope_tables(model.config, plan.context)
@@ -47,7 +47,7 @@ def _offset(codes: npt.NDArray[np.int8], bits: int) -> npt.NDArray[np.uint8]:
     return codes.view(np.uint8) + np.uint8(1 << (bits - 1))  # modulo 256
 
 
-def _padded(array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+def padded(array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """Zeros after the end of each axis."""
     if array.shape == shape:
         return array
@@ -56,31 +56,38 @@ def _padded(array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]
     return result
 
 
-def _tiled(array: npt.NDArray[Any], rows: int, inputs: int, blocks: int, chunks: int) -> npt.NDArray[Any]:
+def tiled(array: npt.NDArray[Any], rows: int, inputs: int, blocks: int, chunks: int) -> npt.NDArray[Any]:
     """(rows, inputs) -> (blocks * chunks, rows of a block, inputs of a chunk)."""
-    padded = _padded(array, (blocks * rows, chunks * inputs))
-    return padded.reshape(blocks, rows, chunks, inputs).swapaxes(1, 2).reshape(-1, rows, inputs)
+    whole = padded(array, (blocks * rows, chunks * inputs))
+    return whole.reshape(blocks, rows, chunks, inputs).swapaxes(1, 2).reshape(-1, rows, inputs)
+
+
+def untiled(words: npt.NDArray[Any], blocks: int, chunks: int, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """The inverse of ``tiled``, without the padding: an array of that shape."""
+    rows, inputs = words.shape[1:]
+    whole = words.reshape(blocks, chunks, rows, inputs).swapaxes(1, 2).reshape(blocks * rows, chunks * inputs)
+    return whole[: shape[0], : shape[1]]
 
 
 def linear_images(layer: int, matrix: QuantizedMatrix, plan: LinearPlan) -> Iterator[Image]:
     """The images of one linear."""
     rows, inputs, blocks, chunks = plan.tile_rows, plan.tile_inputs, plan.blocks, plan.chunks
-    codes = _tiled(matrix.codes, rows, inputs, blocks, chunks)
+    codes = tiled(matrix.codes, rows, inputs, blocks, chunks)
     yield Image(layer, f"{plan.name}.codes", matrix.bits, _offset(codes, matrix.bits))
     if plan.group_size <= inputs:
-        scales = _tiled(matrix.scales, rows, inputs // plan.group_size, blocks, chunks)
+        scales = tiled(matrix.scales, rows, inputs // plan.group_size, blocks, chunks)
     else:
-        scales = _tiled(matrix.scales, rows, 1, blocks, plan.scale_depth // blocks)
+        scales = tiled(matrix.scales, rows, 1, blocks, plan.scale_depth // blocks)
     yield Image(layer, f"{plan.name}.scales", chip.SCALE_BITS, scales)
     if matrix.bias is not None:
         yield Image(
-            layer, f"{plan.name}.bias", 32, _padded(matrix.bias, (blocks * rows,)).reshape(blocks, rows)
+            layer, f"{plan.name}.bias", 32, padded(matrix.bias, (blocks * rows,)).reshape(blocks, rows)
         )
 
 
 def _gains(layer: int, name: str, values: npt.NDArray[np.int16], plan: ChipPlan) -> Image:
     blocks, lanes = plan.blocks(plan.hidden_size), plan.tile_rows
-    return Image(layer, f"{name}.gains", 16, _padded(values, (blocks * lanes,)).reshape(blocks, lanes))
+    return Image(layer, f"{name}.gains", 16, padded(values, (blocks * lanes,)).reshape(blocks, lanes))
 
 
 def _params(layer: int, words: dict[str, int]) -> Image:

@@ -21,6 +21,7 @@ _COMMANDS: Final[dict[str, click.Command]] = typer.main.get_command(APP).command
 
 BASES: Final[dict[str, tuple[str, ...]]] = {
     "cosim": ("MODEL",),
+    "diagnose": ("OUT",),
     "quality": ("MODEL",),
     "render": ("MODEL", "--out", "OUT"),
     "init": ("OUT",),
@@ -53,6 +54,7 @@ PATHS: Final = frozenset(
         "a",
         "b",
         "stored",
+        "run",
     )
 )
 NAMES: Final = frozenset(
@@ -77,9 +79,20 @@ NAMES: Final = frozenset(
     )
 )
 NUMBERS: Final = frozenset(
-    ("layers", "vocab", "random_weights", "tokens", "seed", "timeout", "context", "length", "sequences")
+    (
+        "layers",
+        "vocab",
+        "random_weights",
+        "tokens",
+        "seed",
+        "timeout",
+        "context",
+        "length",
+        "sequences",
+        "limit",
+    )
 ) | {"jobs", "corners", "rtl_faults", "image_faults", "flow_faults", "checker_faults"}
-FREE: Final = frozenset({"prompt", "profile", "debug", "version", "as_json", "waves"})
+FREE: Final = frozenset({"prompt", "profile", "no_diagnose", "debug", "version", "as_json", "waves"})
 """Any text is a prompt, but one that is no Unicode; the others take no word."""
 
 

@@ -49,7 +49,10 @@ def test_lines(example: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_of_the_engine_is_named_but_its_contract(example: str) -> None:
     text = "".join(path.read_text() for path in (EXAMPLES / example).glob("*.py"))
     modules = {line.split()[1] for line in text.splitlines() if line.startswith("from etchproof")}
-    assert modules <= {"etchproof.contract.memory", "etchproof.contract.taps", "etchproof.errors"}
+    assert modules <= {
+        *("etchproof.contract.golden", "etchproof.contract.memory", "etchproof.contract.taps"),
+        "etchproof.errors",
+    }
     project = load_project(EXAMPLES / example)
     assert project.recipes is None and project.coverage is None and not project.verif.tests
 

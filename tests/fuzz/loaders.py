@@ -201,6 +201,18 @@ LOADERS: Final = (
             *("etchproof.compare.kept:TapDump.__init__", "etchproof.compare.kept:TapDump.read"),
             *("etchproof.compare.kept:TapDump._content", "etchproof.compare.kept:_Arrays.__init__"),
         ),
+        "kept-taps",
+        seeds.failed_run,
+        {"chip-taps.npz": "npz"},
+        loads.kept_taps,
+        ("etchproof.compare.differing:read_kept",),
+    ),
+    Loader(
+        "subject",
+        seeds.failed_run,
+        {"subject.json": "json"},
+        loads.subject,
+        ("etchproof.diagnose.again:read_subject",),
     ),
     Loader(
         "coverage-npz",

@@ -259,6 +259,20 @@ def drawn(folder: Path) -> object:
     return _is_whole(folder / "drawn", {"seed": 1})
 
 
+def kept_taps(folder: Path) -> object:
+    from etchproof.compare.differing import KEPT_FILE, read_kept
+
+    return read_kept(folder / KEPT_FILE)
+
+
+def subject(folder: Path) -> object:
+    from etchproof.diagnose.again import read_subject
+    from etchproof.project.declaration import load_project
+    from tests.conftest import ROOT
+
+    return read_subject(folder, load_project(ROOT))
+
+
 def directed(folder: Path) -> object:
     from etchproof.cli.regress import _directed
 

@@ -225,6 +225,20 @@ def dump(folder: Path) -> None:
     pack(folder / "taps", folder / "taps.npz")
 
 
+def failed_run(folder: Path) -> None:
+    """What a run keeps that failed: taps of two tokens, one of which was not given, and what it was of."""
+    from etchproof.compare.differing import KEPT_FILE, Keeper
+    from etchproof.regress.subject import SUBJECT_FILE, Subject
+
+    keeper = Keeper()
+    keeper.begin(0)
+    keeper.keep((0, "q_proj"), 0, np.arange(4, dtype=np.uint16))
+    keeper.keep((0, "k_proj"), 1, None)
+    keeper.save(folder / KEPT_FILE, [([1, 2], True, None)])
+    subject = Subject(project="reference", spec=spec(), model_sha256=SHA)
+    (folder / SUBJECT_FILE).write_text(subject.model_dump_json(), encoding="utf-8")
+
+
 def functional(folder: Path) -> None:
     """Functional coverage of two groups."""
     from etchproof.coverage.functional import Covergroup, FunctionalCoverage

@@ -44,6 +44,7 @@ LAYERS = (
     ("faults in RTL, and sources that hold them all", ("etchproof.schemata",)),
     ("one module alone, from pytest", ("etchproof.unit",)),
     ("many runs", ("etchproof.regress",)),
+    ("why a run failed", ("etchproof.diagnose",)),
     (
         "all evidence together, its verdict, and whether it would have seen a fault",
         ("etchproof.qualify", "etchproof.signoff"),

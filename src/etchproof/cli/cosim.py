@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from etchproof.errors import InputError
 from etchproof.tools import own_command
 
 if TYPE_CHECKING:
+    from etchproof.regress.spec import ItemSpec
     from etchproof.run.request import CosimRequest
 
 
@@ -29,9 +31,10 @@ def run_cosim(
     vocab: int | None,
     only: Only,
     waves: bool,
+    diagnosed: bool,
     **options: Any,
 ) -> int:
-    """0 for PASS, 1 for FAIL."""
+    """0 for PASS, 1 for FAIL; ``diagnosed`` says whether a FAIL is looked into."""
     begun = time.perf_counter()
     check_source(model, shape, {"--layers": layers, "--random-weights": random_weights, "--vocab": vocab})
     if shape is not None and random_weights is None:
@@ -54,7 +57,9 @@ def run_cosim(
     progress = Progress(console)
     with progress.stage("start") as say:
         from etchproof.checkpoint.shape import RandomModel
+        from etchproof.cli.diagnose import diagnose_now
         from etchproof.cli.report import print_report
+        from etchproof.regress.subject import keep_subject
         from etchproof.run.cosim import CosimRequest, cosim
         from etchproof.run.waves import Window
 
@@ -73,7 +78,37 @@ def run_cosim(
     )
     outcome = cosim(request, progress, lambda prompt: rerun_command(request, prompt), begun)
     print_report(console, outcome)
-    return 0 if outcome.result.verdict == "PASS" else 1
+    if outcome.result.verdict == "PASS":
+        return 0
+    with contextlib.suppress(OSError):  # the verdict stands, whatever the disk takes
+        keep_subject(outcome.folder, _spec(request), outcome.chip.design)
+    if diagnosed and outcome.result.mismatches:
+        adapters = [adapter.quantized for adapter in outcome.loaded]
+        diagnose_now(console, outcome.chip.design, outcome.chip.model, adapters, outcome.folder)
+    return 1
+
+
+def _spec(request: CosimRequest) -> ItemSpec:
+    """What the run was of, as a regression says it."""
+    from etchproof.regress.spec import ItemSpec, ShapeEntry
+
+    model = request.random_model
+    recipe = request.recipe or request.project.default_recipe
+    return ItemSpec(
+        name="cosim",
+        test=request.project.verif.generation,
+        model=None if request.model_dir is None else str(request.model_dir.absolute()),
+        shape=None
+        if model is None
+        else ShapeEntry(
+            shape=_name_or_file(model.shape), weights=model.seed, layers=model.layers, vocab=model.vocab
+        ),
+        recipe=_name_or_file(recipe),
+        context=request.context,
+        kind=request.kind,
+        adapters=tuple(str(folder.absolute()) for folder in request.adapters),
+        seed=request.seed,
+    )
 
 
 def rerun_command(request: CosimRequest, prompt: Sequence[int]) -> str:

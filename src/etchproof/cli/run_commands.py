@@ -1,4 +1,4 @@
-"""The commands that run a chip and judge it: cosim, compare, quality, regress, test, signoff, qualify, report."""
+"""The commands that run a chip, compare and judge: cosim, compare, replay, diagnose, regress, test, signoff."""
 
 from __future__ import annotations
 
@@ -92,6 +92,9 @@ def cosim(
     profile: Annotated[
         bool, typer.Option("--profile", help="Show and record where time and memory went.")
     ] = False,
+    no_diagnose: Annotated[
+        bool, typer.Option("--no-diagnose", help="Do not look for the cause of a FAIL.")
+    ] = False,
     project: options.Project = None,
     debug: options.Debug = False,
 ) -> Action:
@@ -126,6 +129,7 @@ def cosim(
             context=context,
             waves=waves,
             profile=profile,
+            diagnosed=not no_diagnose,
         )
 
     return Action(run, debug)
@@ -201,6 +205,34 @@ def replay(
         return run_replay(run=stored, out=out, unit=unit, waves=waves, timeout_s=timeout, project=project)
 
     return Action(run, debug)
+
+
+@APP.command()
+def diagnose(
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="The folder of a run that failed.", show_default=False),
+    ],
+    limit: Annotated[
+        float,
+        typer.Option(
+            "--limit", metavar="SECONDS", min=0.1, max=86_400, help="After it, no more hypotheses are tried."
+        ),
+    ] = 120.0,
+    project: options.Project = None,
+    debug: options.Debug = False,
+) -> Action:
+    """Say why a run failed: the units whose output does not follow from their input, and what explains it.
+
+    Exit status: 0 every origin is explained, 1 one is not, 2 bad input.
+    """
+
+    def action() -> int:
+        from etchproof.cli.diagnose import run_diagnose
+
+        return run_diagnose(run=run, project=project, limit_s=limit)
+
+    return Action(action, debug)
 
 
 @APP.command()

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from etchproof.compare.differing import Keeper
 from etchproof.contract.element import ElementType, bits_of, stored
 from etchproof.contract.taps import Array, TapKey, TapPlan, TokenArrays
 
@@ -187,9 +188,11 @@ class Comparator:
 
     Args:
         taps: every tap that the chip has, in dataflow order.
+        keeper: gets what differs.
     """
 
-    def __init__(self, taps: TapPlan) -> None:
+    def __init__(self, taps: TapPlan, keeper: Keeper | None = None) -> None:
+        self._keeper = keeper
         self._counts = {key: [0, 0, 0] for key in taps.by_key}
         self._kinds = {key: tap.dtype for key, tap in taps.by_key.items()}
         self._planned: set[TapKey] = set()
@@ -226,6 +229,8 @@ class Comparator:
             got: per token, its taps.
         """
         self._planned.update(plan)
+        if self._keeper is not None:
+            self._keeper.begin(sequence)
         totals = self._sequences[sequence][2]
         found: list[tuple[int, int, Divergence]] = []  # token, dataflow index
         for order, key in enumerate(plan):
@@ -285,22 +290,27 @@ class Comparator:
         vectors = elements = mismatches = 0
         first: Divergence | None = None
         kind = self._kinds[key]
-        for position, raw, wanted in zip(positions, mine, golden, strict=True):
+        for item, (position, raw, wanted) in enumerate(zip(positions, mine, golden, strict=True)):
             where = _where(sequence, position, key)
             if raw is None:
                 self.fail("missing_tap", where)
+                self._keep(key, item, None)
                 continue
             if raw.itemsize != stored(kind).itemsize:
                 self.fail("tap_type", f"{where} has elements of {8 * raw.itemsize} bits, declared is {kind}")
+                self._keep(key, item, None)
                 continue
             array = raw.view(stored(kind))
             if array.shape != wanted.shape:
                 self.fail("tap_size", f"{where} has {array.size} elements, expected {wanted.size}")
+                self._keep(key, item, raw)
                 continue
             vectors += 1
             elements += array.size
             wrong = np.flatnonzero(array != wanted)
             mismatches += len(wrong)
+            if len(wrong):
+                self._keep(key, item, raw)
             if len(wrong) and first is None:
                 element = int(wrong[0])
                 first = Divergence(
@@ -314,6 +324,10 @@ class Comparator:
                     dtype=kind,
                 )
         return vectors, elements, mismatches, first
+
+    def _keep(self, key: TapKey, item: int, raw: Array | None) -> None:
+        if self._keeper is not None:
+            self._keeper.keep(key, item, raw)
 
     def counts(self) -> tuple[TapCount, ...]:
         """Counts per tap that was planned, in dataflow order."""

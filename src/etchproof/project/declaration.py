@@ -21,6 +21,7 @@ from etchproof.project.sections import (
     ChipSection,
     CoverageSection,
     CyclesSection,
+    DiagnoseSection,
     GoldenSection,
     HostSection,
     LoraSection,
@@ -67,6 +68,7 @@ class _File(Section):
     coverage: CoverageSection | None = None
     signoff: SignoffSection = SignoffSection()
     qualify: QualifySection = QualifySection()
+    diagnose: DiagnoseSection = DiagnoseSection()
 
     @model_validator(mode="after")
     def _is_whole(self) -> _File:

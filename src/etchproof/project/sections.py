@@ -330,3 +330,13 @@ class QualifySection(Section):
     survivors: Text = "verif/signoff/survivors.yaml"
     rtl: ObjectName | None = None
     flow: ObjectName | None = None
+
+
+class DiagnoseSection(Section):
+    """``[diagnose]``: why a run failed (``etchproof.contract.diagnosis``, docs/diagnose.md).
+
+    ``units(model, plan, adapters)`` gives every unit of the chip and what may be wrong with it. Without it a golden
+    model whose ``predict`` takes ``given`` is asked unit by unit; without that, too, no origin is known.
+    """
+
+    units: ObjectName | None = None

@@ -32,6 +32,7 @@ from etchproof.regress.item import (
 )
 from etchproof.regress.prompt import generates, generation_of
 from etchproof.regress.spec import ItemSpec
+from etchproof.regress.subject import keep_subject
 from etchproof.run import flow
 from etchproof.run.design import Design, Quantized
 from etchproof.run.slots import LoadedAdapter, plan_run, run_adapters
@@ -242,6 +243,8 @@ def run_item(spec: ItemSpec, project: Project, out: Path, folder: Path, key: str
         rerun=rerun,
         **derived(run.comparison),
     )
+    if result.verdict == "FAIL":
+        keep_subject(folder, spec, design)
     write_atomically(folder / ITEM_FILE, result.model_dump_json(indent=1))
     return result
 

@@ -9,6 +9,7 @@ from typing import Final
 OWN: Final = frozenset(
     {
         *("adapters", "chip", "fabric", "injected", "model", "rom", "runs", "taps"),
+        *("chip-taps.npz", "diagnosis.json", "subject.json"),
         *("comparison.json", "coverage.dat", "coverage.npz", "directed.json", "etchproof.log", "fabric.json"),
         "opened.txt",
         *(

@@ -39,12 +39,16 @@ class Outcome:
         result: as in ``run.json``.
         folder: where it is.
         wanted: vectors that there have to be of each tap, in dataflow order.
+        chip: that ran.
+        loaded: its adapters.
         waves: where they were asked for and something was written.
     """
 
     result: RunResult
     folder: Path
     wanted: Mapping[TapKey, int]
+    chip: Chip
+    loaded: tuple[LoadedAdapter, ...]
     waves: Waves | None = None
 
 
@@ -146,7 +150,7 @@ def _run(job: Job, folder: RunFolder, watcher: StageClock, begun: float, rerun: 
         result = result.model_copy(update={"profile": profile})
     adapted = [adapter.quantized.linears.keys() for adapter in loaded]
     wanted = design.taps.wanted(adapted, [(one.adapter, one.tokens_fed) for one in result.sequences])
-    return Outcome(result, folder.path, wanted, run.waves)
+    return Outcome(result, folder.path, wanted, chip, loaded, run.waves)
 
 
 def _listed(loaded: Sequence[LoadedAdapter]) -> str:

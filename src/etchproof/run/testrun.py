@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from etchproof.compare.comparator import COMPARISON_FILE, Comparison
+from etchproof.compare.differing import KEPT_FILE
 from etchproof.compare.readback import READBACK_FILE, Readback
 from etchproof.contract.golden import GoldenSession
 from etchproof.errors import EtchproofError, InputError
@@ -50,7 +51,7 @@ from etchproof.verdict.result import Reason
 from etchproof.waves.fst import Waves
 
 IMAGES_INDEX: Final = "images.index"
-_OWN_FILES: Final = (COMPARISON_FILE, READBACK_FILE, "coverage.dat")
+_OWN_FILES: Final = (COMPARISON_FILE, KEPT_FILE, READBACK_FILE, "coverage.dat")
 """What a run leaves: of a run before, none of it counts."""
 
 

@@ -177,6 +177,7 @@ class GoldenClient:
 
     Attributes:
         plan: as in ``GoldenSource``; likewise ``taps``.
+        asked: items, first and adapter of each prediction so far.
 
     Raises:
         InputError: this simulation was started without a golden model.
@@ -191,6 +192,7 @@ class GoldenClient:
         self.plan: Any
         self.taps: TapPlan
         self.plan, self.taps = self._connection.recv()
+        self.asked: list[tuple[Items, bool, int | None]] = []
 
     def wait_ready(self) -> None:
         """Wait until the model is ready to compute; called once, before ``predict``.
@@ -206,8 +208,10 @@ class GoldenClient:
         Raises:
             GoldenError: it failed, or the process that computes it has ended.
         """
+        given = items if isinstance(items, np.ndarray) else list(items)
+        self.asked.append((given, first, adapter))
         try:
-            self._connection.send((items if isinstance(items, np.ndarray) else list(items), first, adapter))
+            self._connection.send((given, first, adapter))
         except OSError as error:
             raise GoldenError(_GONE) from error
         placed: list[_Placed] = self._receive()

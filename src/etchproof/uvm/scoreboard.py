@@ -26,6 +26,7 @@ from etchproof.compare.comparator import (
     TokenRecord,
     frame_sha256,
 )
+from etchproof.compare.differing import Keeper
 from etchproof.compare.dump import Dumped, DumpWriter
 from etchproof.contract.element import stored
 from etchproof.contract.taps import Array, TapKey
@@ -49,6 +50,7 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
         super().__init__(name, parent)
         self.reference: Reference
         self.comparator: Comparator
+        self.keeper = Keeper()
         self.tokens: list[TokenRecord] = []
         self.loads: list[LoadRecord] = []
         self.resets: list[ResetRecord] = []
@@ -72,7 +74,7 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
     # In the simulator's thread
 
     def start_of_simulation_phase(self) -> None:
-        self.comparator = Comparator(self.reference.taps)
+        self.comparator = Comparator(self.reference.taps, self.keeper)
         self._worker.submit(self.reference.wait_ready)
 
     def write(self, tt: TokenTaps | LoadStart | LoadResult) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from pyuvm import ConfigDB, uvm_component, uvm_test
 
 from etchproof.compare.comparator import COMPARISON_FILE
+from etchproof.compare.differing import KEPT_FILE
 from etchproof.compare.dump import DumpWriter, Selection
 from etchproof.sim.child import run_config, run_dir
 from etchproof.sim.golden import GoldenClient
@@ -66,6 +67,7 @@ class ComparedTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
         finally:
             comparison = scoreboard.finish(time.perf_counter() - started)
             (run_dir() / COMPARISON_FILE).write_text(comparison.model_dump_json(indent=1), encoding="utf-8")
+            scoreboard.keeper.save(run_dir() / KEPT_FILE, self.golden.asked)
             if scoreboard.dump is not None:
                 scoreboard.dump.close()
             self.progress.close()

@@ -1,0 +1,152 @@
+"""``etchproof diagnose``: why a run failed, on one screen and in ``diagnosis.json``."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from rich.console import Console
+from rich.text import Text
+
+from etchproof.cli.console import Progress, make_console, visible
+from etchproof.cli.source import choose_project
+from etchproof.diagnose.result import DIAGNOSIS_FILE, MEANINGS, CauseRecord, Diagnosis, ExplanationRecord
+from etchproof.errors import EtchproofError
+from etchproof.files.atomic import write_atomically
+
+LIMIT_S: Final = 10.0
+"""Of the diagnosis at the end of a run that failed."""
+
+_LINES: Final = 6
+_GRACE: Final = 1.5  # times the limit, after which a hypothesis that does not end is broken off
+
+
+class _TimeUp(BaseException):
+    """No ``Exception``: a project's code may catch those."""
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Raise ``_TimeUp`` in this thread, the main one, when time is up."""
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise _TimeUp
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def run_diagnose(*, run: Path, project: Path | None, limit_s: float) -> int:
+    """0 where every origin is explained, 1 where not."""
+    found = choose_project(project, run)
+    console = make_console()
+    progress = Progress(console)
+    with progress.stage("start") as say:
+        from etchproof.diagnose.again import make_again
+        from etchproof.diagnose.run import diagnose
+
+        say(f"project {found.name}")
+    again = make_again(run, found, progress)
+    with progress.stage("diagnose") as say:
+        diagnosis = diagnose(again.design, again.model, again.adapters, run, limit_s)
+        say(f"{diagnosis.tried:,} hypotheses")
+    write_atomically(run / DIAGNOSIS_FILE, diagnosis.to_json())
+    console.print()
+    print_diagnosis(console, diagnosis)
+    return 0 if diagnosis.finding in ("explained", "rivals", "testbench", "golden") else 1
+
+
+def diagnose_now(console: Console, design: Any, model: Any, adapters: Sequence[Any], folder: Path) -> None:
+    """The diagnosis at the end of a run that failed; whatever becomes of it, it is no exception and no verdict."""
+    console.print()
+    try:
+        with _at_most(_GRACE * LIMIT_S):
+            from etchproof.diagnose.run import diagnose
+
+            diagnosis = diagnose(design, model, adapters, folder, LIMIT_S)
+            write_atomically(folder / DIAGNOSIS_FILE, diagnosis.to_json())
+        print_diagnosis(console, diagnosis)
+    except _TimeUp:
+        _say(
+            console, f"diagnosis was given up after {_GRACE * LIMIT_S:g} s; `etchproof diagnose` takes longer"
+        )
+    except EtchproofError as error:
+        _say(console, f"diagnosis none: {error}")
+    except Exception as error:  # of this, or of a project's code: the verdict stands
+        _say(console, f"diagnosis failed: {type(error).__name__}: {error}")
+
+
+def print_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
+    """Origins, causes with their places and rivals, and what is not explained."""
+    title = Text("CAUSE", style="bold").append(f"    {MEANINGS[diagnosis.finding]}", style="not bold")
+    console.print(title, soft_wrap=True)
+    for origin in diagnosis.origins[:_LINES]:
+        places = ", ".join(f"{name} {of}" for name, of in origin.places.items())
+        _say(
+            console,
+            f"origin   {origin.unit}: {origin.elements:,} of {origin.of_elements:,} elements, "
+            f"{origin.vectors} of {origin.of_vectors} vectors; {_short(places)}",
+        )
+    if len(diagnosis.origins) > _LINES:
+        _say(console, f"         and {len(diagnosis.origins) - _LINES} more in {DIAGNOSIS_FILE}")
+    for cause in diagnosis.causes[:_LINES]:
+        _cause(console, cause)
+    if len(diagnosis.causes) > _LINES:
+        _say(console, f"         and {len(diagnosis.causes) - _LINES} more causes in {DIAGNOSIS_FILE}")
+    for one in diagnosis.unexplained[:_LINES]:
+        tried = sum(one.excluded.values())
+        _say(console, f"unknown  {one.unit}: none of {tried} hypotheses of {len(one.excluded)} kinds holds")
+    for name in diagnosis.golden[:_LINES]:
+        _say(console, f"golden   {name} of the golden model does not follow from its own taps")
+    for note in diagnosis.notes[:_LINES]:
+        _say(console, f"note     {note}")
+
+
+def _cause(console: Console, cause: CauseRecord) -> None:
+    where = f" of {len(cause.origins)} units" if len(cause.origins) > 1 else ""
+    console.print(
+        Text("cause    ", style="bold").append(
+            visible(f"{cause.kind}{where}: {cause.what}"), style="not bold"
+        ),
+        soft_wrap=True,
+    )
+    for line in _places(cause):
+        _say(console, f"where    {line}")
+    _say(console, f"explains {cause.explains} elements of {'their taps' if where else 'its tap'}")
+    for rival in cause.rivals[:_LINES]:
+        place = next(iter(_places(rival)), "")
+        _say(console, f"rival    {rival.kind}: {rival.what}{f' ({place})' if rival.where.inject else ''}")
+
+
+def _places(one: ExplanationRecord) -> Iterator[str]:
+    where = one.where
+    if where.inject:
+        yield _short(" ".join(where.inject))
+    if where.image is not None:
+        of = "" if where.layer is None or where.layer < 0 else f"layer {where.layer} "
+        word = "" if where.word is None else f", word {where.word}"
+        lane = "" if where.lane is None else f", lane {','.join(map(str, where.lane))}"
+        bits = "" if not where.bits else f", bit {' '.join(map(str, where.bits))}"
+        yield f"image {of}{where.image}{word}{lane}{bits}"
+    if where.instances or where.files:
+        instances = _short(" ".join(where.instances))
+        yield f"{instances} ({' '.join(where.files)})"
+    if where.what is not None:
+        yield where.what
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 160 else f"{text[:157]}..."
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(Text(visible(line)), soft_wrap=True)

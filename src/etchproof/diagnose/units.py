@@ -1,0 +1,37 @@
+"""The units of a chip: as its project says them (``[diagnose] units``), or as its golden model does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from etchproof.compare.differing import KeptTaps
+from etchproof.contract.diagnosis import Unit
+from etchproof.contract.golden import Golden
+from etchproof.diagnose.given import given_units
+from etchproof.errors import InputError
+from etchproof.quantize.quantized_model import QuantizedAdapter
+from etchproof.run import hooks
+from etchproof.run.design import Design
+
+
+def units_of(
+    design: Design, model: Any, adapters: Sequence[QuantizedAdapter], golden: Golden, kept: KeptTaps
+) -> Sequence[Unit] | None:
+    """Every unit, in dataflow order: as the project says, or its golden model tap by tap; None where nobody can say.
+
+    Raises:
+        InputError: the project names a tap twice, or one that the chip has not.
+    """
+    project = design.project
+    if project.diagnose.units is None:
+        return given_units(design, model, golden, kept)
+    key = "diagnose.units"
+    found = tuple(hooks.hook(project, key, project.diagnose.units)(model, design.plan, adapters))
+    counts = Counter(unit.result for unit in found)
+    for result, count in counts.items():
+        if count > 1 or result not in design.taps.by_key:
+            what = "two units make" if count > 1 else "a unit makes what is no tap,"
+            raise InputError(f"{what} {result[1]!r} of layer {result[0]}", source=project.file, key=key)
+    return found
