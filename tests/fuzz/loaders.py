@@ -201,6 +201,8 @@ LOADERS: Final = (
             *("etchproof.compare.kept:TapDump.__init__", "etchproof.compare.kept:TapDump.read"),
             *("etchproof.compare.kept:TapDump._content", "etchproof.compare.kept:_Arrays.__init__"),
         ),
+    ),
+    Loader(
         "kept-taps",
         seeds.failed_run,
         {"chip-taps.npz": "npz"},

@@ -88,7 +88,6 @@ NO_LOADERS: Final[dict[str, str]] = {
     ),
     "etchproof.qualify.stored:read_stored": "reads a record by read_json_record, and makes a broken one again",
     "etchproof.qualify.activation:activation.told": "reads numbers that a run of this process has just written",
-    "etchproof.regress.recorded:record": "reads taps that a run of this process has just written",
     "etchproof.compare.kept:pack": "reads taps that a run of this process has just written",
     "etchproof.compare.dump:NpzWriter.__init__": _WRITES,
     "etchproof.compare.dump:NpzWriter.add": _WRITES,
