@@ -134,9 +134,11 @@ def module_of(name: str) -> str | None:
     return None
 
 
+IMPORTED = {
+    module: frozenset(imported_names(path.read_text(encoding="utf-8"))) for module, path in MODULES.items()
+}
 GRAPH = {
-    module: {found for name in imported_names(path.read_text(encoding="utf-8")) if (found := module_of(name))}
-    for module, path in MODULES.items()
+    module: {found for name in names if (found := module_of(name))} for module, names in IMPORTED.items()
 }
 
 
@@ -173,16 +175,15 @@ def test_never(importer: str, imported: str, reason: str) -> None:
 
 def test_the_engine_names_nothing_of_the_project() -> None:
     """Not even a package that the checkout lacks."""
-    for module, path in MODULES.items():
+    for module, names in IMPORTED.items():
         if within(module, "etchproof"):
-            roots = {name.partition(".")[0] for name in imported_names(path.read_text(encoding="utf-8"))}
+            roots = {name.partition(".")[0] for name in names}
             assert not roots & {*PROJECT, "tests", "bench"}, module
 
 
 @pytest.mark.parametrize(("package", "places"), ONLY_IN)
 def test_packages_stay_in_their_place(package: str, places: tuple[str, ...]) -> None:
-    for module, path in MODULES.items():
-        names = set(imported_names(path.read_text(encoding="utf-8")))
+    for module, names in IMPORTED.items():
         if any(within(name, package) for name in names):
             assert any(within(module, place) for place in places), f"{module} imports {package}"
 

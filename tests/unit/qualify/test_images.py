@@ -33,7 +33,7 @@ def chip(tmp_path: Path) -> ImageSet:
 
 
 def test_whatever_is_drawn_changes_its_image(chip: ImageSet, tmp_path: Path) -> None:
-    drawn = images.draw(chip, 1000, 1)
+    drawn = images.draw(chip, 400, 1)
     assert len({fault.name for fault in drawn}) == len(drawn)
     assert {fault.operator for fault in drawn} == {*images.OPERATORS, *images.EXCHANGED} - {
         "slices of axis 2 exchanged",
