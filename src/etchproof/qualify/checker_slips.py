@@ -118,8 +118,8 @@ _SLIPS: Final[tuple[tuple[str, str, str, str], ...]] = (
     (
         "a token left out",
         _COMPARATOR,
-        "for position, raw, wanted in zip(positions, mine, golden, strict=True):",
-        "for position, raw, wanted in list(zip(positions, mine, golden, strict=True))[:-1]:",
+        "in enumerate(zip(positions, mine, golden, strict=True)):",
+        "in list(enumerate(zip(positions, mine, golden, strict=True)))[:-1]:",
     ),
     ("differences not counted", _COMPARATOR, "            mismatches += len(wrong)\n", ""),
     ("differences not placed", _COMPARATOR, "if found and self.first_divergence is None:", "if False:"),
