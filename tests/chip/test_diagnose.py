@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from etchproof.compare.differing import KEPT_FILE
 from etchproof.diagnose.result import Diagnosis
 from etchproof.diagnose.run import diagnose
+from etchproof.errors import InputError
 from etchproof.project.declaration import load_project
 from etchproof.qualify import images
 from etchproof.qualify.images import ImageFault
@@ -151,3 +154,10 @@ def test_a_fault_in_an_image(
     assert (cause.where.layer, cause.where.image) == (layer, image)
     if operator == "bit inverted":
         assert cause.rivals == () and len(cause.where.inject) == 1
+
+
+def test_a_run_that_need_not_keep_its_taps_keeps_none(bench: Bench, tmp_path: Path) -> None:
+    layer, image, operator, _ = IMAGES[0]
+    replaced = tuple(images.write(bench.etched.images, ImageFault(layer, image, operator, 1), tmp_path))
+    with pytest.raises(InputError, match=re.escape(KEPT_FILE)):
+        diagnosed(bench.plain, tmp_path / "run", Variation(replaced=replaced, keeps_taps=False))

@@ -394,7 +394,7 @@ def _chip(bench: WrongBench, fault: FlowFault, made: _Made) -> tuple[Detection |
             config=recorded.config,
             adapters=recorded.adapters,
             timeout_s=_PATIENCE + _PATIENCE * recorded.comparison.sim_s,
-            variation=Variation(replaced=tuple(replaced)),
+            variation=Variation(replaced=tuple(replaced), keeps_taps=False),
         )
         if run.reasons:
             first = None if run.comparison is None else run.comparison.first_divergence

@@ -54,7 +54,7 @@ class Trial:
             config=self.config,
             adapters=self.adapters,
             timeout_s=timeout_s,
-            variation=Variation(golden=self.golden.session, **varied),
+            variation=Variation(golden=self.golden.session, keeps_taps=False, **varied),
         )
 
 

@@ -106,6 +106,7 @@ class Variation:
         python_path: further folders from which the testbench imports.
         tap_bytes: capacity of the memory for taps.
         launcher: starts the simulator.
+        keeps_taps: whether a run that fails keeps the taps that differ, for a diagnosis.
     """
 
     modules: tuple[str, ...] = ()
@@ -116,6 +117,7 @@ class Variation:
     python_path: tuple[Path, ...] = ()
     tap_bytes: int | None = None
     launcher: Launcher = start
+    keeps_taps: bool = True
 
 
 @dataclass(frozen=True)
@@ -276,6 +278,7 @@ def run_test(
             "images": len(index),
             "rom": str(chip.images.folder.absolute()),
             "adapters": write_frames(folder / ADAPTERS_FOLDER, adapters) if adapters else [],
+            "keep_taps": varied.keeps_taps,
             **(config or {}),
         }
         if (facts := run_facts(design, config or {})) is not None:

@@ -43,14 +43,15 @@ class TapScoreboard(uvm_subscriber):  # type: ignore[misc]  # pyuvm is untyped
     """Subscribes to ``TokenTaps``, ``LoadStart`` and ``LoadResult``.
 
     ``reference`` is set by the environment in its connect phase. ``dump`` keeps the taps of every compared batch when
-    set. What the scoreboard found may be read after ``finish``.
+    set; ``keeper`` those that differ, unless it is set to None before the simulation starts. What the scoreboard found
+    may be read after ``finish``.
     """
 
     def __init__(self, name: str, parent: uvm_component) -> None:
         super().__init__(name, parent)
         self.reference: Reference
         self.comparator: Comparator
-        self.keeper = Keeper()
+        self.keeper: Keeper | None = Keeper()
         self.tokens: list[TokenRecord] = []
         self.loads: list[LoadRecord] = []
         self.resets: list[ResetRecord] = []

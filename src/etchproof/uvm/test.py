@@ -31,6 +31,10 @@ class ComparedTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
         self.env: uvm_component
         ConfigDB().set(None, "*", "GOLDEN", self.golden)
 
+    def end_of_elaboration_phase(self) -> None:
+        if not self.config.get("keep_taps", True):
+            self.env.scoreboard.keeper = None
+
     async def begin(self) -> None:
         """What comes before the stimulus; overridden."""
         raise NotImplementedError
@@ -67,7 +71,8 @@ class ComparedTest(uvm_test):  # type: ignore[misc]  # pyuvm is untyped
         finally:
             comparison = scoreboard.finish(time.perf_counter() - started)
             (run_dir() / COMPARISON_FILE).write_text(comparison.model_dump_json(indent=1), encoding="utf-8")
-            scoreboard.keeper.save(run_dir() / KEPT_FILE, self.golden.asked)
+            if scoreboard.keeper is not None:
+                scoreboard.keeper.save(run_dir() / KEPT_FILE, self.golden.asked)
             if scoreboard.dump is not None:
                 scoreboard.dump.close()
             self.progress.close()
