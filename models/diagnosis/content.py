@@ -149,22 +149,22 @@ def _gains(unit: Norm, plan: ChipPlan) -> Content:
 
 
 def _tables(unit: Rope) -> Iterator[Content]:
-    yield Content(
-        (-1, "rope.cos"),
-        "rope.cos",
-        _unsigned(unit.cos, ENTRY_BITS),
-        ENTRY_BITS,
-        ("position", "pair"),
-        lambda stored: replace(unit, cos=_signed(stored, ENTRY_BITS)),
-    )
-    yield Content(
-        (-1, "rope.sin"),
-        "rope.sin",
-        _unsigned(unit.sin, ENTRY_BITS),
-        ENTRY_BITS,
-        ("position", "pair"),
-        lambda stored: replace(unit, sin=_signed(stored, ENTRY_BITS)),
-    )
+    def of(field: str, table: Array) -> Content:
+        def changed(stored: Array) -> Unit:
+            other: dict[str, Any] = {field: _signed(stored, ENTRY_BITS)}
+            return replace(unit, **other)
+
+        return Content(
+            (-1, f"rope.{field}"),
+            f"rope.{field}",
+            _unsigned(table, ENTRY_BITS),
+            ENTRY_BITS,
+            ("position", "pair"),
+            changed,
+        )
+
+    yield of("cos", unit.cos)
+    yield of("sin", unit.sin)
 
 
 def bits_of(difference: int) -> tuple[int, ...]:

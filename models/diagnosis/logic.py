@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Final
 
 import numpy as np
@@ -445,10 +445,6 @@ def _cached(unit: Attended, plan: ChipPlan) -> Iterator[Wrong]:
     yield f"{what} by element", f"{what} stand by element and then head", replace(unit, by_element=True)
 
 
-def _scores(unit: Scores, plan: ChipPlan) -> Iterator[Wrong]:
-    yield from _cached(unit, plan)
-
-
 def _softmax(unit: Softmax, plan: ChipPlan) -> Iterator[Wrong]:
     own = unit.exponential
 
@@ -487,13 +483,18 @@ def _softmax(unit: Softmax, plan: ChipPlan) -> Iterator[Wrong]:
     yield (
         "last row left out",
         "the last row keeps the weight that it held, and is not in the maximum",
-        _Short(**{name: getattr(unit, name) for name in unit.__dataclass_fields__}),
+        _as(_Short, unit),
     )
     yield (
         "mask",
         "the last row is not weighed",
-        _Masked(**{name: getattr(unit, name) for name in unit.__dataclass_fields__}),
+        _as(_Masked, unit),
     )
+
+
+def _as(kind: type[Softmax], unit: Softmax) -> Softmax:
+    """A unit of another kind with the same fields."""
+    return kind(**{field.name: getattr(unit, field.name) for field in fields(unit)})
 
 
 class _Short(Softmax):
@@ -804,7 +805,7 @@ _FAMILIES: Final[dict[type, Callable[[Any, ChipPlan], Iterator[Wrong]]]] = {
     LoraA: _lora_a,
     LoraB: _lora_b,
     Rope: _rope,
-    Scores: _scores,
+    Scores: _cached,
     Softmax: _softmax,
     AttnOut: _attn_out,
     Swiglu: _swiglu,

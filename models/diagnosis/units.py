@@ -464,6 +464,12 @@ class Attended(Unit):
                 yield row.reshape(len(row), keys, size)[:, read]
 
 
+def _by_row(elements: int, heads: int) -> Mapping[str, Rows]:
+    """Row and head of each element of a tap with one a row and head."""
+    at = np.arange(elements)
+    return {"row": at // heads, "head": at % heads}
+
+
 @dataclass(frozen=True, eq=False)
 class Scores(Attended):
     """The scores of section 7; ``source`` are the queries."""
@@ -475,8 +481,7 @@ class Scores(Attended):
         return (self.source, self.cached)
 
     def groups(self, elements: int) -> Mapping[str, Rows]:
-        at = np.arange(elements)
-        return {"row": at // self.heads.queries, "head": at % self.heads.queries}
+        return _by_row(elements, self.heads.queries)
 
     def compute(self, seen: Seen, at: Rows) -> list[Array]:
         queries = seen.of(self.source, at).reshape(len(at), self.heads.queries, self.heads.size)
@@ -519,8 +524,7 @@ class Softmax(Unit):
         return True
 
     def groups(self, elements: int) -> Mapping[str, Rows]:
-        at = np.arange(elements)
-        return {"row": at // self.heads, "head": at % self.heads}
+        return _by_row(elements, self.heads)
 
     def compute(self, seen: Seen, at: Rows) -> list[Array]:
         found, before = [], None

@@ -24,6 +24,13 @@ def record(folder: Path) -> Diagnosis:
     return Diagnosis.model_validate_json((folder / DIAGNOSIS_FILE).read_bytes(), strict=True)
 
 
+def said(env: dict[str, str], folder: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """A command, called from a folder."""
+    return subprocess.run(
+        command(*words), env=env, cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+
+
 @pytest.fixture(scope="module")
 def failed(cosim: Cosim) -> Done:
     """A run with a bit inverted."""
@@ -75,15 +82,7 @@ def test_the_command_says_the_same(
 ) -> None:
     folder = Path(shutil.copytree(failed.out, tmp_path / "run"))
     (folder / DIAGNOSIS_FILE).unlink()
-    done = subprocess.run(
-        command("diagnose", folder, "--project", repo_root),
-        env=cli_env,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
+    done = said(cli_env, tmp_path, "diagnose", folder, "--project", repo_root)
     assert (done.returncode, done.stderr) == (0, "")
     assert failed.stdout[failed.stdout.index("\nCAUSE") :] == done.stdout[done.stdout.index("\nCAUSE") :]
     first, again = record(failed.out), record(folder)
@@ -135,25 +134,9 @@ def test_an_item_of_a_regression(
     rtl.write_text(text.replace("(gate < 0) ? 64'sh10_0000 - t : t", "t"))
     out = tmp_path / "item"
     words = ("--project", project, "--prompt-ids", "1,5,9,77", "--tokens", "6", "--out", out)
-    done = subprocess.run(
-        command("test", "GreedyGeneration", tiny_checkpoint, *words),
-        env=cli_env,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
+    done = said(cli_env, tmp_path, "test", "GreedyGeneration", tiny_checkpoint, *words)
     assert done.returncode == 1, done.stderr
-    done = subprocess.run(
-        command("diagnose", out, "--project", project),
-        env=cli_env,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
+    done = said(cli_env, tmp_path, "diagnose", out, "--project", project)
     assert done.returncode == 0, done.stderr
     (cause,) = record(out).causes
     assert cause.kind == "sigmoid not mirrored"

@@ -57,6 +57,8 @@ def _print(console: Console, a: TapDump, b: TapDump, found: DumpsCompared) -> No
 
 def _lines(found: DumpsCompared) -> list[Text]:
     """Totals, what is in one alone, the first difference, and the answer."""
+    from etchproof.contract.taps import shown_tap
+
     lines = [
         Text(
             f"compared {found.tokens:,} tokens, {found.vectors:,} vectors, {found.elements:,} elements; "
@@ -74,7 +76,7 @@ def _lines(found: DumpsCompared) -> list[Text]:
             )
         alone = [tap for tap in found.taps if (tap.only_a if name == "A" else tap.only_b) and not tap.vectors]
         if alone:
-            named = ", ".join(_tap(tap.layer, tap.tap) for tap in alone[:6])
+            named = ", ".join(shown_tap((tap.layer, tap.tap)) for tap in alone[:6])
             more = f" and {len(alone) - 6} more" if len(alone) > 6 else ""
             lines.append(Text(f"only {name}   {named}{more}"))
     for what, vectors in (
@@ -101,13 +103,10 @@ def _lines(found: DumpsCompared) -> list[Text]:
 
 def _first(first: FirstDifference) -> str:
     from etchproof.contract.element import shown
+    from etchproof.contract.taps import shown_tap
 
-    where = f"{_tap(first.layer, first.tap)}, token {first.token} of sequence {first.sequence}"
+    where = f"{shown_tap((first.layer, first.tap))}, token {first.token} of sequence {first.sequence}"
     if first.a is None or first.b is None:
         return f"{where}: {_WHAT[first.what]}"
     values = f"A has {shown(first.dtype, first.a)}, B {shown(first.dtype, first.b)}"
     return f"{where}, element {first.element}: {values}"
-
-
-def _tap(layer: int, tap: str) -> str:
-    return f"layer {layer} {tap}" if layer >= 0 else tap

@@ -117,6 +117,8 @@ def rerun_command(request: CosimRequest, prompt: Sequence[int]) -> str:
     Args:
         prompt: the prompt's token ids, used in place of a text that cannot stand in one line.
     """
+    from etchproof.run.request import option_words
+
     words = [
         *own_command(),
         "cosim",
@@ -131,16 +133,7 @@ def rerun_command(request: CosimRequest, prompt: Sequence[int]) -> str:
         words.append(f"--prompt={request.prompt}")
     else:
         words.append(f"--prompt-ids={','.join(map(str, prompt))}")
-    words += [f"--tokens={request.tokens}", f"--seed={request.seed}"]
-    words.append("--waves" if request.waves is not None else f"--build={request.kind}")
-    words.append(f"--timeout={request.timeout_s:g}")
-    words += [f"--adapter={folder.absolute()}" for folder in request.adapters]
-    words += [f"--inject={site}" for site in request.inject]
-    if request.context is not None:
-        words.append(f"--context={request.context}")
-    if request.profile:
-        words.append("--profile")
-    return shlex.join(words)
+    return shlex.join([*words, *option_words(request)])
 
 
 def _source(request: CosimRequest) -> list[str]:

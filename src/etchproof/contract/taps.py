@@ -30,6 +30,11 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,126}")
 _LAYERS: Final = range(-1, 1 << 31)
 
 
+def shown_tap(key: TapKey) -> str:
+    """A tap in a sentence: "layer 3 q_proj", or its name alone outside the layers."""
+    return key[1] if key[0] < 0 else f"layer {key[0]} {key[1]}"
+
+
 @dataclass(frozen=True, slots=True)
 class Tap:
     """One declared tap.

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from etchproof.contract.diagnosis import Array, Column, Hypothesis, Question, Rows, Seen, Unit
-from etchproof.contract.taps import TapKey, TokenArrays
+from etchproof.contract.taps import TapKey, TokenArrays, shown_tap
 
 RANK: Final = 7
 """After what a project says of its units: that is nearer to the cause."""
@@ -31,10 +31,6 @@ def hypotheses(unit: Unit, question: Question) -> Iterator[Hypothesis]:
             return  # whatever else gives nothing says no more
     yield from _stale(unit)
     yield from _sources(unit, question)
-
-
-def _named(key: TapKey) -> str:
-    return key[1] if key[0] < 0 else f"layer {key[0]} {key[1]}"
 
 
 def _sources(unit: Unit, question: Question) -> Iterator[Hypothesis]:
@@ -60,7 +56,11 @@ def _sources(unit: Unit, question: Question) -> Iterator[Hypothesis]:
                 continue
             near = key[0] in (source[0], unit.result[0])
             other = key[1] if near else f"{key[1]} of layer {key[0] - unit.result[0]:+}"
-            of = f"{_named(key)} in the place of {_named(source)}" if key != source else _named(source)
+            of = (
+                f"{shown_tap(key)} in the place of {shown_tap(source)}"
+                if key != source
+                else shown_tap(source)
+            )
             if key not in (source, unit.result):
                 yield _reading(unit, f"reads {other}", f"reads {of}", _taking(source, key, None))
             kind = f"reads {other} of the token before"

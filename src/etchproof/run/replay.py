@@ -22,7 +22,7 @@ from etchproof.project.declaration import Project
 from etchproof.run import flow
 from etchproof.run.cosim import Outcome, cosim
 from etchproof.run.folder import RERUN_FILE, check_out
-from etchproof.run.request import CosimRequest, Job, check
+from etchproof.run.request import CosimRequest, Job, check, option_words
 from etchproof.run.shrink import shrink
 from etchproof.run.streams import generation_test
 from etchproof.run.testrun import Chip, Variation, prepare, run_test
@@ -200,7 +200,7 @@ class _Trial:
             config={"sequences": [{"prompt": prompt, "new_tokens": 1, "stop_tokens": [], "adapter": None}]},
             injections=self._injections,
             timeout_s=request.timeout_s,
-            variation=Variation(launcher=self._forks),
+            variation=Variation(launcher=self._forks, keeps_taps=False),
         )
         if done.comparison is None:
             return False
@@ -284,12 +284,8 @@ def _make_portable(folder: Path, request: CosimRequest) -> None:
             (folder / CHECKPOINT).mkdir()
             shutil.copyfile(model, folder / CHECKPOINT / model.name)
             here = f'"$here"/{CHECKPOINT}/{shlex.quote(model.name)}'
-    words = [f"--prompt-ids={','.join(map(str, request.prompt_ids or ()))}", "--tokens=1"]
-    words += [f"--seed={request.seed}", f"--timeout={request.timeout_s:g}"]
-    words.append("--waves" if request.waves is not None else f"--build={request.kind}")
-    words += [f"--inject={site}" for site in request.inject]
-    words += [] if request.context is None else [f"--context={request.context}"]
-    said = shlex.join(words)
+    prompt = ",".join(map(str, request.prompt_ids or ()))
+    said = shlex.join([f"--prompt-ids={prompt}", *option_words(request)])
     if recipe is not None and recipe.endswith((".yaml", ".yml")):
         shutil.copyfile(recipe, folder / RECIPE_FILE)
         said += f' --recipe="$here"/{RECIPE_FILE}'

@@ -90,6 +90,20 @@ class CosimRequest:
             raise ValueError("a run has either a checkpoint or a random model")
 
 
+def option_words(request: CosimRequest) -> list[str]:
+    """What a request says to ``etchproof cosim`` beside model, project, recipe and prompt."""
+    words = [f"--tokens={request.tokens}", f"--seed={request.seed}"]
+    words.append("--waves" if request.waves is not None else f"--build={request.kind}")
+    words.append(f"--timeout={request.timeout_s:g}")
+    words += [f"--adapter={folder.absolute()}" for folder in request.adapters]
+    words += [f"--inject={site}" for site in request.inject]
+    if request.context is not None:
+        words.append(f"--context={request.context}")
+    if request.profile:
+        words.append("--profile")
+    return words
+
+
 @dataclass(frozen=True)
 class Job:
     """A request whose every part has been checked, before anything is written but the cache.

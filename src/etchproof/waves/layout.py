@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from etchproof.contract.taps import TapKey
+from etchproof.contract.taps import TapKey, shown_tap
 from etchproof.waves.fst import Signal, Waves
 
 TAPS_SCOPE: Final = "taps"
@@ -100,7 +100,7 @@ def groups(waves: Waves, top: str, keys: Sequence[TapKey], focus: Focus | None) 
     found.append(Group("clock, reset and ports", tuple(by_scope.get((top,), ())[:_MOST]), True))
     if focus is not None and focus.key in places:
         near = range(focus.element - _NEIGHBOURS, focus.element + _NEIGHBOURS + 1)
-        found.append(Group(f"{_named(focus.key)}: {focus.says}", tap(focus.key, near), True))
+        found.append(Group(f"{shown_tap(focus.key)}: {focus.says}", tap(focus.key, near), True))
         around = _around(by_scope, keys, focus.key)
         if around is not None:
             inside = [
@@ -177,10 +177,6 @@ def _around(
     if len(own) != len(layers):
         return None
     return own[layers.index(key[0])][:-1]
-
-
-def _named(key: TapKey) -> str:
-    return key[1] if key[0] < 0 else f"layer {key[0]} {key[1]}"
 
 
 def _format(signal: Signal) -> str:

@@ -340,4 +340,3 @@ def test_what_a_fault_would_change_is_told(fabric: Fabric, tmp_path: Path) -> No
         assert numbers[name] in made.faults, name
         assert (numbers[name] in told) == differs, name
     assert set(made.faults) - set(told)
-    print([made.faults[n].name for n in sorted(set(made.faults) - set(told))], [f.name for f in made.refused])
