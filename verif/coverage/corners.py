@@ -70,7 +70,7 @@ def corner_model(model: QuantizedModel, plan: ChipPlan, seed: int) -> QuantizedM
 
 
 def _shown(model: QuantizedModel, plan: ChipPlan, sequences: Sequence[tuple[int, ...]]) -> QuantizedModel:
-    """The model with two gains by which the last bits of a norm are seen, where some gains do that.
+    """The model with some gains by which the last bits of a norm are seen, where some gains do that.
 
     Beside a sum of squares of 46 bits and more, epsilon moves a reciprocal square root in its last bits alone, and a
     tie of ``u`` is a bit of 29. A gain of random bits shows either in one output of thousands; some gain puts a value
@@ -83,26 +83,36 @@ def _shown(model: QuantizedModel, plan: ChipPlan, sequences: Sequence[tuple[int,
             np.concatenate([session.predict(tokens, True)[key] for tokens in sequences]), plan.norm_epsilon
         )
 
-    first = model.layers[0]
+    first, shift = model.layers[0], layer_params(model, 0)["mlp_norm.shift"]
     read = norm(model, (0, "attn_residual"))
-    gains = _searched(
-        first.mlp_norm, read.unit(), read.unit(1), layer_params(model, 0)["mlp_norm.shift"], plan
-    )
+    gains, kept = first.mlp_norm, set[int]()
+    for wrong in (
+        read.unit(1),
+        read.unit_below(read.is_one),
+        read.unit_below(read.is_of_last_lane(plan.tile_rows)),
+    ):
+        gains = _searched(gains, read.unit(), wrong, shift, plan, kept)
     model = replace(model, layers=(replace(first, mlp_norm=gains), *model.layers[1:]))
     read = norm(model, (plan.n_layers - 1, "mlp_residual"))
     gains = _searched(
-        model.final_norm, read.unit(), read.unit_tie_down(), top_params(model)["final_norm.shift"], plan
+        model.final_norm, read.unit(), read.unit_tie_down(), top_params(model)["final_norm.shift"], plan, set()
     )
     return replace(model, final_norm=gains)
 
 
 def _searched(
-    gains: QuantizedGains, right: Tensor, wrong: Tensor, shift: int, plan: ChipPlan
+    gains: QuantizedGains, right: Tensor, wrong: Tensor, shift: int, plan: ChipPlan, kept: set[int]
 ) -> QuantizedGains:
-    """Gains of which one makes another output of a right and a wrong ``u``, (T, H) each; the same if none does."""
+    """Gains of which one makes another output of a right and a wrong ``u``, (T, H) each; the same if none does.
+
+    Args:
+        kept: elements whose gain stays; the one that is chosen is added.
+    """
     tokens, elements = torch.nonzero(right != wrong, as_tuple=True)
     order = right[tokens, elements].abs().argsort(stable=True)
     for token, element in zip(tokens[order].tolist(), elements[order].tolist(), strict=True):
+        if element in kept:
+            continue
         pair = torch.stack((right[token, element], wrong[token, element]))
         largest = (1 << (shift + plan.act_bits - 1)) // max(1, int(pair.abs().max()))  # kept from saturation
         candidates = torch.arange(1, max(2, min(largest, 1 << 15)))
@@ -110,6 +120,7 @@ def _searched(
         if (seen := torch.nonzero(outputs[0] != outputs[1])).numel():
             values = gains.values.copy()
             values[element] = int(candidates[seen[-1]])
+            kept.add(element)
             return replace(gains, values=values)
     return gains
 
@@ -141,7 +152,7 @@ def _layer(
         for name, matrix in layer.linears.items()
     }
     if is_fine:
-        linears["o_proj"] = _one_great(linears["o_proj"])
+        linears["o_proj"] = _two_great(linears["o_proj"], plan.tile_rows)
     return replace(
         layer,
         linears=linears,
@@ -211,10 +222,14 @@ def _matrix(
     return replace(matrix, codes=codes, scales=scales, exponent=shift - frac_in + frac_out)
 
 
-def _one_great(matrix: QuantizedMatrix) -> QuantizedMatrix:
-    """The first output is four times the others: a sum of squares so small that epsilon counts beside it."""
-    scales = matrix.scales.copy()
-    scales[1:] //= 4
+def _two_great(matrix: QuantizedMatrix, lanes: int) -> QuantizedMatrix:
+    """The first and the last output of a block are four times the others.
+
+    A sum of squares is so small that epsilon counts beside it, and its largest element is in either of the lanes.
+    """
+    scales = matrix.scales // 4
+    great = [0, lanes - 1]
+    scales[great] = matrix.scales[great]
     return replace(matrix, scales=scales)
 
 

@@ -158,6 +158,7 @@ class Sampler:
                         self._plan.norm_epsilon,
                         unit.shift,
                         unit.out_bits,
+                        self._plan.tile_rows,
                         found,
                     )
                     _count(table, "rsqrt", entries, RSQRT_FIRST)

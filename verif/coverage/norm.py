@@ -20,7 +20,7 @@ RESIDUAL_BITS: Final = 32
 BLOCK_BITS: Final = 24  # of the largest magnitude, beyond which there is a block exponent
 RESIDUAL: Final = (
     *("exponent_0", "exponent_0_last", "exponent_1", "exponent_more", "exponent_largest"),
-    *("negative_largest", "epsilon", "epsilon_shifted", "unit_tie"),
+    *("negative_largest", "last_lane_largest", "begins_at_1", "epsilon", "epsilon_shifted", "unit_tie"),
     *("length_even", "length_odd", "mantissa_left", "mantissa_right"),
     *("saturated_low", "saturated_high"),
 )
@@ -63,6 +63,28 @@ class Norm:
         y, n = ops.rsqrt((self._sum + added).clamp(min=1))
         return round_shift(self.q * y, (n >> 1) - 1)
 
+    def unit_below(self, where: Tensor) -> Tensor:
+        """u, had the block exponent been one less in some tokens.
+
+        Args:
+            where: (T, 1) bool, false where it is 0.
+        """
+        s = self.s - where.to(torch.int64)
+        q = round_shift(self.r, s)
+        y, n = ops.rsqrt(((q * q).sum(dim=-1, keepdim=True) + (self._epsilon >> (2 * s))).clamp(min=1))
+        return round_shift(q * y, (n >> 1) - 1)
+
+    @property
+    def is_one(self) -> Tensor:
+        """Where the block exponent is 1, (T, 1)."""
+        return self.s == 1
+
+    def is_of_last_lane(self, lanes: int) -> Tensor:
+        """Where without the last lane of each block the block exponent were one less, (T, 1)."""
+        others = self.r.abs()
+        others[:, lanes - 1 :: lanes] = 0
+        return (self.s > 0) & (bit_length(others.amax(dim=-1, keepdim=True)) == self.length - 1)
+
     def unit_tie_down(self) -> Tensor:
         """u, had its ties gone down."""
         product, half = self.product()
@@ -72,13 +94,20 @@ class Norm:
 
 
 def sample_norm(
-    residual: Array, gains: Array, epsilon: int, shift: int, bits: int, found: dict[str, Counter[str]]
+    residual: Array,
+    gains: Array,
+    epsilon: int,
+    shift: int,
+    bits: int,
+    lanes: int,
+    found: dict[str, Counter[str]],
 ) -> Array:
     """Count what a norm did; returns the entries of RSQRT that it read.
 
     Args:
         residual: (T, H).
         gains: (H,).
+        lanes: elements of a block.
     """
     norm, into, rounding = Norm(residual, epsilon), found["residual"], found["rounding"]
     positive = bit_length(norm.r.clamp(min=0).amax(dim=-1, keepdim=True))
@@ -113,6 +142,8 @@ def sample_norm(
     into.update({name: int(hit.sum()) for name, hit in counts.items()})
     into["epsilon"] += differs(norm.unit(None))
     into["unit_tie"] += differs(norm.unit_tie_down())
+    into["begins_at_1"] += differs(norm.unit_below(norm.is_one))
+    into["last_lane_largest"] += differs(norm.unit_below(norm.is_of_last_lane(lanes)))
     if bool((s > 0).any()):
         into["epsilon_shifted"] += differs(norm.unit(1))
     index: Array = (norm.mantissa >> 24).numpy()
