@@ -143,7 +143,9 @@ module ep_sim_top;
     .rtr_ready_o(rtr_ready),
     .rtr_data_i(rtr_data),
     .rtr_last_i(rtr_last),
-    .rtr_status_i(rtr_status)
+    .rtr_status_i(rtr_status),
+    .tok_ready_i(tok_ready),
+    .ld_ready_i(ld_ready)
   );
 
   ep_chip u_chip (

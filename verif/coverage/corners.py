@@ -86,11 +86,8 @@ def _shown(model: QuantizedModel, plan: ChipPlan, sequences: Sequence[tuple[int,
     first, shift = model.layers[0], layer_params(model, 0)["mlp_norm.shift"]
     read = norm(model, (0, "attn_residual"))
     gains, kept = first.mlp_norm, set[int]()
-    for wrong in (
-        read.unit(1),
-        read.unit_below(read.is_one),
-        read.unit_below(read.is_of_last_lane(plan.tile_rows)),
-    ):
+    exponents = read.wrong_exponents(plan.tile_rows).values()
+    for wrong in (read.unit(1), *map(read.unit_at, exponents), read.unit_tie_down()):
         gains = _searched(gains, read.unit(), wrong, shift, plan, kept)
     model = replace(model, layers=(replace(first, mlp_norm=gains), *model.layers[1:]))
     read = norm(model, (plan.n_layers - 1, "mlp_residual"))

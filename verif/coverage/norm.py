@@ -20,7 +20,8 @@ RESIDUAL_BITS: Final = 32
 BLOCK_BITS: Final = 24  # of the largest magnitude, beyond which there is a block exponent
 RESIDUAL: Final = (
     *("exponent_0", "exponent_0_last", "exponent_1", "exponent_more", "exponent_largest"),
-    *("negative_largest", "last_lane_largest", "begins_at_1", "epsilon", "epsilon_shifted", "unit_tie"),
+    *("begins_at_1", "negative_largest", "first_lane_largest", "last_lane_largest"),
+    *("epsilon", "epsilon_shifted", "unit_tie"),
     *("length_even", "length_odd", "mantissa_left", "mantissa_right"),
     *("saturated_low", "saturated_high"),
 )
@@ -63,27 +64,30 @@ class Norm:
         y, n = ops.rsqrt((self._sum + added).clamp(min=1))
         return round_shift(self.q * y, (n >> 1) - 1)
 
-    def unit_below(self, where: Tensor) -> Tensor:
-        """u, had the block exponent been one less in some tokens.
-
-        Args:
-            where: (T, 1) bool, false where it is 0.
-        """
-        s = self.s - where.to(torch.int64)
+    def unit_at(self, s: Tensor) -> Tensor:
+        """u, (T, H), had the block exponent been this one, (T, 1)."""
         q = round_shift(self.r, s)
         y, n = ops.rsqrt(((q * q).sum(dim=-1, keepdim=True) + (self._epsilon >> (2 * s))).clamp(min=1))
         return round_shift(q * y, (n >> 1) - 1)
 
-    @property
-    def is_one(self) -> Tensor:
-        """Where the block exponent is 1, (T, 1)."""
-        return self.s == 1
+    def wrong_exponents(self, lanes: int) -> dict[str, Tensor]:
+        """Block exponents, (T, 1) each, that a fabric would find with one slip, by the bin of what shows it.
 
-    def is_of_last_lane(self, lanes: int) -> Tensor:
-        """Where without the last lane of each block the block exponent were one less, (T, 1)."""
-        others = self.r.abs()
-        others[:, lanes - 1 :: lanes] = 0
-        return (self.s > 0) & (bit_length(others.amax(dim=-1, keepdim=True)) == self.length - 1)
+        Args:
+            lanes: elements of a block.
+        """
+
+        def without(elements: Tensor) -> Tensor:
+            others = self.r.abs().masked_fill(elements, 0)
+            return (bit_length(others.amax(dim=-1, keepdim=True)) - BLOCK_BITS).clamp(min=0)
+
+        lane = torch.arange(self.r.shape[-1]) % lanes
+        return {
+            "begins_at_1": self.s - (self.s == 1).to(torch.int64),
+            "negative_largest": without(self.r < 0),
+            "first_lane_largest": without(lane == 0),
+            "last_lane_largest": without(lane == lanes - 1),
+        }
 
     def unit_tie_down(self) -> Tensor:
         """u, had its ties gone down."""
@@ -110,7 +114,6 @@ def sample_norm(
         lanes: elements of a block.
     """
     norm, into, rounding = Norm(residual, epsilon), found["residual"], found["rounding"]
-    positive = bit_length(norm.r.clamp(min=0).amax(dim=-1, keepdim=True))
     product, half = norm.product()
     roundings(rounding, "norm_block", norm.r.numpy(), norm.s.numpy())
     u = torch.from_numpy(roundings(rounding, "norm_unit", product.numpy(), half.numpy()))
@@ -131,7 +134,6 @@ def sample_norm(
         "exponent_1": s == 1,
         "exponent_more": s > 1,
         "exponent_largest": s == RESIDUAL_BITS - BLOCK_BITS,
-        "negative_largest": (s > 0) & (positive < length),
         "length_even": ~norm.is_odd,
         "length_odd": norm.is_odd,
         "mantissa_left": norm.n < 32,
@@ -142,8 +144,7 @@ def sample_norm(
     into.update({name: int(hit.sum()) for name, hit in counts.items()})
     into["epsilon"] += differs(norm.unit(None))
     into["unit_tie"] += differs(norm.unit_tie_down())
-    into["begins_at_1"] += differs(norm.unit_below(norm.is_one))
-    into["last_lane_largest"] += differs(norm.unit_below(norm.is_of_last_lane(lanes)))
+    into.update({name: differs(norm.unit_at(wrong)) for name, wrong in norm.wrong_exponents(lanes).items()})
     if bool((s > 0).any()):
         into["epsilon_shifted"] += differs(norm.unit(1))
     index: Array = (norm.mantissa >> 24).numpy()

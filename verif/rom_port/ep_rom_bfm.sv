@@ -13,7 +13,9 @@
 //
 // Reset, also amid a range: idle, valid and ready low, done_o 0. Python drives req_i to 0 together with rst_ni.
 //
-// Assertions (strict build): the chip holds rtr_valid_i and its payload until ready; req_i is 0 in reset.
+// Assertions (strict build): the chip holds rtr_valid_i and its payload until ready; from the edge that takes a request
+// to the one that takes its last answer it is ready for no token and no frame, unless it answers that it is busy; req_i
+// is 0 in reset.
 
 module ep_rom_bfm (
   input  logic        clk_i,
@@ -31,8 +33,13 @@ module ep_rom_bfm (
   output logic        rtr_ready_o,
   input  logic [31:0] rtr_data_i,
   input  logic        rtr_last_i,
-  input  logic [ 1:0] rtr_status_i
+  input  logic [ 1:0] rtr_status_i,
+  // Chip, to others
+  input  logic        tok_ready_i,
+  input  logic        ld_ready_i
 );
+
+  localparam logic [1:0] Busy = 2'd3;  // status of a refusal that holds nobody off
 
   localparam int unsigned FieldOp = 0;
   localparam int unsigned FieldUnit = 1;
@@ -158,6 +165,11 @@ module ep_rom_bfm (
     end else begin
       held_q <= rtr_valid_i && !rtr_ready_o;
       payload_q <= payload;
+      if (state_q == Answer && !(rtr_valid_i && rtr_status_i == Busy)) begin
+        AOthersHeldOff :
+        assert (!tok_ready_i && !ld_ready_i)
+        else $error("ep_rom_bfm: tok_ready_i or ld_ready_i is high before the last answer is taken");
+      end
       if (held_q) begin
         ARtrValidHeld :
         assert (rtr_valid_i)
