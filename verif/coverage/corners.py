@@ -92,7 +92,12 @@ def _shown(model: QuantizedModel, plan: ChipPlan, sequences: Sequence[tuple[int,
     model = replace(model, layers=(replace(first, mlp_norm=gains), *model.layers[1:]))
     read = norm(model, (plan.n_layers - 1, "mlp_residual"))
     gains = _searched(
-        model.final_norm, read.unit(), read.unit_tie_down(), top_params(model)["final_norm.shift"], plan, set()
+        model.final_norm,
+        read.unit(),
+        read.unit_tie_down(),
+        top_params(model)["final_norm.shift"],
+        plan,
+        set(),
     )
     return replace(model, final_norm=gains)
 
