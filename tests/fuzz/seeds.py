@@ -127,7 +127,7 @@ def qualification(folder: Path) -> None:
     found = Qualification(
         **{"stage": "V1", "project": "p", "model": "tiny", "recipe": None, "adapters": (SHA,), "seed": 1},
         **dict.fromkeys(("model_sha256", "sources_sha256", "fabric_sha256", "rom_sha256"), SHA),
-        **{"schemata_sha256": SHA, "refused": 3, "faults": faults, "wall_s": 1.5},
+        **{"schemata_sha256": SHA, "refused": 3, "opinions": 2, "faults": faults, "wall_s": 1.5},
         runs=(RunRecord(name="a", test="A", elements=9, cycles=9, equal=True, wall_s=0.5),),
     )
     (folder / "qualification.json").write_text(found.model_dump_json(), encoding="utf-8")

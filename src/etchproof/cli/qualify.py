@@ -64,9 +64,10 @@ def _print(console: Console, result: Qualification, folder: Path) -> int:
     alone = Counter(one.seen_by[0].test for one in detected if len(one.seen_by) == 1)
     for run in result.runs:
         console.print(Text(f"run      {visible(run.name)}: saw {first[run.name]} first"), soft_wrap=True)
-    for test, count in sorted(alone.items()):
+    for test, count in sorted(alone.items()) if result.opinions else ():
         console.print(
-            Text(f"alone    {visible(test)}: {count} that neither of two more tests sees"), soft_wrap=True
+            Text(f"alone    {visible(test)}: {count} that none of {result.opinions} more tests sees"),
+            soft_wrap=True,
         )
     for item in result.open_items:
         console.print(Text(f"open     {visible(item)}", style="red"), soft_wrap=True)

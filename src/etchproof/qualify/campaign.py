@@ -1,7 +1,7 @@
 """The campaign: each fault in a chip of its own, held against one run after the other.
 
 It goes round by round: a run, and every fault that it may tell something of. A fault is done with when two tests have
-seen it, or when every run has passed. One that a single test has seen meets two more tests, so that what is seen by
+seen it, or when every run has passed. One that a single test has seen meets some more tests, so that what is seen by
 whatever looks, and what hardly anything sees, are told apart; all tests would take as long as the rest together.
 """
 
@@ -36,9 +36,6 @@ _CPU_S: Final = 60  # of a run that is stuck in one moment of simulated time
 _WALL_S: Final = 1800.0  # of one for which nothing else has an end
 _ENDED_BY_THE_CHIP: Final = ("SIGXCPU", "Verilog $stop")
 """What a killed simulator says where it was out of time, or an assertion failed."""
-_OPINIONS: Final = 2
-"""Tests that a fault meets after the one that saw it, until another one sees it, too."""
-
 _OF_THE_BENCH: Final = frozenset(
     {
         *("golden_failed", "expectation_broken", "no_expectation", "comparison_broken", "fabric_changed"),
@@ -81,27 +78,26 @@ class Bench:
         return self.out / OUTCOMES_FOLDER / key[:32]
 
 
-class _Found:
-    """What is known of a fault."""
+def needs(outcomes: Sequence[Outcome], first_of_its_test: bool, opinions: int) -> bool:
+    """Whether one more run may tell something of a fault.
 
-    def __init__(self) -> None:
-        self.outcomes: list[Outcome] = []
+    Args:
+        outcomes: of the runs that it met.
+        first_of_its_test: whether no earlier run was of the same test.
+        opinions: tests that a fault meets after the one that saw it, until another one sees it, too.
+    """
+    if any(outcome.broken for outcome in outcomes):
+        return False
+    places = [place for place, outcome in enumerate(outcomes) if outcome.seen is not None]
+    if not places:
+        return True
+    return len(places) < 2 and len(outcomes) - 1 - places[0] < opinions and first_of_its_test
 
-    def needs(self, run: Proven, first_of_its_test: bool) -> bool:
-        """Whether a run may tell more."""
-        if any(outcome.broken for outcome in self.outcomes):
-            return False
-        places = [place for place, outcome in enumerate(self.outcomes) if outcome.seen is not None]
-        if not places:
-            return True
-        further = len(self.outcomes) - 1 - places[0]
-        return len(places) < 2 and further < _OPINIONS and first_of_its_test
 
-    @property
-    def state(self) -> State:
-        if any(outcome.broken for outcome in self.outcomes):
-            return "broken"
-        return "detected" if any(outcome.seen for outcome in self.outcomes) else "survived"
+def _state(outcomes: Sequence[Outcome]) -> State:
+    if any(outcome.broken for outcome in outcomes):
+        return "broken"
+    return "detected" if any(outcome.seen for outcome in outcomes) else "survived"
 
 
 def run_faults(
@@ -110,17 +106,20 @@ def run_faults(
     pool: ThreadPoolExecutor,
     jobs: int,
     hear: Callable[[str], None],
+    *,
+    opinions: int,
     untried: Collection[str] = (),
 ) -> tuple[FaultResult, ...]:
     """Try each fault.
 
     Args:
         faults: each with its number in the schemata, 0 for those of images.
-        untried: names of those that are taken to survive, as a list says.
         jobs: simulators at once; the pool has as many threads.
         hear: is told of each round.
+        opinions: as ``needs`` has it.
+        untried: names of those that are taken to survive, as a list says.
     """
-    found = {fault.name: _Found() for _, fault in faults}
+    found: dict[str, list[Outcome]] = {fault.name: [] for _, fault in faults}
     launchers: queue.SimpleQueue[Forks] = queue.SimpleQueue()
     made = [Forks(_CPU_S) for _ in range(jobs)]
     for forks in made:
@@ -135,7 +134,7 @@ def run_faults(
                 for one in faults
                 if one[1].name not in untried
                 and _applies(bench, run, one[1])
-                and found[one[1].name].needs(run, first)
+                and needs(found[one[1].name], first, opinions)
             ]
             hear(f"{place} of {len(bench.runs)}: {run.record.name}, {len(asked)} faults")
             stored = bench.stored(run)
@@ -144,7 +143,7 @@ def run_faults(
                 return _outcome(bench, run, stored, *one, launchers)
 
             for (_, fault), outcome in zip(asked, pool.map(tried, asked), strict=True):
-                found[fault.name].outcomes.append(outcome)
+                found[fault.name].append(outcome)
             run.trial.golden.forget()
     finally:
         for forks in made:
@@ -209,7 +208,7 @@ def is_of_the_bench(reason: Reason) -> bool:
     return reason.name in _OF_THE_BENCH
 
 
-def _result(fault: Fault, found: _Found) -> FaultResult:
+def _result(fault: Fault, outcomes: Sequence[Outcome]) -> FaultResult:
     if isinstance(fault, RtlFault):
         where, place, was, becomes = fault.module, fault.place, fault.was, fault.edit.text
     else:
@@ -223,7 +222,7 @@ def _result(fault: Fault, found: _Found) -> FaultResult:
         operator=fault.operator,
         was=was,
         becomes=becomes,
-        state=found.state,
-        seen_by=tuple(outcome.seen for outcome in found.outcomes if outcome.seen is not None),
-        runs=len(found.outcomes),
+        state=_state(outcomes),
+        seen_by=tuple(outcome.seen for outcome in outcomes if outcome.seen is not None),
+        runs=len(outcomes),
     )

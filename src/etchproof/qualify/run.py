@@ -31,13 +31,15 @@ from etchproof.signoff.directed import directed_items, directed_sequences
 from etchproof.signoff.observed import all_units
 from etchproof.signoff.plan import Plan, SignoffRequest, make_plan
 from etchproof.signoff.qualification import QUALIFICATION_FILE, FaultResult, Qualification
-from etchproof.signoff.survivors import Survivor, still_open, survivors_of
+from etchproof.signoff.survivors import still_open, survivors_of
 from etchproof.signoff.testplan import STAGES
 from etchproof.sim.build import Kind, build
 from etchproof.tools import find_verilator
 
 _KINDS: Final[tuple[Kind, ...]] = ("fast", "plain", "strict")
 """Of two runs of a test, that on the earlier one of these is made."""
+_OPINIONS: Final = 2
+"""Tests that a fault meets beside the one that saw it; in the first stage, which is the quick one, none."""
 _ELEMENTS: Final = 20_000_000
 """Of taps that are held in memory, for faults that need no simulator."""
 
@@ -74,7 +76,8 @@ def qualify(request: QualifyRequest, clock: StageClock) -> Qualification:
         InputError: bad input, or a run that is no PASS without a fault.
     """
     asked = request.signoff
-    out = asked.out
+    out, is_quick = asked.out, asked.stage == STAGES[0]
+    opinions = 0 if is_quick else _OPINIONS
     with clock.stage("plan") as say:
         plan, survivors = make_plan(asked), survivors_of(asked.project)
         items = list(_items(asked, plan, clock))
@@ -114,12 +117,15 @@ def qualify(request: QualifyRequest, clock: StageClock) -> Qualification:
         bench = Bench(builds, schemata, runs, sources_sha256(asked.project), out)
         with clock.stage("faults") as say:
             faults: list[tuple[int, Fault]] = [*schemata.faults.items(), *((0, fault) for fault in of_images)]
+            listed = {one.fault: one for one in survivors if one.is_of(asked.stage, plan.design.source.name)}
+            untried = {name for name, one in listed.items() if is_quick and one.waived is None}
             results = run_faults(
-                bench, faults, pool, asked.jobs, clock.busy, _untried(plan, asked, survivors)
+                bench, faults, pool, asked.jobs, clock.busy, opinions=opinions, untried=untried
             )
             say(_states(results))
         with clock.stage("activation") as say:
             tried = {result.name for result in results if result.state == "survived" and result.runs}
+            tried -= set(listed) if is_quick else set()
             lived = {number: one for number, one in schemata.faults.items() if one.name in tried}
             kind = min(builds, key=_KINDS.index)
             known = activation(chip, sources, lived, runs, kind, out, pool) if lived else {}
@@ -142,6 +148,7 @@ def qualify(request: QualifyRequest, clock: StageClock) -> Qualification:
         rom_sha256=chip.images.sha256,
         schemata_sha256=schemata.fabric.sha256,
         refused=len(schemata.refused),
+        opinions=opinions,
         runs=tuple(run.record for run in runs),
         faults=results,
         wall_s=round(sum(clock.stages_s.values()), 1),
@@ -149,14 +156,6 @@ def qualify(request: QualifyRequest, clock: StageClock) -> Qualification:
     found = found.model_copy(update={"open_items": still_open(found, survivors, asked.today)})
     write_atomically(out / QUALIFICATION_FILE, found.model_dump_json(indent=1) + "\n")
     return found
-
-
-def _untried(plan: Plan, asked: SignoffRequest, survivors: Sequence[Survivor]) -> frozenset[str]:
-    """The survivors on the list that the first stage, which is the quick one, takes at its word; others try each."""
-    if asked.stage != STAGES[0]:
-        return frozenset()
-    name = plan.design.source.name
-    return frozenset(one.fault for one in survivors if one.waived is None and one.is_of(asked.stage, name))
 
 
 def _of_python(

@@ -163,7 +163,8 @@ def qualification(
             for (kind, where, operator), score in sorted(scores.items())
         ),
         killers=tuple(
-            KillerEvidence(test=test, first=count, alone=alone[test]) for test, count in sorted(first.items())
+            KillerEvidence(test=test, first=count, alone=alone[test] if found.opinions else None)
+            for test, count in sorted(first.items())
         ),
         survivors=tuple(
             SurvivorEvidence(

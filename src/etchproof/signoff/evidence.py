@@ -311,7 +311,9 @@ class KillerEvidence(Record):
 
     test: str
     first: Count = Field(description="faults that it saw before any other")
-    alone: Count = Field(description="those that neither of two more tests sees")
+    alone: Count | None = Field(
+        description="those that no further test sees that they met; null where they met none"
+    )
 
 
 class QualificationEvidence(Record):

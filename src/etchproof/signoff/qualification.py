@@ -114,6 +114,7 @@ class Qualification(Record):
     rom_sha256: Sha256
     schemata_sha256: Sha256
     refused: int = Field(description="faults that do not elaborate: no kill, and not counted")
+    opinions: int = Field(description="further tests that a fault met after the first that saw it")
     runs: tuple[RunRecord, ...]
     faults: tuple[FaultResult, ...]
     open_items: tuple[str, ...] = Field((), description="why it is no PASS, on the day that it was made")

@@ -44,7 +44,14 @@ def record(**changes: Any) -> Qualification:
     fields: dict[str, Any] = {
         **{"stage": "V1", "project": "p", "model": "m", "recipe": None, "adapters": (), "seed": 1},
         **dict.fromkeys(("model_sha256", "sources_sha256", "fabric_sha256", "rom_sha256"), sha256),
-        **{"schemata_sha256": sha256, "refused": 0, "runs": (RUN,), "faults": RESULTS, "wall_s": 1.0},
+        **{
+            "schemata_sha256": sha256,
+            "refused": 0,
+            "opinions": 2,
+            "runs": (RUN,),
+            "faults": RESULTS,
+            "wall_s": 1.0,
+        },
     }
     return Qualification.model_validate(fields | changes)
 
@@ -146,6 +153,8 @@ def test_the_evidence(tmp_path: Path) -> None:
         ("lives", "waived", "2026-12-01")
     ]
     assert found.open_items == (BROKE,) and found.open_count == 1
+    quick = derive.qualification(record(opinions=0), load_survivors(file), TODAY)
+    assert [one.alone for one in quick.killers] == [None]
 
 
 @pytest.mark.parametrize(
