@@ -121,6 +121,22 @@ def test_through_everything(chip: Path) -> None:
     assert status == 2, said
 
 
+@pytest.mark.sim
+@pytest.mark.parametrize("chip", CHIPS, indirect=True)
+def test_generic_faults_are_seen(chip: Path) -> None:
+    """A qualification needs nothing of the team: faults of its RTL and its images, each with what sees it."""
+    words = ("--rtl-faults", "12", "--image-faults", "6", "--jobs", "2", "--out", "planted")
+    status, said = run(chip, "qualify", "model", *words)
+    found = record(chip / "planted" / "qualification.json")
+    assert status == (1 if found["open_items"] else 0), said
+    assert all(one["equal"] for one in found["runs"]) and found["runs"]
+    kinds = [(fault["kind"], fault["state"]) for fault in found["faults"]]
+    assert {state for _, state in kinds} <= {"detected", "survived"}, said
+    assert sum(kind == "rtl" for kind, _ in kinds) == 12
+    assert kinds.count(("image", "detected")) == 6
+    assert kinds.count(("rtl", "detected")) >= 8, said
+
+
 LIST: Final = {
     "serial": """
 entries:

@@ -16,6 +16,7 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -28,6 +29,11 @@ PLUSARG: Final = "ep_fault"
 
 WATCHED: Final = "ep_watched"
 """Plusarg with the file into which sources that watch faults write the numbers of those that differ."""
+
+
+class _ElsewhereError(Exception):
+    """A text begins or ends in a macro or in an included file, so that it does not stand in the source."""
+
 
 _LONG: Final = 100
 _ASSIGNMENT: Final = re.compile(r"(.*?[^<>=!])\s*(<|[-+*/%&|^]|<<<?|>>>?|)=\s(.*);", re.DOTALL)
@@ -148,32 +154,29 @@ class Source:
 
     def _text(self, node: Node) -> str:
         span = node.sourceRange
+        if not self._is_here(span):
+            raise _ElsewhereError
         return self._bytes[span.start.offset : span.end.offset].decode()
+
+    def _is_here(self, span: Any) -> bool:
+        """Whether a text begins and ends in this source; else in a macro, or in an included file."""
+        return bool(span.start.buffer == span.end.buffer == self._buffer)
 
     def _walk(self, node: Node, module: str, holder: Holder | None) -> Iterator[RtlFault]:
         what = kind(node)
-        span = node.sourceRange
-        if what in _NO_CODE or not (span.start.buffer == span.end.buffer == self._buffer):
-            return  # the latter is of a macro, or of an included file
+        if what in _NO_CODE:
+            return
+        is_here = self._is_here(node.sourceRange)  # what is below may be, all the same
         if what == "DefaultCaseItem" and self._is_complete(node.parent):
             return  # no value is left for it
         if what in _MODULES:
             module = node.header.name.valueText
-        if holder is None:
+        if holder is None and is_here:
             holder = self._holder(node, what)
             if holder is not None:
                 self._modules[holder.start] = module
-        if holder is not None:
-            bits = self._facts.operand_bits(self.name, node)
-            known = {
-                "operand_bits": None if bits is None else bits[1],
-                "chosen_from": self._facts.chosen_from(self.name, node),
-            }
-            found = [
-                (operator, text, node) for operator, text in operators.expressions(node, self._text, **known)
-            ]
-            found += operators.statements(node, self._text, self._states)
-            for operator, text, changed in found:
+        if holder is not None and is_here:
+            for operator, text, changed in self._changes(node):
                 span = changed.sourceRange
                 start, end = span.start.offset, span.end.offset
                 before = self._bytes[:start]
@@ -187,36 +190,53 @@ class Source:
                 continue  # a width, or a type
             yield from self._walk(child, module, holder)
 
+    def _changes(self, node: Node) -> Iterator[tuple[str, str, Node]]:
+        """Operator, new text and the node that it replaces; none whose text a macro has a part in."""
+        bits = self._facts.operand_bits(self.name, node)
+        known = {
+            "operand_bits": None if bits is None else bits[1],
+            "chosen_from": self._facts.chosen_from(self.name, node),
+        }
+        with suppress(_ElsewhereError):
+            for operator, text in operators.expressions(node, self._text, **known):
+                yield operator, text, node
+        with suppress(_ElsewhereError):
+            for change in operators.statements(node, self._text, self._states):
+                if self._is_here(change[2].sourceRange):
+                    yield change
+
     def _is_complete(self, case: Node) -> bool:
         """Whether a case names every state of a register: what its default does, no chip ever does."""
         items = [item for item in below(case) if kind(item) == "StandardCaseItem" and item.parent == case]
-        names = {self._text(value) for item in items for value in children(item.expressions)}
-        return any(states <= names for states in self._enums)
+        with suppress(_ElsewhereError):
+            names = {self._text(value) for item in items for value in children(item.expressions)}
+            return any(states <= names for states in self._enums)
+        return False
 
     def _holder(self, node: Node, what: str) -> Holder | None:
         span = node.sourceRange
         start, end = span.start.offset, span.end.offset
         if what in _FUNCTIONS:
-            holder = Holder(start, end, "function", Function.of(node, self._text))
-        elif what in _PROCESSES:
+            with suppress(_ElsewhereError):
+                self.holders[start] = Holder(start, end, "function", Function.of(node, self._text))
+            return self.holders.get(start)
+        if what in _PROCESSES:
             body = node.statement
             if kind(body) == "TimingControlStatement":
                 body = body.statement
             loops = any(kind(inner) in _LOOPS for inner in below(body))
-            span = body.sourceRange
-            holder = Holder(
-                start, end, "process" if loops else "place", None, (span.start.offset, span.end.offset)
-            )
+            how = "process" if loops else "place"
         elif what == "ContinuousAssign":
-            value = node.assignments[0].right.sourceRange
-            holder = Holder(start, end, "assign", None, (value.start.offset, value.end.offset))
+            body, how = node.assignments[0].right, "assign"
         elif what == "Declarator" and kind(node.parent) == "NetDeclaration" and node.initializer is not None:
-            value = node.initializer.expr.sourceRange
-            holder = Holder(start, end, "assign", None, (value.start.offset, value.end.offset))
+            body, how = node.initializer.expr, "assign"
         else:
             return None
-        self.holders[start] = holder
-        return holder
+        span = body.sourceRange
+        if not self._is_here(span):
+            return None
+        self.holders[start] = Holder(start, end, how, None, (span.start.offset, span.end.offset))
+        return self.holders[start]
 
     def with_faults(
         self, faults: Mapping[int, RtlFault], watched: bool = False

@@ -229,6 +229,56 @@ def test_what_does_not_elaborate_is_left_out(fabric: Fabric, tmp_path: Path) -> 
     assert made.fabric.sources[:2] == ("ep_faults.vlt", f"{PACKAGE}.sv")
 
 
+MACROS = """
+`define ONE 8'd1
+`define SUM a + b
+`define DRIVE assign z = a;
+module chip (
+  input wire [7:0] a, b, input wire [1:0] pick,
+  output reg [7:0] y, output wire [7:0] x, z, output reg [7:0] w
+);
+  wire is_one = a == `ONE;
+  wire both = a == `ONE && b == 8'd2;
+  assign x = is_one ? b : `SUM;
+  `DRIVE
+  always @* begin
+    case (pick)
+      `ONE: y = `SUM;
+      8'd2: y = both ? `ONE : a;
+      default: y = (a == `ONE) ? 8'd3 : `ONE;
+    endcase
+  end
+  always @* w = `SUM;
+  function [7:0] plus(input [7:0] c);
+    plus = c + `ONE;
+  endfunction
+endmodule
+"""
+
+
+def test_what_a_macro_has_a_part_in_is_left_alone(tmp_path: Path) -> None:
+    """A text that begins or ends in a macro stands somewhere else: an offset of it is none of this source."""
+    folder = tmp_path / "fabric"
+    folder.mkdir()
+    (folder / "chip.v").write_text(MACROS)
+    fabric = make_fabric(folder, ["chip.v"], "chip")
+    sources = read_sources(fabric, set())
+    drawn = draw(sources, 1)
+    for fault in drawn:
+        assert MACROS[fault.edit.start : fault.edit.end] == fault.was
+        assert fault.was.count("(") == fault.was.count(")"), fault.name
+    names = {fault.name for fault in drawn}
+    assert names >= {
+        "chip: constant: 8'd2 -> 8'd3",
+        "chip: dropped: y = `SUM; -> ;",
+        "chip: dropped: plus = c + `ONE; -> ;",
+        "chip: constant: 8'd3 -> 8'd4",
+    }
+    made = make_schemata(fabric, sources, drawn, len(drawn), tmp_path / "out")
+    text = (made.fabric.folder / "chip.v").read_text()
+    assert text.count("endmodule") == 1 and not made.refused
+
+
 @pytest.mark.sim
 def test_a_fault_that_is_worth_a_warning_is_built(tmp_path: Path) -> None:
     """A constant one larger selects a bit that is not there: a warning that is no lint, and fails a build."""
