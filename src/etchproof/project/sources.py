@@ -37,6 +37,7 @@ _DOCUMENTATION: Final = frozenset({".md", ".rst"})
 _DOCUMENTS: Final = ("LICENSE", "NOTICE", "COPYING")
 _PATTERN: Final = frozenset("*?[")
 _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
+_OF_THE_INSTALLER: Final = frozenset({"INSTALLER", "REQUESTED", "direct_url.json"})
 _LEFT_OUT: Final = frozenset({"__pycache__", ".git"})
 
 
@@ -216,12 +217,31 @@ def _installation(name: str) -> str:
     try:
         record = importlib.metadata.distribution(name).read_text("RECORD") or ""
         if f"\n{name}/" in record or f"\n{name}." in record:
-            return record
+            return without_the_place(record)
     except importlib.metadata.PackageNotFoundError:
         pass  # it came with one of another name
     names = importlib.metadata.packages_distributions().get(name, [])  # reads those of all
     records = (importlib.metadata.distribution(one) for one in sorted(set(names)))
-    return "\n".join(record.read_text("RECORD") or record.version for record in records)
+    return "\n".join(
+        without_the_place(record.read_text("RECORD") or "") or record.version for record in records
+    )
+
+
+def without_the_place(record: str) -> str:
+    """A list of installed files without those that tell where and how they were installed.
+
+    Scripts, whose first line names the interpreter, lie outside of the packages' folder; compiled modules and the list
+    itself have no hash.
+
+    Args:
+        record: as the specification "Recording installed projects" has it: path, hash and size in a line.
+    """
+    kept = []
+    for line in record.splitlines():
+        path, _, rest = line.partition(",sha256=")
+        if rest and not path.startswith("..") and Path(path).name not in _OF_THE_INSTALLER:
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def _imports(path: Path, root: Path) -> set[str]:

@@ -15,7 +15,7 @@ from etchproof.errors import InputError
 from etchproof.project import reading
 from etchproof.project.code import load_object
 from etchproof.project.declaration import load_project
-from etchproof.project.sources import project_files, project_sha256
+from etchproof.project.sources import project_files, project_sha256, without_the_place
 
 TOML = """
 name = "reader"
@@ -219,6 +219,31 @@ def test_an_installed_package_counts_by_what_was_installed(
     before = project_sha256(load_project(tmp_path))
     monkeypatch.setattr("etchproof.project.sources._installation", lambda name: f"another {name}")
     assert project_sha256(load_project(tmp_path)) != before
+
+
+RECORD = """\
+../../../bin/numbers,sha256=dDmT6keg,228
+numbers-2.1.0.dist-info/INSTALLER,sha256=zuuue4kn,4
+numbers-2.1.0.dist-info/RECORD,,
+numbers/__init__.py,sha256=kjPGLR_8,3033
+numbers/__pycache__/__init__.cpython-311.pyc,,
+"""
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "counts"),
+    [
+        ("dDmT6keg,228", "another1,231", False),  # the script of an environment at another place
+        ("zuuue4kn", "another1", False),
+        ("numbers/__pycache__/__init__.cpython-311.pyc,,\n", "", False),
+        ("kjPGLR_8", "another1", True),
+        ("numbers/__init__.py", "numbers/other.py", True),
+    ],
+)
+def test_where_a_package_is_installed_does_not_count(was: str, becomes: str, counts: bool) -> None:
+    assert was in RECORD
+    changed = RECORD.replace(was, becomes)
+    assert (without_the_place(changed) != without_the_place(RECORD)) == counts
 
 
 def test_a_module_that_shadows_the_standard_librarys_counts(make: Make, tmp_path: Path) -> None:
