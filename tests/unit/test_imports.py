@@ -96,7 +96,7 @@ ONLY_IN = (
     ("pyuvm", ("etchproof.host.tests", "etchproof.uvm", "verif")),
     ("cocotb", ("etchproof.host.tests", "etchproof.uvm", "etchproof.sim", "etchproof.unit.bench", "verif")),
     ("cocotb_tools", ("etchproof.sim",)),
-    ("jinja2", ("etchproof.render.templates", "etchproof.signoff.report")),
+    ("jinja2", ("etchproof.checkpoint.chat_child", "etchproof.render.templates", "etchproof.signoff.report")),
     ("hjson", ("etchproof.signoff.testplan",)),
     ("pytest", ("etchproof.regress.plugin", "etchproof.unit.plugin")),
     ("pyslang", ("etchproof.schemata", "etchproof.render.lint", "etchproof.tools")),

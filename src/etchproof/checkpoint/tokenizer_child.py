@@ -27,7 +27,7 @@ class _Answers:
         return getattr(self, request.pop("op"))(**request)
 
     def load(self, text: str, config: dict[str, Any], added: dict[str, int]) -> dict[str, Any]:
-        """Read a tokenizer; says which ids it puts around a text, and the ids of its named tokens."""
+        """Read a tokenizer; says which ids it puts around a text, its named tokens, and their ids."""
         parsed = _json_object(text)
         try:
             self._inner = tokenizers.Tokenizer.from_str(text)
@@ -43,11 +43,12 @@ class _Answers:
         decoder = self._inner.get_added_tokens_decoder()
         self._special = frozenset(token for token, added in decoder.items() if added.special)
         before, after = self._around()
-        named = {name: self._inner.token_to_id(_content(config[name])) for name in _NAMED if config.get(name)}
-        return {"before": before, "after": after, "named": named}
+        special = {name: _content(config[name]) for name in _NAMED if config.get(name) is not None}
+        named = {name: self._inner.token_to_id(content) for name, content in special.items()}
+        return {"before": before, "after": after, "named": named, "special": special}
 
-    def encode(self, text: str) -> list[int]:
-        return list(self._inner.encode(text).ids)
+    def encode(self, text: str, bare: bool) -> list[int]:
+        return list(self._inner.encode(text, add_special_tokens=not bare).ids)
 
     def decode(self, ids: list[int]) -> str:
         return str(self._inner.decode(ids, skip_special_tokens=True))
