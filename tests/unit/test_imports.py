@@ -29,6 +29,7 @@ LAYERS = (
     ("files, read strictly; code of others, run with limits", ("etchproof.contained", "etchproof.files")),
     ("the project: its file, and all that it consists of", ("etchproof.project",)),
     ("import: a checkpoint becomes one resolved form", ("etchproof.checkpoint",)),
+    ("import: published codes, whatever the format of their file", ("etchproof.published",)),
     ("import: an adapter for that form", ("etchproof.adapter",)),
     ("the float model, which quantizing measures", ("etchproof.float_model",)),
     ("quantize: recipe, matrices, the quantized model, its quality", ("etchproof.quantize",)),
