@@ -30,7 +30,7 @@ _TENSORS: Final = ("qweight", "qzeros", "scales")
 IGNORED: Final = frozenset(
     {
         *("backend", "do_fuse", "fuse_max_seq_len", "modules_to_fuse", "exllama_config", "fusing"),
-        *("n_samples", "max_seq_len", "calib_data", "quantizer"),
+        *("n_samples", "max_seq_len", "calib_data", "quantizer", "meta", "lm_head", "true_sequential", "sym"),
     }
 )
 """Keys that say how the codes were found, or which kernel runs them."""
@@ -59,7 +59,11 @@ class Awq:
         group_size = keys.whole("group_size", "q_group_size", least=1)
         if not keys.flag("zero_point"):
             keys.refuse("is false: AWQ without zeros has no layout that its tools agree on", "zero_point")
-        keys.word("version", "format", of=("gemm",))
+        keys.word("version", "format", "checkpoint_format", of=("gemm",))
+        keys.word("pack_dtype", of=("int32",), default="int32")
+        keys.nothing(
+            desc_act="AWQ has no order of inputs", dynamic="other bits for some modules are not read"
+        )
         left_out = keys.names("modules_to_not_convert")
         keys.end(IGNORED)
         return cls(None if group_size == -1 else group_size, left_out)

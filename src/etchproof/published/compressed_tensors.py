@@ -150,7 +150,8 @@ class CompressedTensors:
         scales = np.broadcast_to(linear.floats("weight_scale", held, of), (rows, groups)).copy()
         minimums = None
         if not scheme.symmetric:
-            zeros = _zeros(linear, scheme, held, packed and scheme.strategy != "tensor")
+            plain = not packed or scheme.strategy == "tensor" or linear.dtype("weight_zero_point") == "I8"
+            zeros = _zeros(linear, scheme, held, packed=not plain)
             minimums = scales * -zeros.astype(np.int64)
         return PublishedMatrix(
             form=f"compressed-tensors {scheme.form}",
@@ -225,8 +226,8 @@ def _packed(linear: Linear, bits: int, shape: tuple[int, int]) -> npt.NDArray[np
     return signed(held[:, :cols], bits)
 
 
-def _zeros(linear: Linear, scheme: Scheme, held: tuple[int, ...], packed: bool) -> npt.NDArray[np.int8]:
-    """The zeros, signed, in the shape of the scales; packed along the outputs where the codes are packed."""
+def _zeros(linear: Linear, scheme: Scheme, held: tuple[int, ...], *, packed: bool) -> npt.NDArray[np.int8]:
+    """The zeros, signed, in the shape of the scales; newer releases pack them along the outputs, as int32."""
     if not packed:
         found: npt.NDArray[np.int8] = linear.integers(
             "weight_zero_point", held, "a zero for each scale", ("I8",)

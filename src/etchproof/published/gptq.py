@@ -33,6 +33,17 @@ IGNORED: Final = frozenset(
         *("module_name_preceding_first_block", "modules_in_block_to_quantize", "mse", "offload_to_disk"),
         *("offload_to_disk_path", "pad_token_id", "quantizer", "static_groups", "tokenizer"),
         *("true_sequential", "use_cuda_fp16", "use_exllama", "lm_head"),
+        *("autoround_version", "enable_minmax_tuning", "enable_norm_bias_tuning", "enable_quanted_input"),
+        *(
+            "gradient_accumulate_steps",
+            "iters",
+            "low_gpu_mem_usage",
+            "lr",
+            "minmax_lr",
+            "nsamples",
+            "scale_dtype",
+        ),
+        *("seqlen", "amp"),
     }
 )
 """Keys that say how the codes were found, by whom, or which kernel runs them."""
@@ -70,6 +81,7 @@ class Gptq:
         if version is not None and version not in tuple(_VERSIONS):
             keys.refuse(f"is {version!r}, expected {' or '.join(_VERSIONS)}", "checkpoint_format")
         keys.word("pack_dtype", of=("int32",), default="int32")
+        keys.word("data_type", of=("int",), default="int")
         keys.nothing(
             dynamic="other bits for some modules are not read",
             is_marlin_format="the order of Marlin's kernel is not read",

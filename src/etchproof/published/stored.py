@@ -41,6 +41,11 @@ class Linear:
     def has(self, name: str) -> bool:
         return f"{self.module}.{name}" in self._tensors
 
+    def dtype(self, name: str) -> str | None:
+        """As safetensors writes it; None where there is no such tensor."""
+        tensor = self._tensors.get(f"{self.module}.{name}")
+        return None if tensor is None else _dtype(tensor)
+
     def only(self, names: Collection[str], form: str) -> None:
         """Refuse a tensor of the linear that the format does not have; a bias is no part of the matrix.
 
@@ -91,10 +96,14 @@ class Linear:
         tensor = self._tensors[full]
         if tuple(tensor.shape) != shape:
             self.refuse(f"has shape {list(tensor.shape)}, expected {list(shape)}, {why}", name)
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        if (said := _DTYPES.get(dtype, dtype)) not in dtypes:
+        if (said := _dtype(tensor)) not in dtypes:
             self.refuse(f"has dtype {said}, expected {' or '.join(dtypes)}", name)
         return tensor.contiguous()
+
+
+def _dtype(tensor: Tensor) -> str:
+    name = str(tensor.dtype).removeprefix("torch.")
+    return _DTYPES.get(name, name)
 
 
 def checked_order(

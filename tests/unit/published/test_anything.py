@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -72,6 +73,60 @@ def answer(raw: Any, tensors: dict[str, torch.Tensor]) -> None:
 def test_as_they_are() -> None:
     for raw, tensors in FOLDERS.values():
         read_quantization(raw, SOURCE).read(MODULE, SHAPE, tensors, SOURCE)
+
+
+AS_WRITTEN: Final[dict[str, dict[str, Any]]] = {
+    "AutoGPTQ": {
+        "quant_method": "gptq", "bits": 4, "group_size": 128, "damp_percent": 0.1, "desc_act": True, "sym": True,
+        "static_groups": False, "true_sequential": True, "model_name_or_path": None, "model_file_base_name": "model",
+    },
+    "optimum": {
+        "quant_method": "gptq", "bits": 4, "group_size": 128, "damp_percent": 0.01, "desc_act": False, "sym": True,
+        "batch_size": 1, "block_name_to_quantize": None, "cache_block_outputs": True, "dataset": None,
+        "exllama_config": {"version": 1}, "max_input_length": None, "model_seqlen": None, "pad_token_id": None,
+        "module_name_preceding_first_block": None, "modules_in_block_to_quantize": None, "tokenizer": None,
+        "true_sequential": True, "use_cuda_fp16": False, "use_exllama": True,
+    },
+    "GPTQModel": {
+        "quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": True, "sym": True, "lm_head": False,
+        "checkpoint_format": "gptq", "pack_dtype": "int32", "dynamic": None, "true_sequential": True,
+        "meta": {"quantizer": ["gptqmodel:1.1.0"], "damp_percent": 0.1},
+    },
+    "AutoAWQ": {
+        "quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm",
+        "modules_to_not_convert": None,
+    },
+    "AWQ of transformers": {
+        "quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm",
+        "modules_to_not_convert": ["lm_head"], "backend": "autoawq", "do_fuse": False, "exllama_config": None,
+        "fuse_max_seq_len": None, "modules_to_fuse": None,
+    },
+    "W8A8": {
+        "quant_method": "compressed-tensors", "format": "int-quantized", "quantization_status": "compressed",
+        "global_compression_ratio": 1.24, "ignore": ["lm_head"], "kv_cache_scheme": None,
+        "config_groups": {
+            "group_0": {
+                "targets": ["Linear"],
+                "input_activations": {
+                    "actorder": None, "block_structure": None, "dynamic": True, "group_size": None, "num_bits": 8,
+                    "observer": None, "observer_kwargs": {}, "strategy": "token", "symmetric": True, "type": "int",
+                },
+                "output_activations": None,
+                "weights": {
+                    "actorder": None, "block_structure": None, "dynamic": False, "group_size": None, "num_bits": 8,
+                    "observer": "minmax", "observer_kwargs": {}, "strategy": "channel", "symmetric": True,
+                    "type": "int",
+                },
+            }
+        },
+    },
+}  # fmt: skip
+"""Configs in the manner of each writer."""
+
+
+@pytest.mark.parametrize("writer", AS_WRITTEN)
+def test_configs_of_each_writer(writer: str) -> None:
+    read_quantization(AS_WRITTEN[writer], SOURCE)
 
 
 @given(data=st.data(), name=st.sampled_from(sorted(FOLDERS)))

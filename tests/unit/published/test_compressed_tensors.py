@@ -213,6 +213,19 @@ def test_tensors_that_do_not_fit() -> None:
     )
 
 
+def test_zeros_of_older_releases_are_not_packed() -> None:
+    raw = config(symmetric=False)
+    good, expected = written(raw, 3, (9, 64))
+    name = f"{MODULE}.weight_zero_point"
+    packed = good[name].numpy().view(np.uint32)  # (2, 2)
+    plain = np.stack([packed[o // 8] >> np.uint32(4 * (o % 8)) & 15 for o in range(9)]).astype(np.int8) - 8
+    found = read(raw, good | {name: torch.from_numpy(plain)}, (9, 64))
+    assert np.array_equal(weights(found), expected.numpy())
+    assert "weight_zero_point: has shape [2, 9], expected [9, 2]" in refused(
+        raw, good | {name: torch.from_numpy(plain.T.copy())}, (9, 64)
+    )
+
+
 def good_symmetric(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in tensors.items() if not name.endswith("zero_point")}
 
