@@ -30,6 +30,7 @@ def tokenizer(folder: Path) -> object:
     loaded = Tokenizer(folder / "tokenizer.json", 1 << 24)
     try:
         ids = loaded.encode("Once upon a time")
+        loaded.encode_chat("<s>Once upon")
         stream = loaded.stream(after=ids[:2])
         pieces = [stream.push(token) for token in ids[2:12]]
         return loaded.notes(seeds.MODEL), loaded.decode(ids), pieces, stream.finish()

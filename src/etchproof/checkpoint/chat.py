@@ -162,7 +162,7 @@ def chat(message: str, tokenizer: Tokenizer, now: datetime | None = None) -> Cha
     template = find_template(tokenizer.folder, tokenizer.config)
     now = datetime.now() if now is None else now
     text, asked = render(message, template, tokenizer.special, now)
-    ids = tuple(tokenizer.encode(text, bare=True))
+    ids = tuple(tokenizer.encode_chat(text))
     if not ids:
         raise InputError(
             "the chat template makes no token of the message",

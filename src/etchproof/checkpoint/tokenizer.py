@@ -40,7 +40,7 @@ class Tokenizer:
         before: the ids that its post-processor puts before every text, BOS as a rule.
         after: the ids that it puts after every text.
         config: what ``tokenizer_config.json`` says, with the older ``special_tokens_map.json``.
-        special: the named special tokens of the config, such as ``bos_token``.
+        special: the named special tokens that a chat template has, such as ``bos_token``.
 
     Raises:
         InputError: the file is missing, or the tokenizers library cannot read it.
@@ -58,11 +58,15 @@ class Tokenizer:
             )
         if "added_tokens_decoder" not in self.config:
             self.config |= _companion(path.with_name(_SPECIAL_FILE))
-        self._byte_level = '"ByteLevel"' in text  # as transformers looks for it
         self._child = Child(_CHILD)
         self._contents: dict[int, str | None] = {}
+        self._rebuilt = self.config.get("tokenizer_class") in _REBUILT and '"ByteLevel"' not in text
         loaded = self._ask(
-            op="load", text=text, config=self.config, added=_companion(path.with_name(_ADDED_FILE))
+            op="load",
+            text=text,
+            config=self.config,
+            added=_companion(path.with_name(_ADDED_FILE)),
+            rebuilt=self._rebuilt,
         )
         self.before, self.after = tuple(loaded["before"]), tuple(loaded["after"])
         self._named: dict[str, int | None] = loaded["named"]
@@ -101,27 +105,35 @@ class Tokenizer:
             said.append(
                 f"{CONFIG_FILE} has eos_token of id {named}, the model's EOS ids are {list(eos)}: a text ends there"
             )
-        if (found := self.config.get("tokenizer_class")) in _REBUILT and not self._byte_level:
+        if self._rebuilt:
             said.append(
-                f"{CONFIG_FILE} has tokenizer_class {shown(found)}: transformers 5 builds that one anew from the "
-                f"vocabulary, and {TOKENIZER_FILE} is taken as it is shipped here; runs of spaces and special tokens "
-                "within a text may get other ids"
+                f"{CONFIG_FILE} has tokenizer_class {shown(self.config['tokenizer_class'])}: transformers 5 builds "
+                f"that one anew from the vocabulary, and {TOKENIZER_FILE} is taken as it is shipped here, but for "
+                "--chat; runs of spaces and special tokens within a text may get other ids"
             )
         return tuple(said)
 
-    def encode(self, text: str, *, bare: bool = False) -> list[int]:
+    def encode(self, text: str) -> list[int]:
         """Token ids of ``text`` as the tokenizer is shipped: what its post-processor adds, and nothing else.
-
-        Args:
-            bare: without what the post-processor adds, for a text that has its own special tokens in it.
 
         Raises:
             InputError: a token is outside the model's vocabulary, the text is no valid Unicode, or the tokenizer
                 fails on it.
         """
+        return self._encoded("encode", text)
+
+    def encode_chat(self, text: str) -> list[int]:
+        """Token ids of a text that has its own special tokens in it, as transformers has them; nothing is added.
+
+        Raises:
+            InputError: as ``encode``.
+        """
+        return self._encoded("encode_chat", text)
+
+    def _encoded(self, op: str, text: str) -> list[int]:
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise InputError(f"text {shown(text)} holds half of a surrogate pair, expected valid Unicode")
-        ids: list[int] = self._ask(op="encode", text=text, bare=bare)
+        ids: list[int] = self._ask(op=op, text=text)
         self._check(ids)
         return ids
 

@@ -49,7 +49,7 @@ def test_no_bos_but_the_templates_own(folder: Path) -> None:
     configure(folder, chat_template=TEMPLATE)
     tokenizer = Tokenizer(folder / "tokenizer.json", 512)
     said = chat("Once upon a time", tokenizer, NOW)
-    assert said.ids == (*tokenizer.encode("Once upon a time"), *tokenizer.encode("!", bare=True)[1:])
+    assert said.ids == (*tokenizer.encode("Once upon a time"), *tokenizer.encode_chat("!")[1:])
     assert (said.now, said.notes, said.template.source.name) == (None, (), "tokenizer_config.json")
     configure(folder, chat_template=TEMPLATE.replace("{{ bos_token }}", ""))
     assert chat("Once upon a time", Tokenizer(folder / "tokenizer.json", 512), NOW).ids == said.ids[1:]
