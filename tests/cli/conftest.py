@@ -118,6 +118,7 @@ def drop_volatile(record: dict[str, Any]) -> None:
     for field in VOLATILE:
         outer, _, inner = field.partition(".")
         if inner:
-            del record[outer][inner]
+            if record[outer] is not None:
+                del record[outer][inner]
         else:
             del record[outer]

@@ -80,6 +80,26 @@ def test_absent_tokenizer(refused: Refused, model: Path) -> None:
     assert line == f"{model / 'tokenizer.json'}: file not found (give the prompt as --prompt-ids)"
 
 
+def test_chat_without_a_template(refused: Refused, model: Path) -> None:
+    hint = "(give the prompt as --prompt or --prompt-ids)"
+    none = "there is no chat template: no chat_template.jinja, and no chat_template in tokenizer_config.json"
+    for words in (("cosim", model), ("test", "GreedyGeneration", model)):
+        assert refused(*words, "--chat", "Hello?") == f"{model}: {none} {hint}"
+    (model / "tokenizer.json").unlink()
+    for words in (("cosim", model), ("test", "GreedyGeneration", model)):
+        assert refused(*words, "--chat", "Hello?").startswith(f"{model / 'tokenizer.json'}: file not found")
+
+
+def test_a_chat_template_that_refuses(refused: Refused, model: Path) -> None:
+    path = model / "chat_template.jinja"
+    path.write_text("{{ raise_exception('tools only') }}")
+    problem = (
+        "the chat template refuses the message: tools only (give the prompt as --prompt or --prompt-ids)"
+    )
+    for words in (("cosim", model), ("test", "GreedyGeneration", model)):
+        assert refused(*words, "--chat", "Hello?") == f"{path}: {problem}"
+
+
 def test_unknown_model_type(refused: Refused, model: Path) -> None:
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     (model / "config.json").write_text(json.dumps({**config, "model_type": "gpt2"}), encoding="utf-8")
@@ -117,6 +137,9 @@ def test_prompt_longer_than_the_context(refused: Refused, model: Path) -> None:
     assert line == "--prompt-ids: has 257 tokens, the chip's context holds 256"
     line = refused("cosim", model, "--prompt", "Once upon a time " * 200)
     assert line.startswith("--prompt: has ")
+    (model / "chat_template.jinja").write_text("{{ messages[0].content * 200 }}")
+    line = refused("cosim", model, "--chat", "Once upon a time ")
+    assert line.startswith("--chat: has ")
 
 
 def test_more_tokens_than_the_context(refused: Refused, model: Path) -> None:
@@ -258,6 +281,11 @@ def test_one_site_twice(refused: Refused, model: Path) -> None:
         (["models", "--prompt-ids", "1,1_0"], "--prompt-ids: is '1,1_0', expected token ids like 1,2,3"),
         (["models", "--prompt-ids", "1,,2"], "--prompt-ids: is '1,,2', expected token ids like 1,2,3"),
         (["models", "--prompt-ids", "1", "--prompt", "a"], "--prompt-ids: stands beside --prompt"),
+        (["models", "--chat", "a", "--prompt", "a"], "--chat: stands beside --prompt (give one of them)"),
+        (
+            ["models", "--chat", "a", "--prompt-ids", "1"],
+            "--chat: stands beside --prompt-ids (give one of them)",
+        ),
         (["models", "--timeout", "0"], "--timeout: is 0,"),
         (["models", "--timeout", "nan"], "--timeout: is nan"),
         (["models", "--dump-taps", "/etc"], "/etc: --dump-taps: is not an empty folder"),
@@ -332,6 +360,7 @@ def test_a_checkpoint_or_a_shape(refused: Refused, words: list[str], line: str) 
         (["--layers", "0"], "--layers: is 0, expected 1 .. 3, the shape's own"),
         (["--vocab", "641"], "--vocab: is 641, expected 1 .. 640, the shape's own"),
         (["--prompt", "Once"], "--prompt: random weights have no tokenizer (give --prompt-ids)"),
+        (["--chat", "Once"], "--chat: random weights have no chat template (give --prompt-ids)"),
         (["--prompt-ids", "512"], "--prompt-ids: 512 is outside the vocabulary of 512"),
         (["--context", "1025"], "--context: is 1025, expected 1 .. 1024, the model's own"),
         (

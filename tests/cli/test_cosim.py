@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -163,6 +164,27 @@ def test_ids_without_a_tokenizer(cosim: Cosim, tiny_checkpoint: Path, tmp_path: 
     assert done.result.prompt_tokens == (1, 5, 6)
     assert (done.result.prompt_text, done.result.generated_text) == (None, None)
     assert " ".join(map(str, [1, 5, 6, *done.result.generated_tokens])) in done.stdout
+
+
+CHAT = "{{ bos_token }}In {{ strftime_now('%Y') }}: {{ messages[0].content }}{% if add_generation_prompt %},{% endif %}"
+
+
+def test_a_chat_is_what_the_template_makes_of_it(cosim: Cosim, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(tiny_checkpoint, tmp_path / "model"))
+    (model / "chat_template.jinja").write_text(CHAT, encoding="utf-8")
+    done = cosim("--chat", PROMPT, model=model, prompt=None)
+    result = done.result
+    assert (done.status, result.verdict) == (0, "PASS")
+    assert result.chat is not None and result.chat.now is not None
+    assert (result.chat.message, result.chat.template) == (PROMPT, "chat_template.jinja")
+    assert result.chat.template_sha256 == hashlib.sha256(CHAT.encode()).hexdigest()
+    year = result.chat.now[:4]
+    assert result.prompt_text == f"In {year}: {PROMPT},"
+    assert "another day gives other ids" in done.stderr
+    ids = ",".join(map(str, result.prompt_tokens))
+    assert result.prompt_tokens[0] == 1 and result.prompt_tokens[1] != 1
+    assert f"--prompt-ids={ids}" in result.rerun and "--chat" not in result.rerun
+    assert (done.out / "model" / "chat_template.jinja").read_text(encoding="utf-8") == CHAT
 
 
 def test_no_prompt_is_bos_and_the_context_can_be_filled(cosim: Cosim, passed: tuple[Done, Path]) -> None:

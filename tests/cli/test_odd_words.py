@@ -92,8 +92,8 @@ NUMBERS: Final = frozenset(
         "limit",
     )
 ) | {"jobs", "corners", "rtl_faults", "image_faults", "flow_faults", "checker_faults"}
-FREE: Final = frozenset({"prompt", "profile", "no_diagnose", "debug", "version", "as_json", "waves"})
-"""Any text is a prompt, but one that is no Unicode; the others take no word."""
+FREE: Final = frozenset({"prompt", "chat", "profile", "no_diagnose", "debug", "version", "as_json", "waves"})
+"""Any text is a prompt or a message, but one that is no Unicode; the others take no word."""
 
 
 def test_no_option_is_missing() -> None:
@@ -150,7 +150,7 @@ def cases(command: click.Command, odd: dict[str, str]) -> Iterator[tuple[str, st
             yield from ((name, ascii(word)[:40], word) for word in NO_NAMES)
         elif name in NUMBERS:
             yield from ((name, ascii(word)[:40], word) for word in NO_NUMBERS)
-        elif name == "prompt":
+        elif name in ("prompt", "chat"):
             yield name, "half of a pair", "bad\udcff"
 
 

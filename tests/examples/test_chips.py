@@ -188,6 +188,7 @@ def test_what_does_not_fit_is_refused(chip: Path) -> None:
             (("model",), "--prompt-ids"),
             (("model", "--prompt-ids", "128"), "outside the vocabulary of 128"),
             (("model", "--prompt-ids", "1", "--tokens", "40"), "--tokens"),
+            (("model", "--chat", "a"), "--chat: models of the project's own have no chat template"),
             (("model", "--vectors", "vectors.npy"), "the chip takes tokens"),
             (("model", "--prompt-ids", "1", "--recipe", "w6a16"), "--recipe"),
             (("model", "--prompt-ids", "1", "--adapter", "model"), "takes no adapters"),
@@ -197,6 +198,7 @@ def test_what_does_not_fit_is_refused(chip: Path) -> None:
         "classifier": (
             (("model",), "--vectors"),
             (("model", "--prompt-ids", "1"), "the chip takes vectors"),
+            (("model", "--chat", "a"), "--chat: models of the project's own have no chat template"),
             (("model", "--vectors", "vectors.npy"), "expected (vectors, 64)"),
             (("model", "--vectors", "nowhere.npy"), "nowhere.npy"),
             (("rtl", "--vectors", "vectors.npy"), "rtl"),

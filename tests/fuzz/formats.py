@@ -213,6 +213,46 @@ def tokenizer(rng: random.Random, data: bytes) -> bytes:
     return json.dumps(parsed).encode()
 
 
+_JINJA: Final = (
+    *(
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ 'a' * 2 ** 33 }}",
+    ),
+    *(
+        "{{ ''.__class__.__mro__ }}",
+        "{% include 'config.json' %}",
+        "{{ 10 ** (10 ** 9) }}",
+        "{{ 'a' * 30000000 }}",
+    ),
+    *(
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{% if 1 %}" * 200,
+        "{{ " + "[" * 5000,
+        "{#",
+        "{% raw %}",
+    ),
+    *("{{ raise_exception('\\x1b[2J' * 5000) }}", "{{ '\\ud800' }}", "{{ 1 / 0 }}", "{{ nothing.at.all }}"),
+    *(
+        "{{ messages | tojson(indent=100000) }}",
+        "{{ strftime_now('%' * 99) }}",
+        "{% break %}",
+        "{{ range(10**9) }}",
+    ),
+    *(
+        "{{ namespace(__html__=cycler) }}",
+        "{{ messages | map('attr', '__class__') | list }}",
+        "{% generation %}",
+    ),
+)
+
+
+def jinja(rng: random.Random, data: bytes) -> bytes:
+    """A piece of a template that has no end, reaches out, fails, or is none."""
+    text = data.decode()
+    at = rng.choice((0, len(text), rng.randint(0, len(text))))
+    return (text[:at] + rng.choice(_JINJA) + text[at:]).encode()
+
+
 def xml(rng: random.Random, data: bytes) -> bytes:
     """Entities that multiply, deep elements, odd attributes."""
     text = data.decode()
@@ -247,5 +287,6 @@ MUTATORS: Final[dict[str, Callable[[random.Random, bytes], bytes]]] = {
     "tokenizer": tokenizer,
     "safetensors": safetensors,
     "npz": npz,
+    "jinja": jinja,
     "xml": xml,
 }

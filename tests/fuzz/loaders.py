@@ -76,6 +76,18 @@ LOADERS: Final = (
         weight=0.7,  # each starts a process
     ),
     Loader(
+        "chat",
+        seeds.chat,
+        {
+            "tokenizer_config.json": "json",
+            "list/tokenizer_config.json": "json",
+            "file/chat_template.jinja": "jinja",
+        },
+        loads.chat,
+        ("etchproof.checkpoint.chat:find_template",),
+        weight=0.5,  # each starts processes
+    ),
+    Loader(
         "adapter",
         seeds.adapter,
         {"adapter/adapter_config.json": "adapter", "adapter/adapter_model.safetensors": "safetensors"},

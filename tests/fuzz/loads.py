@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 
 from tests.fuzz import seeds
@@ -29,11 +30,25 @@ def tokenizer(folder: Path) -> object:
     loaded = Tokenizer(folder / "tokenizer.json", 1 << 24)
     try:
         ids = loaded.encode("Once upon a time")
+        loaded.encode_chat("<s>Once upon")
         stream = loaded.stream(after=ids[:2])
         pieces = [stream.push(token) for token in ids[2:12]]
         return loaded.notes(seeds.MODEL), loaded.decode(ids), pieces, stream.finish()
     finally:
         loaded.close()
+
+
+def chat(folder: Path) -> object:
+    from etchproof.checkpoint.chat import find_template, render
+    from etchproof.checkpoint.tokenizer import CONFIG_FILE
+    from etchproof.files.json_file import read_json_object
+
+    made = []
+    for name in (".", "list", "file"):
+        config = {} if name == "file" else read_json_object(folder / name / CONFIG_FILE)
+        template = find_template(folder / name, config)
+        made.append(render("Hello?", template, {"bos_token": "<s>"}, datetime(2026, 2, 3)))
+    return made
 
 
 def adapter(folder: Path) -> object:

@@ -72,6 +72,23 @@ def tokenizer(folder: Path) -> None:
     write(folder / "added_tokens.json", {"<s>": 1, "<extra>": 290})
 
 
+def chat(folder: Path) -> None:
+    """A chat template in each place where one can stand."""
+    template = (
+        "{{ bos_token }}{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}[{{ m.role }}]"
+        "{{ m['content'] | trim }}{{ ns.n }}{{ m | tojson }}{% endfor %}{% if add_generation_prompt %}[{{ "
+        "strftime_now('%d') }}]{% endif %}"
+    )
+    write(folder / "tokenizer_config.json", {"chat_template": template, "eos_token": "</s>"})
+    (folder / "list").mkdir()
+    write(
+        folder / "list" / "tokenizer_config.json",
+        {"chat_template": [{"name": "rag", "template": "a"}, {"name": "default", "template": template}]},
+    )
+    (folder / "file").mkdir()
+    (folder / "file" / "chat_template.jinja").write_text(template, encoding="utf-8")
+
+
 def adapter(folder: Path) -> None:
     """An adapter with a rank of its own for one linear."""
     from etchproof.adapter import AdapterConfig, write_synthetic_adapter

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from tests.taps import TAP_NAMES
 
 ENGINE: Final = ROOT / "src" / "etchproof"
-OF_LLAMA: Final = ("checkpoint", "adapter", "quantize", "float_model")
+OF_LLAMA: Final = ("checkpoint", "published", "adapter", "quantize", "float_model")
 """The packages that are about Hugging Face's Llama, PEFT's adapters and their quantization."""
 
 GENERAL: Final = {"token", "embedding"}

@@ -39,6 +39,8 @@ class Tokenizer:
     Attributes:
         before: the ids that its post-processor puts before every text, BOS as a rule.
         after: the ids that it puts after every text.
+        config: what ``tokenizer_config.json`` says, with the older ``special_tokens_map.json``.
+        special: the named special tokens that a chat template has, such as ``bos_token``.
 
     Raises:
         InputError: the file is missing, or the tokenizers library cannot read it.
@@ -47,23 +49,33 @@ class Tokenizer:
     def __init__(self, path: Path, vocab_size: int) -> None:
         text = read_text(path)
         self._path, self._vocab_size = path, vocab_size
-        self._config = _companion(path.with_name(CONFIG_FILE))
-        if self._config.get("auto_map"):
+        self.config = _companion(path.with_name(CONFIG_FILE))
+        if self.config.get("auto_map"):
             raise InputError(
-                f"is {shown(self._config['auto_map'])}: a tokenizer with code of its own is not run",
+                f"is {shown(self.config['auto_map'])}: a tokenizer with code of its own is not run",
                 source=path.with_name(CONFIG_FILE),
                 key="auto_map",
             )
-        if "added_tokens_decoder" not in self._config:
-            self._config |= _companion(path.with_name(_SPECIAL_FILE))
-        self._byte_level = '"ByteLevel"' in text  # as transformers looks for it
+        if "added_tokens_decoder" not in self.config:
+            self.config |= _companion(path.with_name(_SPECIAL_FILE))
         self._child = Child(_CHILD)
         self._contents: dict[int, str | None] = {}
+        self._rebuilt = self.config.get("tokenizer_class") in _REBUILT and '"ByteLevel"' not in text
         loaded = self._ask(
-            op="load", text=text, config=self._config, added=_companion(path.with_name(_ADDED_FILE))
+            op="load",
+            text=text,
+            config=self.config,
+            added=_companion(path.with_name(_ADDED_FILE)),
+            rebuilt=self._rebuilt,
         )
         self.before, self.after = tuple(loaded["before"]), tuple(loaded["after"])
         self._named: dict[str, int | None] = loaded["named"]
+        self.special: dict[str, str] = loaded["special"]
+
+    @property
+    def folder(self) -> Path:
+        """Where the file lies."""
+        return self._path.parent
 
     def notes(self, config: ModelConfig) -> tuple[str, ...]:
         """Where ``config.json`` and the tokenizer disagree about BOS or EOS, a line each; the tokenizer's word counts
@@ -80,9 +92,9 @@ class Tokenizer:
                 f"{TOKENIZER_FILE} ends every text with {list(self.after)}, the end of each prompt too"
             )
         for key, around in (("add_bos_token", self.before), ("add_eos_token", self.after)):
-            if self._config.get(key) not in (None, bool(around)):
+            if self.config.get(key) not in (None, bool(around)):
                 said.append(
-                    f"{CONFIG_FILE} has {key} {shown(self._config[key])}, {TOKENIZER_FILE} adds {list(around)}, "
+                    f"{CONFIG_FILE} has {key} {shown(self.config[key])}, {TOKENIZER_FILE} adds {list(around)}, "
                     "and it counts, as in transformers 5"
                 )
         named = self._named.get("bos_token")
@@ -93,11 +105,11 @@ class Tokenizer:
             said.append(
                 f"{CONFIG_FILE} has eos_token of id {named}, the model's EOS ids are {list(eos)}: a text ends there"
             )
-        if (found := self._config.get("tokenizer_class")) in _REBUILT and not self._byte_level:
+        if self._rebuilt:
             said.append(
-                f"{CONFIG_FILE} has tokenizer_class {shown(found)}: transformers 5 builds that one anew from the "
-                f"vocabulary, and {TOKENIZER_FILE} is taken as it is shipped here; runs of spaces and special tokens "
-                "within a text may get other ids"
+                f"{CONFIG_FILE} has tokenizer_class {shown(self.config['tokenizer_class'])}: transformers 5 builds "
+                f"that one anew from the vocabulary, and {TOKENIZER_FILE} is taken as it is shipped here, but for "
+                "--chat; runs of spaces and special tokens within a text may get other ids"
             )
         return tuple(said)
 
@@ -108,9 +120,20 @@ class Tokenizer:
             InputError: a token is outside the model's vocabulary, the text is no valid Unicode, or the tokenizer
                 fails on it.
         """
+        return self._encoded("encode", text)
+
+    def encode_chat(self, text: str) -> list[int]:
+        """Token ids of a text that has its own special tokens in it, as transformers has them; nothing is added.
+
+        Raises:
+            InputError: as ``encode``.
+        """
+        return self._encoded("encode_chat", text)
+
+    def _encoded(self, op: str, text: str) -> list[int]:
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise InputError(f"text {shown(text)} holds half of a surrogate pair, expected valid Unicode")
-        ids: list[int] = self._ask(op="encode", text=text)
+        ids: list[int] = self._ask(op=op, text=text)
         self._check(ids)
         return ids
 

@@ -255,6 +255,11 @@ def refuse_unsupported(raw: dict[str, Any], read_keys: Collection[str], source: 
             key="layer_types",
         )
 
+    quantization = raw.get("quantization_config")
+    if isinstance(quantization, dict) and (method := quantization.get("quant_method")) is not None:
+        raise InputError(
+            f"is of quant_method {shown(method)}: {_QUANTIZED}", source=source, key="quantization_config"
+        )
     refuse_unless_neutral(raw, _NEUTRAL, source)
     known = {*JUDGED, *NO_EFFECT, *read_keys}
     for key, value in raw.items():

@@ -43,7 +43,7 @@ def run_cosim(
         )
     found = choose_project(project, model, options["out"], *options["adapters"])
     check_takes_shapes(found, shape)
-    ids = token_ids(prompt_ids, options["prompt"])
+    ids = token_ids(prompt_ids, options["prompt"], options["chat"])
     for key, value in zip(("--only-layers", "--only-taps", "--only-tokens"), only, strict=True):
         if value is not None and options["dump_taps"] is None:
             raise InputError("stands without --dump-taps", key=key, hint="it says which taps are written")
@@ -115,7 +115,8 @@ def rerun_command(request: CosimRequest, prompt: Sequence[int]) -> str:
     """The command that repeats a run from anywhere, in one line; where its files go is left to the next run.
 
     Args:
-        prompt: the prompt's token ids, used in place of a text that cannot stand in one line.
+        prompt: the prompt's token ids, used in place of a text that cannot stand in one line, and of a chat, whose
+            template may ask for the date.
     """
     from etchproof.run.request import option_words
 

@@ -86,6 +86,14 @@ RandomWeights = Annotated[
         "--random-weights", metavar="SEED", min=0, max=MAX_SEED, help="Of the shape: the weights' seed."
     ),
 ]
+Chat = Annotated[
+    str | None,
+    typer.Option(
+        "--chat",
+        metavar="TEXT",
+        help="What a user says to the model: its own chat template makes the prompt of it.",
+    ),
+]
 Tokens = Annotated[
     int, typer.Option("--tokens", metavar="N", min=1, max=2**31 - 1, help="Tokens to generate.")
 ]
@@ -144,16 +152,18 @@ def _spans(text: str | None, key: str, least: int) -> tuple[tuple[int, int], ...
     return tuple(spans)
 
 
-def token_ids(text: str | None, prompt: str | None) -> tuple[int, ...] | None:
+def token_ids(text: str | None, prompt: str | None, chat: str | None) -> tuple[int, ...] | None:
     """``--prompt-ids`` as numbers.
 
     Raises:
-        InputError: they are none, or ``--prompt`` is given, too.
+        InputError: they are none, or more than one of ``--prompt``, ``--prompt-ids`` and ``--chat`` is given.
     """
+    options = {"--prompt": prompt, "--prompt-ids": text, "--chat": chat}
+    given = [option for option, value in options.items() if value is not None]
+    if len(given) > 1:
+        raise InputError(f"stands beside {given[0]}", key=given[1], hint="give one of them")
     if text is None:
         return None
-    if prompt is not None:
-        raise InputError("stands beside --prompt", key="--prompt-ids", hint="give one of them")
     try:
         if not re.fullmatch(r" *[0-9]+ *(?:, *[0-9]+ *)*", text):
             raise ValueError

@@ -144,6 +144,7 @@ def run_one_test(
     adapters: tuple[str, ...],
     prompt: str | None,
     prompt_ids: str | None,
+    chat: str | None,
     tokens: int,
     directed: Path | None,
     vectors: Path | None,
@@ -160,6 +161,7 @@ def run_one_test(
         raise InputError("is missing", key="--random-weights", hint="give the seed of the shape's weights")
     from etchproof.regress.check import check_items
     from etchproof.regress.execute import run_item
+    from etchproof.regress.prompt import chat_of
     from etchproof.regress.spec import ItemSpec, ShapeEntry
     from etchproof.run.folder import check_out
     from etchproof.run.request import check_timeout
@@ -184,6 +186,11 @@ def run_one_test(
     entry = None
     if shape is not None and random_weights is not None:
         entry = ShapeEntry(shape=shape, weights=random_weights, layers=layers, vocab=vocab)
+    ids = token_ids(prompt_ids, prompt, chat)
+    if chat is not None:
+        said = chat_of(chat, model, found)
+        ids = said.ids
+        tell(said.notes)
     spec = ItemSpec(
         name=test,
         test=test,
@@ -195,7 +202,7 @@ def run_one_test(
         adapters=tuple(name if name.startswith(DRAWN) else str(Path(name).absolute()) for name in adapters),
         seed=seed,
         prompt=prompt,
-        prompt_ids=token_ids(prompt_ids, prompt),
+        prompt_ids=ids,
         tokens=tokens,
         directed=_directed(directed),
         vectors=None if vectors is None else str(vectors.absolute()),

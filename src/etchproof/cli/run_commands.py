@@ -29,6 +29,7 @@ def cosim(
         str | None,
         typer.Option("--prompt-ids", metavar="1,2,3", help="The prompt as token ids; no BOS is added."),
     ] = None,
+    chat: options.Chat = None,
     tokens: options.Tokens = 32,
     vectors: Annotated[
         Path | None,
@@ -116,6 +117,7 @@ def cosim(
             recipe=recipe,
             prompt=prompt,
             prompt_ids=prompt_ids,
+            chat=chat,
             tokens=tokens,
             vectors=vectors,
             out=out,
@@ -370,6 +372,7 @@ def test(
     prompt_ids: Annotated[
         str | None, typer.Option("--prompt-ids", metavar="1,2,3", help="Likewise, as token ids.")
     ] = None,
+    chat: options.Chat = None,
     tokens: options.Tokens = 32,
     directed: Annotated[
         Path | None,
@@ -420,6 +423,7 @@ def test(
             adapters=tuple(adapter or ()),
             prompt=prompt,
             prompt_ids=prompt_ids,
+            chat=chat,
             tokens=tokens,
             directed=directed,
             vectors=vectors,

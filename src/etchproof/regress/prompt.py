@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from etchproof.checkpoint import ModelConfig, Tokenizer
+from pathlib import Path
+
+from etchproof.checkpoint import ModelConfig, Tokenizer, load_checkpoint
+from etchproof.checkpoint.chat import Chat, chat
 from etchproof.checkpoint.prompt import prompt_ids
 from etchproof.contract.model import Inputs
 from etchproof.errors import InputError
@@ -15,6 +18,21 @@ from etchproof.verdict.expect import Generation
 def generates(spec: ItemSpec, project: Project) -> bool:
     """Whether an item's test continues a prompt."""
     return spec.prompt is not None or spec.test == generation_test(project)
+
+
+def chat_of(message: str, model: Path | None, project: Project) -> Chat:
+    """A user's message in the chat template of a checkpoint.
+
+    Args:
+        model: the checkpoint; None of a shape.
+
+    Raises:
+        InputError: it has no template, or a bad one (``etchproof.checkpoint.chat``).
+    """
+    if model is None or project.model is not None:
+        whose = "random weights" if model is None else "models of the project's own"
+        raise InputError(f"{whose} have no chat template", key="--chat", hint="give --prompt-ids")
+    return chat(message, load_checkpoint(model, known=lambda _: True).tokenizer())
 
 
 def generation_of(

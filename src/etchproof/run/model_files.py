@@ -21,7 +21,12 @@ RECIPE_FILE: Final = "recipe.json"
 FILES_FILE: Final = "files.json"
 
 _REQUIRED: Final = "config.json"
-_WHERE_PRESENT: Final = ("generation_config.json", "tokenizer.json", "tokenizer_config.json")
+_WHERE_PRESENT: Final = (
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
 
 
 def keep_model(design: Design, folder: Path) -> None:

@@ -21,6 +21,7 @@ from etchproof.verdict.judge import generated
 from etchproof.verdict.result import (
     AdapterLoadRecord,
     AdapterRecord,
+    ChatRecord,
     HealthRecord,
     ModelRecord,
     Reason,
@@ -71,6 +72,7 @@ def make_result(
             "sequences": tuple(sequences),
             "prompt_tokens": first.prompt_tokens,
             "prompt_text": first.prompt_text,
+            "chat": _chat(job),
             "generated_tokens": first.generated_tokens,
             "generated_text": first.generated_text,
             "stopped_by": first.stopped_by,
@@ -97,6 +99,19 @@ def recipe_record(design: Design) -> RecipeRecord | None:
         context=design.quantized.context,
         method=recipe.method,
         calibration=recipe.calibration.source,
+    )
+
+
+def _chat(job: Job) -> ChatRecord | None:
+    """The message that the prompt is made of."""
+    said = job.chat
+    if said is None:
+        return None
+    return ChatRecord(
+        message=said.message,
+        template=said.template.source.name,
+        template_sha256=said.template.sha256,
+        now=None if said.now is None else said.now.isoformat(timespec="seconds"),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etchproof.checkpoint import Checkpoint, ModelConfig, Tokenizer
+from etchproof.checkpoint.chat import Chat, chat
 from etchproof.checkpoint.prompt import notes, open_tokenizer, prompt_ids
 from etchproof.checkpoint.shape import RandomModel
 from etchproof.compare.dump import Selection
@@ -47,8 +48,8 @@ class CosimRequest:
         project: whose chip.
         model_dir: the checkpoint; None with ``random_model``.
         recipe: name or file; None is the project's default.
-        prompt: text; None with ``prompt_ids``. Empty text is the BOS token alone.
-        prompt_ids: token ids as they are, no BOS added; None with ``prompt``.
+        prompt: text; None with ``prompt_ids`` or ``chat``. Empty text is the BOS token alone.
+        prompt_ids: token ids as they are, no BOS added; None with ``prompt`` or ``chat``.
         vectors: a file of vectors, for a chip that takes no tokens; None with a prompt.
         tokens: how many to generate.
         out: the run's folder, new or empty; None for one below ``runs/``.
@@ -63,6 +64,7 @@ class CosimRequest:
         waves: what is written of the chip's waves, by a simulator that is built for them (``kind``); None for nothing.
         profile: whether the record says where the time went.
         adapters: folders of the adapters that run beside the base.
+        chat: a user's message, put into the model's chat template; None with ``prompt`` or ``prompt_ids``.
     """
 
     project: Project
@@ -84,6 +86,7 @@ class CosimRequest:
     profile: bool = False
     adapters: tuple[Path, ...] = ()
     waves: Window | None = None
+    chat: str | None = None
 
     def __post_init__(self) -> None:
         if (self.model_dir is None) == (self.random_model is None):
@@ -113,6 +116,7 @@ class Job:
         design: the checkpoint under its recipe.
         asked: the recipe as named, before random weights or ``--context`` changed it; None where models have none.
         tokenizer: None where the checkpoint has none.
+        chat: the message in its template; None where the prompt is none.
         notes: where the checkpoint and its tokenizer disagree, a line each.
         adapters: imported.
         planned: the sequences and loads of the run; no sequence where vectors are fed.
@@ -134,6 +138,7 @@ class Job:
     notes: tuple[str, ...] = ()
     vectors: NDArray[np.int64] | None = None
     vectors_sha256: str | None = None
+    chat: Chat | None = None
 
 
 def draw_model(request: CosimRequest, model: RandomModel, cache: Path) -> tuple[Path, str]:
@@ -149,8 +154,10 @@ def draw_model(request: CosimRequest, model: RandomModel, cache: Path) -> tuple[
     config = model.config(request.project.shapes_dir)
     if request.prompt:
         raise InputError("random weights have no tokenizer", key="--prompt", hint="give --prompt-ids")
+    if request.chat is not None:
+        raise InputError("random weights have no chat template", key="--chat", hint="give --prompt-ids")
     recipe, plan = flow.plan_chip(request.project, config, recipe.for_random_weights(), request.context)
-    _check_stimulus(request, config, recipe, plan, None)
+    _check_stimulus(request, config, recipe, plan, None, None)
     slots.read_adapters(request.project, config, recipe, request.adapters)
     folder, cached = flow.draw(config, model.seed, cache)
     size_bytes = sum(path.stat().st_size for path in folder.iterdir())
@@ -170,20 +177,36 @@ def check(request: CosimRequest, model_dir: Path) -> Job:
     recipe = asked if request.random_model is None else asked.for_random_weights()
     design = flow.plan_design(request.project, model_dir, recipe, request.context)
     checkpoint = design.checkpoint
-    tokenizer = _tokenizer(checkpoint, needed=bool(request.prompt))
+    tokenizer = _tokenizer(checkpoint, needed=bool(request.prompt) or request.chat is not None)
     _check_only(request.dump_only, design.taps)
-    sequence = _check_stimulus(request, checkpoint.config, design.recipe, design.plan, tokenizer)
+    said = None if request.chat is None or tokenizer is None else chat(request.chat, tokenizer)
+    sequence = _check_stimulus(request, checkpoint.config, design.recipe, design.plan, tokenizer, said)
     adapters = slots.read_adapters(request.project, checkpoint.config, design.recipe, request.adapters)
     planned = slots.plan_run(sequence, adapters, design.slots)
     named = [text for text in request.inject if text.startswith(_OF_ADAPTERS)]
     faults = slots.locate_faults(request.project, design.plan, named, adapters, design.slots)
-    tools, said = tool_versions(), notes(checkpoint, tokenizer)
-    return Job(request, design, asked, tokenizer, adapters, planned, _rom_sites(request), faults, tools, said)
+    return Job(
+        request,
+        design,
+        asked,
+        tokenizer,
+        adapters,
+        planned,
+        _rom_sites(request),
+        faults,
+        tool_versions(),
+        notes=(*notes(checkpoint, tokenizer), *(said.notes if said else ())),
+        chat=said,
+    )
 
 
 def _check_own(request: CosimRequest, model: Path) -> Job:
     """As ``check``, of a model of the project's own kind."""
     project = request.project
+    if request.chat is not None:
+        raise InputError(
+            "models of the project's own have no chat template", key="--chat", hint="give --prompt-ids"
+        )
     if request.adapters:
         slots.check_slots(project, None)
     design = flow.make_design(project, model, request.recipe, request.context)
@@ -291,12 +314,17 @@ def _tokenizer(checkpoint: Checkpoint, *, needed: bool) -> Tokenizer | None:
 
 
 def _check_stimulus(
-    request: CosimRequest, config: ModelConfig, recipe: Recipe, plan: Any, tokenizer: Tokenizer | None
+    request: CosimRequest,
+    config: ModelConfig,
+    recipe: Recipe,
+    plan: Any,
+    tokenizer: Tokenizer | None,
+    said: Chat | None,
 ) -> Generation:
     """What the chip is to be fed first; the faults in ROM are looked at, too."""
     if request.vectors is not None:
         raise InputError("the chip takes tokens", key="--vectors", hint="give --prompt or --prompt-ids")
-    prompt = _prompt(request, config, tokenizer)
+    prompt = _prompt(request, config, tokenizer) if said is None else said.ids
     _check_length(len(prompt), request, recipe.chip_context(config))
     flow.check_sites(request.project, plan, _rom_sites(request))
     return Generation(prompt, request.tokens, config.eos_token_ids)
@@ -323,7 +351,8 @@ def _check_length(prompt: int, request: CosimRequest, context: int) -> None:
     """The last generated token is not fed, so it takes no position."""
     new = request.tokens
     if prompt > context:
-        key = "--prompt" if request.prompt_ids is None else "--prompt-ids"
+        key = "--prompt-ids" if request.prompt_ids is not None else "--prompt"
+        key = key if request.chat is None else "--chat"
         raise InputError(f"has {prompt} tokens, the chip's context holds {context}", key=key)
     if prompt + new - 1 > context:
         raise InputError(

@@ -32,9 +32,11 @@ VOLATILE: Final = (
     "sim.compare_s",
     "sim.build_s",
     "sim.build_cached",
+    "chat.now",
     "profile",
 )
-"""Fields that differ between two runs of one command: times, memory, whether the simulator was there already."""
+"""Fields that differ between two runs of one command: times, memory, whether the simulator was there already. A field
+whose record is null stays null."""
 
 
 class _Record(BaseModel):
@@ -108,6 +110,17 @@ class AdapterRecord(_Record):
     slot: Count = Field(description="where it was loaded; more adapters than slots take turns")
     ranks: dict[str, int] = Field(description="of each linear that it adapts, by Hugging Face's name")
     loads: tuple[AdapterLoadRecord, ...] = Field(description="in order")
+
+
+class ChatRecord(_Record):
+    """The message of a prompt that was made by the model's chat template (--chat)."""
+
+    message: str = Field(description="what the user says")
+    template: str = Field(description="name of the file that holds the template")
+    template_sha256: Sha256 = Field(description="hash of the template's text")
+    now: str | None = Field(
+        description="the local time that the template asked for; null: it did not, and every day gives this prompt"
+    )
 
 
 class SequenceRecord(_Record):
@@ -206,6 +219,9 @@ class RunResult(_Record):
     vectors: VectorsRecord | None = Field(default=None, description="null: the chip takes tokens")
     prompt_tokens: tuple[int, ...] = Field(description="of the first sequence")
     prompt_text: str | None = Field(description="the prompt decoded; null without a tokenizer")
+    chat: ChatRecord | None = Field(
+        default=None, description="the message that the prompt is made of; null without --chat"
+    )
     generated_tokens: tuple[int, ...] = Field(
         description="what the chip chose in the first sequence, in order; a stop token included"
     )

@@ -192,6 +192,13 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         {"quantization_config": {"bits": 4}},
         "quantization_config", "is {'bits': 4}: Etchproof quantizes by its own recipe",
     ),
+    *(
+        (
+            {"quantization_config": {"bits": 4, "quant_method": method}},
+            "quantization_config", f"is of quant_method {method!r}: Etchproof quantizes by its own recipe",
+        )
+        for method in ("gptq", "awq", "compressed-tensors", "bitsandbytes", 7)
+    ),
     ({"some_new_key": False}, "some_new_key", "is False, a key that Etchproof does not know: it may change"),
     ({"transformers_weights": "other.safetensors"}, "transformers_weights", "would read another file"),
     ({"configuration_files": ["config.4.0.0.json"]}, "configuration_files", "would read another file"),

@@ -17,6 +17,7 @@ from etchproof.errors import InputError
 from etchproof.project.declaration import load_project
 from etchproof.regress import execute
 from etchproof.regress.check import check_items
+from etchproof.regress.prompt import chat_of
 from etchproof.regress.spec import ItemSpec, expand, load_list
 from etchproof.run import flow
 from etchproof.signoff.testplan import all_tests
@@ -199,3 +200,21 @@ def test_every_command_refuses_an_empty_prompt_without_bos(
     (line,) = capsys.readouterr().err.splitlines()
     assert "prompt: is empty, and the model has no BOS token to begin with" in line
     assert not (tmp_path / "out").exists()
+
+
+def test_a_message_in_the_models_template(tmp_path: Path) -> None:
+    """What `etchproof test --chat` feeds: ids, as a template may ask for the date."""
+    folder = model(
+        tmp_path,
+        tokenizer_config=lambda raw: raw.update(
+            chat_template="{{ bos_token }}{{ strftime_now('%Y') }} {{ messages[0].content }}"
+        ),
+    )
+    said = chat_of("Once upon a time", folder, PROJECT)
+    assert said.now is not None and len(said.notes) == 1
+    tokenizer = load_checkpoint(folder).tokenizer()
+    assert list(said.ids) == tokenizer.encode(f"{said.now.year} Once upon a time")
+    with pytest.raises(InputError, match="--chat: random weights have no chat template"):
+        chat_of("a", None, PROJECT)
+    with pytest.raises(InputError, match="--chat: models of the project's own have no chat template"):
+        chat_of("a", folder, load_project(ROOT / "examples" / "serial"))

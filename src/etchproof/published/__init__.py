@@ -1,0 +1,1 @@
+"""Published codes: models whose files hold codes and scales already, which are etched as they are."""
