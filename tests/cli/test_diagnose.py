@@ -11,6 +11,7 @@ import pytest
 
 from etchproof.cli import diagnose as screen
 from etchproof.cli.console import make_console
+from etchproof.diagnose.limit import TimeUp
 from etchproof.diagnose.result import DIAGNOSIS_FILE, Diagnosis, json_schema
 from etchproof.regress.subject import SUBJECT_FILE
 from tests.cli.conftest import LIMIT_S, Cosim, Done, Refused, command
@@ -144,7 +145,7 @@ def test_an_item_of_a_regression(
     assert cause.where.files == ("ep_swiglu.sv",)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a bug"), MemoryError(), screen._TimeUp()])
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), MemoryError(), TimeUp()])
 def test_whatever_becomes_of_it_it_is_no_exception(
     error: BaseException, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

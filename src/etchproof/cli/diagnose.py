@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.text import Text
 
 from etchproof.cli.console import Progress, make_console, visible
 from etchproof.cli.source import choose_project
+from etchproof.diagnose.limit import GRACE, LIMIT_S, TimeUp, at_most
 from etchproof.diagnose.result import DIAGNOSIS_FILE, MEANINGS, CauseRecord, Diagnosis, ExplanationRecord
 from etchproof.errors import EtchproofError
 from etchproof.files.atomic import write_atomically
 
-LIMIT_S: Final = 10.0
-"""Of the diagnosis at the end of a run that failed."""
+if TYPE_CHECKING:
+    from etchproof.diagnose.triage_result import Triage
+    from etchproof.project.declaration import Project
+    from etchproof.regress.run import RegressionOutcome
 
 _LINES: Final = 6
-_GRACE: Final = 1.5  # times the limit, after which a hypothesis that does not end is broken off
-
-
-class _TimeUp(BaseException):
-    """No ``Exception``: a project's code may catch those."""
-
-
-@contextmanager
-def _at_most(seconds: float) -> Iterator[None]:
-    """Raise ``_TimeUp`` in this thread, the main one, when time is up."""
-
-    def ring(number: int, frame: FrameType | None) -> None:
-        raise _TimeUp
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+_GROUPS: Final = 12
+_NAMES: Final = 3
 
 
 def run_diagnose(*, run: Path, project: Path | None, limit_s: float) -> int:
@@ -69,20 +50,55 @@ def diagnose_now(console: Console, design: Any, model: Any, adapters: Sequence[A
     """The diagnosis at the end of a run that failed; whatever becomes of it, it is no exception and no verdict."""
     console.print()
     try:
-        with _at_most(_GRACE * LIMIT_S):
+        with at_most(GRACE * LIMIT_S):
             from etchproof.diagnose.run import diagnose
 
             diagnosis = diagnose(design, model, adapters, folder, LIMIT_S)
             write_atomically(folder / DIAGNOSIS_FILE, diagnosis.to_json())
         print_diagnosis(console, diagnosis)
-    except _TimeUp:
+    except TimeUp:
         _say(
-            console, f"diagnosis was given up after {_GRACE * LIMIT_S:g} s; `etchproof diagnose` takes longer"
+            console, f"diagnosis was given up after {GRACE * LIMIT_S:g} s; `etchproof diagnose` takes longer"
         )
     except EtchproofError as error:
         _say(console, f"diagnosis none: {error}")
     except Exception as error:  # of this, or of a project's code: the verdict stands
         _say(console, f"diagnosis failed: {type(error).__name__}: {error}")
+
+
+def triage_now(console: Console, project: Project, outcome: RegressionOutcome, folder: Path) -> None:
+    """The causes at the end of a regression that failed: on the screen, in ``triage.json`` and in ``junit.xml``."""
+    from etchproof.diagnose.junit import tell_junit
+    from etchproof.diagnose.triage import failed_runs, looker, triage
+    from etchproof.diagnose.triage_result import TRIAGE_FILE
+    from etchproof.regress.run import JUNIT_FILE
+
+    try:
+        found = triage(failed_runs(outcome, folder), looker(project))
+        write_atomically(folder / TRIAGE_FILE, found.to_json())
+        if (folder / JUNIT_FILE).is_file():
+            tell_junit(folder / JUNIT_FILE, found)
+        print_triage(console, found)
+    except Exception as error:  # the verdict stands
+        _say(console, f"diagnosis failed: {type(error).__name__}: {error}")
+
+
+def print_triage(console: Console, found: Triage) -> None:
+    """The groups, that of the most failures first."""
+    count = f"{found.diagnosed} of {len(found.failures)} failures diagnosed in {found.wall_s:.1f} s"
+    console.print(Text("CAUSES", style="bold").append(f"   {count}", style="not bold"), soft_wrap=True)
+    width = max((len(str(len(group.failures))) for group in found.groups), default=1)
+    for group in found.groups[:_GROUPS]:
+        known = f", certain in {group.certain}" if group.certain else ""
+        _say(console, f"{len(group.failures):{width}}  {group.title}: {_short(group.what)}{known}")
+        names = [*group.failures[:_NAMES]]
+        names += [f"and {len(group.failures) - _NAMES} more"] if len(group.failures) > _NAMES else []
+        _say(console, f"{'':{width}}  {', '.join(names)}")
+        if group.alike:
+            what = f"{len(group.alike)} not diagnosed, with the same first difference as one of them"
+            _say(console, f"{'':{width}}  {what}")
+    if len(found.groups) > _GROUPS:
+        _say(console, f"{'':{width}}  and {len(found.groups) - _GROUPS} more groups in triage.json")
 
 
 def print_diagnosis(console: Console, diagnosis: Diagnosis) -> None:

@@ -120,7 +120,13 @@ class Diagnosis(_Record):
     )
     notes: tuple[str, ...] = Field(description="what kept the diagnosis from saying more")
     tried: Count = Field(description="hypotheses that were computed")
+    complete: bool = Field(description="whether no hypothesis was left out because time was up")
     wall_s: float = Field(ge=0)
+
+    @property
+    def certain(self) -> bool:
+        """Whether each origin has one fault that explains it, and nothing else of all that was to be tried does."""
+        return self.finding == "explained" and self.complete
 
     def to_json(self) -> str:
         """The file's content."""

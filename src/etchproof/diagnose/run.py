@@ -78,7 +78,8 @@ def explain(
         return _record(evidence, finding, started, golden=of_golden, notes=notes)
     origins, disputed = set_apart(origins)
     tried = try_origins(origins, deadline, disputed)
-    if any(one.stopped for one in tried):
+    complete = not any(one.stopped for one in tried)
+    if not complete:
         notes.append("time was up before every hypothesis was tried")
     notes += dict.fromkeys(f"a hypothesis failed: {text}" for one in tried for text in one.broken)
     causes, unexplained = make_causes(origins, tried)
@@ -95,6 +96,7 @@ def explain(
         golden=of_golden,
         notes=notes,
         tried=sum(len(one.holding) + one.excluded.total() for one in tried),
+        complete=complete,
     )
 
 
@@ -151,6 +153,7 @@ def _record(
     golden: Sequence[str] = (),
     notes: Sequence[str] = (),
     tried: int = 0,
+    complete: bool = True,
 ) -> Diagnosis:
     return Diagnosis(
         finding=finding,
@@ -163,6 +166,7 @@ def _record(
         golden=tuple(golden),
         notes=tuple(notes),
         tried=tried,
+        complete=complete,
         wall_s=round(time.monotonic() - started, 3),
     )
 
