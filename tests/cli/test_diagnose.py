@@ -12,7 +12,7 @@ import pytest
 from etchproof.cli import diagnose as screen
 from etchproof.cli.console import make_console
 from etchproof.diagnose.limit import TimeUp
-from etchproof.diagnose.result import DIAGNOSIS_FILE, Diagnosis, json_schema
+from etchproof.diagnose.result import DIAGNOSIS_FILE, PAGE_FILE, Diagnosis, json_schema
 from etchproof.regress.subject import SUBJECT_FILE
 from tests.cli.conftest import LIMIT_S, Cosim, Done, Refused, command
 
@@ -23,6 +23,11 @@ SITE = "rom:model.layers.2.mlp.down_proj[17,5]^1"
 
 def record(folder: Path) -> Diagnosis:
     return Diagnosis.model_validate_json((folder / DIAGNOSIS_FILE).read_bytes(), strict=True)
+
+
+def screen_of(text: str) -> str:
+    """The causes on the screen, without the page's place."""
+    return text[text.index("\nCAUSE") : text.index("\npage ")]
 
 
 def said(env: dict[str, str], folder: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -85,7 +90,9 @@ def test_the_command_says_the_same(
     (folder / DIAGNOSIS_FILE).unlink()
     done = said(cli_env, tmp_path, "diagnose", folder, "--project", repo_root)
     assert (done.returncode, done.stderr) == (0, "")
-    assert failed.stdout[failed.stdout.index("\nCAUSE") :] == done.stdout[done.stdout.index("\nCAUSE") :]
+    assert screen_of(done.stdout) == screen_of(failed.stdout)
+    pages = [run / PAGE_FILE for run in (failed.out, folder)]
+    assert pages[0].read_bytes() == pages[1].read_bytes() and f"page     {pages[1]}\n" in done.stdout
     first, again = record(failed.out), record(folder)
     assert first.model_copy(update={"wall_s": 0.0}) == again.model_copy(update={"wall_s": 0.0})
     assert first.wall_s < 10

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,9 +12,10 @@ from rich.text import Text
 from etchproof.cli.console import Progress, make_console, visible
 from etchproof.cli.source import choose_project
 from etchproof.diagnose.limit import GRACE, LIMIT_S, TimeUp, at_most
-from etchproof.diagnose.result import DIAGNOSIS_FILE, MEANINGS, CauseRecord, Diagnosis, ExplanationRecord
+from etchproof.diagnose.result import DIAGNOSIS_FILE, MEANINGS, PAGE_FILE, CauseRecord, Diagnosis
 from etchproof.errors import EtchproofError
 from etchproof.files.atomic import write_atomically
+from etchproof.page.html import clipped
 
 if TYPE_CHECKING:
     from etchproof.diagnose.triage_result import Triage
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _LINES: Final = 6
 _GROUPS: Final = 12
 _NAMES: Final = 3
+_WIDTH: Final = 160
 
 
 def run_diagnose(*, run: Path, project: Path | None, limit_s: float) -> int:
@@ -40,9 +42,9 @@ def run_diagnose(*, run: Path, project: Path | None, limit_s: float) -> int:
     with progress.stage("diagnose") as say:
         diagnosis = diagnose(again.design, again.model, again.adapters, run, limit_s)
         say(f"{diagnosis.tried:,} hypotheses")
-    write_atomically(run / DIAGNOSIS_FILE, diagnosis.to_json())
     console.print()
     print_diagnosis(console, diagnosis)
+    _say(console, f"page     {run / PAGE_FILE}")
     return 0 if diagnosis.finding in ("explained", "rivals", "testbench", "golden") else 1
 
 
@@ -54,8 +56,8 @@ def diagnose_now(console: Console, design: Any, model: Any, adapters: Sequence[A
             from etchproof.diagnose.run import diagnose
 
             diagnosis = diagnose(design, model, adapters, folder, LIMIT_S)
-            write_atomically(folder / DIAGNOSIS_FILE, diagnosis.to_json())
         print_diagnosis(console, diagnosis)
+        _say(console, f"page     {folder / PAGE_FILE}")
     except TimeUp:
         _say(
             console, f"diagnosis was given up after {GRACE * LIMIT_S:g} s; `etchproof diagnose` takes longer"
@@ -69,16 +71,20 @@ def diagnose_now(console: Console, design: Any, model: Any, adapters: Sequence[A
 def triage_now(console: Console, project: Project, outcome: RegressionOutcome, folder: Path) -> None:
     """The causes at the end of a regression that failed: on the screen, in ``triage.json`` and in ``junit.xml``."""
     from etchproof.diagnose.junit import tell_junit
+    from etchproof.diagnose.report import triage_html
     from etchproof.diagnose.triage import failed_runs, looker, triage
-    from etchproof.diagnose.triage_result import TRIAGE_FILE
+    from etchproof.diagnose.triage_result import TRIAGE_FILE, TRIAGE_PAGE
     from etchproof.regress.run import JUNIT_FILE
 
     try:
         found = triage(failed_runs(outcome, folder), looker(project))
         write_atomically(folder / TRIAGE_FILE, found.to_json())
+        page = triage_html(found, len(outcome.plan.items), outcome.plan.name)
+        write_atomically(folder / TRIAGE_PAGE, page)
         if (folder / JUNIT_FILE).is_file():
             tell_junit(folder / JUNIT_FILE, found)
         print_triage(console, found)
+        _say(console, f"page     {folder / TRIAGE_PAGE}")
     except Exception as error:  # the verdict stands
         _say(console, f"diagnosis failed: {type(error).__name__}: {error}")
 
@@ -90,7 +96,7 @@ def print_triage(console: Console, found: Triage) -> None:
     width = max((len(str(len(group.failures))) for group in found.groups), default=1)
     for group in found.groups[:_GROUPS]:
         known = f", certain in {group.certain}" if group.certain else ""
-        _say(console, f"{len(group.failures):{width}}  {group.title}: {_short(group.what)}{known}")
+        _say(console, f"{len(group.failures):{width}}  {group.title}: {clipped(group.what, _WIDTH)}{known}")
         names = [*group.failures[:_NAMES]]
         names += [f"and {len(group.failures) - _NAMES} more"] if len(group.failures) > _NAMES else []
         _say(console, f"{'':{width}}  {', '.join(names)}")
@@ -110,7 +116,7 @@ def print_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
         _say(
             console,
             f"origin   {origin.unit}: {origin.elements:,} of {origin.of_elements:,} elements, "
-            f"{origin.vectors} of {origin.of_vectors} vectors; {_short(places)}",
+            f"{origin.vectors} of {origin.of_vectors} vectors; {clipped(places, _WIDTH)}",
         )
     if len(diagnosis.origins) > _LINES:
         _say(console, f"         and {len(diagnosis.origins) - _LINES} more in {DIAGNOSIS_FILE}")
@@ -135,33 +141,12 @@ def _cause(console: Console, cause: CauseRecord) -> None:
         ),
         soft_wrap=True,
     )
-    for line in _places(cause):
+    for line in cause.places:
         _say(console, f"where    {line}")
     _say(console, f"explains {cause.explains} elements of {'their taps' if where else 'its tap'}")
     for rival in cause.rivals[:_LINES]:
-        place = next(iter(_places(rival)), "")
+        place = next(iter(rival.places), "")
         _say(console, f"rival    {rival.kind}: {rival.what}{f' ({place})' if rival.where.inject else ''}")
-
-
-def _places(one: ExplanationRecord) -> Iterator[str]:
-    where = one.where
-    if where.inject:
-        yield _short(" ".join(where.inject))
-    if where.image is not None:
-        of = "" if where.layer is None or where.layer < 0 else f"layer {where.layer} "
-        word = "" if where.word is None else f", word {where.word}"
-        lane = "" if where.lane is None else f", lane {','.join(map(str, where.lane))}"
-        bits = "" if not where.bits else f", bit {' '.join(map(str, where.bits))}"
-        yield f"image {of}{where.image}{word}{lane}{bits}"
-    if where.instances or where.files:
-        instances = _short(" ".join(where.instances))
-        yield f"{instances} ({' '.join(where.files)})"
-    if where.what is not None:
-        yield where.what
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 160 else f"{text[:157]}..."
 
 
 def _say(console: Console, line: str) -> None:

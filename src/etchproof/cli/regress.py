@@ -81,7 +81,7 @@ def run_regress(
 
 
 def _run_plan(plan: RegressionPlan, project: Project, folder: Path, jobs: int, diagnosed: bool) -> int:
-    from etchproof.diagnose.triage_result import TRIAGE_FILE
+    from etchproof.diagnose.triage_result import TRIAGE_FILE, TRIAGE_PAGE
     from etchproof.regress.run import check_folder, run_regression
 
     resumed = check_folder(folder, plan)
@@ -92,7 +92,8 @@ def _run_plan(plan: RegressionPlan, project: Project, folder: Path, jobs: int, d
     console.print(
         Text(f"{plan.name}: {len(plan.items)} items, {jobs} at once, {what} {folder}"), soft_wrap=True
     )
-    (folder / TRIAGE_FILE).unlink(missing_ok=True)  # of an earlier run
+    for name in (TRIAGE_FILE, TRIAGE_PAGE):  # of an earlier run
+        (folder / name).unlink(missing_ok=True)
     started = time.monotonic()
     outcome = run_regression(plan, folder, jobs, show)
     for line in outcome.broken:

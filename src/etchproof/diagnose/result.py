@@ -10,8 +10,12 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from etchproof.page.html import clipped
+
 DIAGNOSIS_FILE: Final = "diagnosis.json"
+PAGE_FILE: Final = "diagnosis.html"
 SCHEMA_VERSION: Final = 1
+_SHOWN: Final = 160  # characters of a place
 
 Count = Annotated[int, Field(ge=0)]
 Finding = Literal[
@@ -83,6 +87,24 @@ class ExplanationRecord(_Record):
     kind: str
     what: str
     where: PlaceRecord
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where it is, for a reader: bits, image, RTL, a line each."""
+        where, found = self.where, []
+        if where.inject:
+            found.append(clipped(" ".join(where.inject), _SHOWN))
+        if where.image is not None:
+            of = "" if where.layer is None or where.layer < 0 else f"layer {where.layer} "
+            word = "" if where.word is None else f", word {where.word}"
+            lane = "" if where.lane is None else f", lane {','.join(map(str, where.lane))}"
+            bits = "" if not where.bits else f", bit {' '.join(map(str, where.bits))}"
+            found.append(f"image {of}{where.image}{word}{lane}{bits}")
+        if where.instances or where.files:
+            found.append(f"{clipped(' '.join(where.instances), _SHOWN)} ({' '.join(where.files)})")
+        if where.what is not None:
+            found.append(where.what)
+        return tuple(found)
 
 
 class CauseRecord(ExplanationRecord):

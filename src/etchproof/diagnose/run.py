@@ -14,7 +14,10 @@ from etchproof.contract.diagnosis import Hypothesis, Unit
 from etchproof.diagnose.causes import Cause, Explanation, make_causes
 from etchproof.diagnose.evidence import Evidence, gather
 from etchproof.diagnose.origins import Origin, make_origins, set_apart
+from etchproof.diagnose.report import html
 from etchproof.diagnose.result import (
+    DIAGNOSIS_FILE,
+    PAGE_FILE,
     CauseRecord,
     Diagnosis,
     ExplanationRecord,
@@ -26,9 +29,10 @@ from etchproof.diagnose.result import (
 )
 from etchproof.diagnose.search import RECORDED, Deadline, Tried, try_origins
 from etchproof.diagnose.units import units_of
+from etchproof.files.atomic import write_atomically
 from etchproof.quantize.quantized_model import QuantizedAdapter
 from etchproof.run import flow
-from etchproof.run.design import Design
+from etchproof.run.design import Design, Quantized
 
 NO_UNITS = "origins are not known: no [diagnose] units, and the golden model's predict takes no `given`"
 
@@ -36,7 +40,7 @@ NO_UNITS = "origins are not known: no [diagnose] units, and the golden model's p
 def diagnose(
     design: Design, model: Any, adapters: Sequence[QuantizedAdapter], folder: Path, limit_s: float
 ) -> Diagnosis:
-    """Why a run failed.
+    """Why a run failed; its folder gets ``diagnosis.json`` and ``diagnosis.html``.
 
     Args:
         model: as the project's functions get it.
@@ -56,8 +60,14 @@ def diagnose(
     if not kept.whole:
         notes.append("more differs than a run keeps: what came last is taken to be the golden model's")
     if units is None:
-        return _record(evidence, "no_units", started, notes=[*notes, NO_UNITS])
-    return explain(evidence, units, limit_s - (time.monotonic() - started), notes)
+        found = _record(evidence, "no_units", started, notes=[*notes, NO_UNITS])
+    else:
+        found = explain(evidence, units, limit_s - (time.monotonic() - started), notes)
+    write_atomically(folder / DIAGNOSIS_FILE, found.to_json())
+    under = f" under {design.recipe.name}" if isinstance(design.source, Quantized) else ""
+    subject = f"{design.source.name}{under}"
+    write_atomically(folder / PAGE_FILE, html(found, evidence, units or (), design.taps, subject))
+    return found
 
 
 def explain(

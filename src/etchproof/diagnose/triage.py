@@ -18,11 +18,10 @@ from typing import Final
 from etchproof.contract.taps import TapKey, shown_tap
 from etchproof.diagnose.again import Known, make_again
 from etchproof.diagnose.limit import GRACE, LIMIT_S, TimeUp, at_most
-from etchproof.diagnose.result import DIAGNOSIS_FILE, MEANINGS, Diagnosis, ExplanationRecord
+from etchproof.diagnose.result import MEANINGS, Diagnosis, ExplanationRecord
 from etchproof.diagnose.run import diagnose
 from etchproof.diagnose.triage_result import NOT_DIAGNOSED, FailureRecord, GroupRecord, Triage
 from etchproof.errors import EtchproofError
-from etchproof.files.atomic import write_atomically
 from etchproof.project.declaration import Project
 from etchproof.regress.execute import ITEMS_FOLDER
 from etchproof.regress.run import RegressionOutcome
@@ -88,15 +87,13 @@ def failed_runs(outcome: RegressionOutcome, out: Path) -> list[Failed]:
 
 
 def looker(project: Project) -> Look:
-    """Diagnoses a run of a project from nothing but its folder, and leaves ``diagnosis.json`` in it."""
+    """Diagnoses a run of a project from nothing but its folder, and leaves its diagnosis there."""
     known: Known = {}
 
     def look(folder: Path, limit_s: float) -> Diagnosis:
         again = make_again(folder, project, Silent(), known)
         with at_most(GRACE * limit_s):
-            found = diagnose(again.design, again.model, again.adapters, folder, limit_s)
-        write_atomically(folder / DIAGNOSIS_FILE, found.to_json())
-        return found
+            return diagnose(again.design, again.model, again.adapters, folder, limit_s)
 
     return look
 

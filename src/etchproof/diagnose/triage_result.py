@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from etchproof.diagnose.result import Finding
 
 TRIAGE_FILE: Final = "triage.json"
+TRIAGE_PAGE: Final = "triage.html"
 SCHEMA_VERSION: Final = 1
 
 Count = Annotated[int, Field(ge=0)]

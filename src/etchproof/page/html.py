@@ -35,7 +35,7 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": count, "cut": cut, **filters}
+    environment.filters |= {"count": count, "cut": cut, "clipped": clipped, **filters}
     style = (shared / "style.css").read_text(encoding="utf-8")
     return legible(environment.get_template(template).render(style=style, **values))
 
@@ -48,6 +48,11 @@ def count(value: int) -> str:
 def cut(part: int, whole: int) -> str:
     """Per cent for the length of a bar."""
     return f"{100 * part / whole:.1f}" if whole else "0"
+
+
+def clipped(text: str, most: int = 400) -> str:
+    """The beginning of a text that is too long."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def legible(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import pytest
 from etchproof.contract.taps import TapKey
 from etchproof.diagnose.junit import tell_junit
 from etchproof.diagnose.limit import TimeUp
+from etchproof.diagnose.report import triage_html
 from etchproof.diagnose.result import (
     CauseRecord,
     Diagnosis,
@@ -249,6 +251,16 @@ def test_junit_begins_with_the_diagnosis(tmp_path: Path) -> None:
     assert cases["a"].get("message") == f"{line}; mismatch: 3"
     assert cases["a"].text == f"diagnosis: {line}\nmismatch: 3\nreproduce: x"
     assert (cases["b"].get("message"), cases["b"].text) == ("other", "other")
+
+
+def test_the_page_of_a_regression() -> None:
+    """Causes first, then each failure with a link to its own page, where it has one."""
+    found = triage([failed("a <b>"), failed("late", None)], looking({"a <b>": diagnosis(cause(BIT))}))
+    text = triage_html(found, 3, "nightly")
+    assert text == triage_html(found, 3, "nightly") and "2 of 3 runs failed" in text
+    assert '<a href="items/a%20%3Cb%3E/diagnosis.html">a &lt;b&gt;</a>' in text
+    assert '<td class="mono">late</td>' in text and "bit of linear, rom:d[1,2]^3" in text
+    assert not re.search(r"https?://|<script|<link|<img|@import|url\(", text)
 
 
 def test_schema(repo_root: Path) -> None:

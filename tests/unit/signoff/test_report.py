@@ -223,7 +223,7 @@ def test_every_piece_of_evidence_is_shown() -> None:
     assert "reset&lt;1&gt;" in text and "5.048 &lt;pypi&gt;" in text
     assert "boy&lt;1&gt;" in text and "c" * 64 in text and "adapter_slots" in text
     assert "<b>&" not in text and "reset<1>" not in text
-    assert text.count("<svg") == 3 and text.count('class="heat"') == 5
+    assert text.count("<svg") == 3 and text.count('class="heat"') == 3  # two maps have nothing in a layer
 
 
 def test_many_holes() -> None:
