@@ -61,6 +61,10 @@ class OriginRecord(_Record):
     of_elements: Count
     sequences: str = Field(description="in which vectors differ, as ranges")
     positions: str = Field(description="likewise, of tokens in their sequences")
+    bits: Count = Field(
+        description="what the run says of the fault: by chance, a fault that has nothing to do with it gives the same"
+        " elements once in two to the power of it"
+    )
     places: dict[str, str] = Field(description="likewise, of the elements: lane, block, head ...")
     first: FirstRecord
 
@@ -143,12 +147,10 @@ class Diagnosis(_Record):
     notes: tuple[str, ...] = Field(description="what kept the diagnosis from saying more")
     tried: Count = Field(description="hypotheses that were computed")
     complete: bool = Field(description="whether no hypothesis was left out because time was up")
+    certain: bool = Field(
+        description="explained, complete, and the run says enough of each cause: at least 32 bits, of all its origins"
+    )
     wall_s: float = Field(ge=0)
-
-    @property
-    def certain(self) -> bool:
-        """Whether each origin has one fault that explains it, and nothing else of all that was to be tried does."""
-        return self.finding == "explained" and self.complete
 
     def to_json(self) -> str:
         """The file's content."""

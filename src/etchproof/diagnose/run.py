@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -34,7 +34,12 @@ from etchproof.quantize.quantized_model import QuantizedAdapter
 from etchproof.run import flow
 from etchproof.run.design import Design, Quantized
 
-NO_UNITS = "origins are not known: no [diagnose] units, and the golden model's predict takes no `given`"
+FLOOR_BITS: Final = 32
+"""What a run has to say of a cause that is called certain: no diagnosis tries 2**25 hypotheses."""
+FEW: Final = "few elements differ: a fault that nobody thought of may give the same"
+NO_UNITS: Final = (
+    "origins are not known: no [diagnose] units, and the golden model's predict takes no `given`"
+)
 
 
 def diagnose(
@@ -96,9 +101,14 @@ def explain(
     finding = "rivals" if any(cause.rivals for cause in causes) else "explained"
     if disputed and all(cause.best.first.kind == RECORDED for cause in causes):
         finding = "testbench"
+    found: Finding = "unexplained" if unexplained else finding
+    bits = [sum(origins[number].bits for number in cause.best.hypotheses) for cause in causes]
+    is_enough = min(bits, default=0) >= FLOOR_BITS
+    if found == "explained" and not is_enough:
+        notes.append(FEW)
     return _record(
         evidence,
-        "unexplained" if unexplained else finding,
+        found,
         started,
         origins=origins,
         causes=[_cause(origins, cause) for cause in causes],
@@ -107,6 +117,7 @@ def explain(
         notes=notes,
         tried=sum(len(one.holding) + one.excluded.total() for one in tried),
         complete=complete,
+        certain=complete and found == "explained" and is_enough,
     )
 
 
@@ -164,6 +175,7 @@ def _record(
     notes: Sequence[str] = (),
     tried: int = 0,
     complete: bool = True,
+    certain: bool = False,
 ) -> Diagnosis:
     return Diagnosis(
         finding=finding,
@@ -177,6 +189,7 @@ def _record(
         notes=tuple(notes),
         tried=tried,
         complete=complete,
+        certain=certain,
         wall_s=round(time.monotonic() - started, 3),
     )
 
@@ -201,6 +214,7 @@ def _origin(origin: Origin) -> OriginRecord:
         of_elements=origin.elements,
         sequences=ranges(seen.sequences[tokens].tolist()),
         positions=ranges(seen.positions[tokens].tolist()),
+        bits=origin.bits,
         places={name: ranges(of) for name, of in groups.items()},
         first=FirstRecord(
             sequence=int(seen.sequences[tokens[0]]),

@@ -262,7 +262,7 @@ def _slots(one: Failed, found: Diagnosis | str, like: Mapping[str, str]) -> Iter
         what: dict[_Key, str] = {}
         for explanation in (cause, *cause.rivals):
             what.setdefault((explanation.kind, unit, place_of(explanation)), explanation.what)
-        yield _Slot(one.name, tuple(what), what, found.complete and not cause.rivals)
+        yield _Slot(one.name, tuple(what), what, found.certain and not cause.rivals)
     taps = {origin.unit: origin.tap for origin in found.origins}
     for open_ in found.unexplained:
         key = ("unexplained", modules[open_.unit], taps[open_.unit])

@@ -32,9 +32,7 @@ class FailureRecord(_Record):
         description="the tap that differs first; null where none does, or it is not known"
     )
     finding: Finding | None = Field(description="of its diagnosis; null where it was not diagnosed")
-    certain: bool = Field(
-        description="each origin has one fault that explains it, and nothing else that was tried does"
-    )
+    certain: bool = Field(description="whether its diagnosis says so of itself")
     like: str | None = Field(
         default=None, description="not diagnosed: a failure with the same first difference, which was"
     )
@@ -55,7 +53,7 @@ class GroupRecord(_Record):
     )
     what: str = Field(description="the cause as a sentence's end; of runs not diagnosed, why")
     failures: tuple[str, ...] = Field(description="names")
-    certain: Count = Field(description="of them, those in which nothing else explains what this does")
+    certain: Count = Field(description="of them, those of which the diagnosis calls it certain")
     alike: tuple[str, ...] = Field(
         default=(),
         description="not diagnosed, with the same first difference as one of them; perhaps of this cause",

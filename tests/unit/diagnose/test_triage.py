@@ -51,6 +51,7 @@ def origin(unit: str, module: str, tap: str) -> OriginRecord:
         of_elements=2,
         sequences="0",
         positions="0",
+        bits=99,
         places={},
         first=FirstRecord(sequence=0, position=0, element=0, follows=1, got=2),
     )
@@ -91,6 +92,7 @@ def diagnosis(*causes: CauseRecord, unexplained: Sequence[str] = (), **changes: 
         "notes": (),
         "tried": 1,
         "complete": True,
+        "certain": not unexplained and finding == "explained",
         "wall_s": 0.0,
     }
     return Diagnosis(**fields | changes)
@@ -163,7 +165,7 @@ def test_what_nothing_explains_is_grouped_by_unit_and_tap() -> None:
 
 
 def test_time_that_was_up_within_a_diagnosis_is_not_certain() -> None:
-    found = triage([failed("a")], looking({"a": diagnosis(cause(BIT), complete=False)}))
+    found = triage([failed("a")], looking({"a": diagnosis(cause(BIT), complete=False, certain=False)}))
     assert (found.groups[0].certain, found.failures[0].certain) == (0, False)
     assert lines(found)["a"].endswith("; time was up before everything was tried")
 
