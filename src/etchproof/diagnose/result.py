@@ -90,6 +90,10 @@ class ExplanationRecord(_Record):
 
     kind: str
     what: str
+    at: str = Field(
+        description="the part of the chip that one such fault is in: those of one kind and part are one fault,"
+        " in whatever units and runs"
+    )
     where: PlaceRecord
 
     @property

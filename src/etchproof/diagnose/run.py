@@ -127,6 +127,7 @@ def _cause(origins: Sequence[Origin], cause: Cause) -> CauseRecord:
     return CauseRecord(
         kind=best.kind,
         what=best.what,
+        at=best.at,
         where=best.where,
         origins=tuple(one.unit.name for one in mine),
         explains=_counted(mine),
@@ -156,7 +157,8 @@ def _explanation(origins: Sequence[Origin], explanation: Explanation) -> Explana
     }
     inject = tuple(dict.fromkeys(text for one in hypotheses for text in one.place.inject))
     where = PlaceRecord(**same, inject=inject, instances=of("instance"), files=of("file"))
-    return ExplanationRecord(kind=first.kind, what=first.what, where=where)
+    at = first.at or origins[0].unit.name
+    return ExplanationRecord(kind=first.kind, what=first.what, at=at, where=where)
 
 
 def _unexplained(origin: Origin, tried: Tried) -> UnexplainedRecord:

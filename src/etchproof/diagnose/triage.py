@@ -185,17 +185,26 @@ def told(diagnosis: Diagnosis) -> str:
 
 
 def place_of(one: ExplanationRecord) -> str:
-    """Where a cause is, in words that are the same in every run in which it is: no instances, which differ."""
+    """Where a cause is, in words that are the same in every run: no instances, of which not all may show it."""
     where = one.where
     if where.inject:
         return " ".join(where.inject)
     if where.image is not None:
         layer = "" if where.layer is None or where.layer < 0 else f"layer {where.layer} "
         return f"image {layer}{where.image}{'' if where.word is None else f' word {where.word}'}"
-    return " ".join(where.files) or where.what or "place not known"
+    return one.at
 
 
-_Key = tuple[str, str, str]  # kind, unit class, place
+_Key = tuple[str, str]  # kind, part of the chip
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A group's place and words, and what its units are in one failure."""
+
+    place: str
+    what: str
+    units: tuple[str, ...]
 
 
 @dataclass
@@ -203,15 +212,15 @@ class _Slot:
     """A cause of one failure: what may be it, the likeliest first."""
 
     failure: str
-    keys: Sequence[_Key]
-    what: Mapping[_Key, str]
+    shown: Mapping[_Key, _Shown]
     certain: bool = False
 
 
 @dataclass
 class _Group:
-    what: str
-    failures: dict[str, bool] = field(default_factory=dict)  # whether nothing else explains it
+    shown: _Shown
+    units: set[str] = field(default_factory=set)
+    failures: dict[str, bool] = field(default_factory=dict)  # whether its diagnosis is certain
     alike: list[str] = field(default_factory=list)
 
 
@@ -222,14 +231,16 @@ def _groups(
     slots = [slot for one in failed for slot in _slots(one, found.get(one.name, TIME_WAS_UP), like)]
     groups: dict[_Key, _Group] = {}
     while slots:
-        counts = Counter(key for slot in slots for key in dict.fromkeys(slot.keys))
-        worst = {key: max(slot.keys.index(key) for slot in slots if key in slot.keys) for key in counts}
+        counts = Counter(key for slot in slots for key in slot.shown)
+        ranks = [(key, rank) for slot in slots for rank, key in enumerate(slot.shown)]
+        worst = {key: max(rank for other, rank in ranks if other == key) for key in counts}
         best = max(counts, key=lambda key: (counts[key], -worst[key]))
         for slot in slots:
-            if best in slot.keys:
-                group = groups.setdefault(best, _Group(slot.what[best]))
+            if best in slot.shown:
+                group = groups.setdefault(best, _Group(slot.shown[best]))
+                group.units |= set(slot.shown[best].units)
                 group.failures[slot.failure] = slot.certain
-        slots = [slot for slot in slots if best not in slot.keys]
+        slots = [slot for slot in slots if best not in slot.shown]
     for name, other in like.items():
         for group in groups.values():
             if other in group.failures:
@@ -237,14 +248,14 @@ def _groups(
     records = [
         GroupRecord(
             kind=kind,
-            unit=unit,
-            place=place,
-            what=group.what,
+            unit=" ".join(sorted(group.units)),
+            place=group.shown.place,
+            what=group.shown.what,
             failures=tuple(group.failures),
             certain=sum(group.failures.values()),
             alike=tuple(group.alike),
         )
-        for (kind, unit, place), group in groups.items()
+        for (kind, _), group in groups.items()
     ]
     return sorted(
         records, key=lambda one: (-len(one.failures) - len(one.alike), one.kind == NOT_DIAGNOSED, one.title)
@@ -254,23 +265,24 @@ def _groups(
 def _slots(one: Failed, found: Diagnosis | str, like: Mapping[str, str]) -> Iterator[_Slot]:
     if isinstance(found, str):
         if one.name not in like:
-            yield _slot(one.name, (NOT_DIAGNOSED, one.reason, ""), found)
+            yield _slot(one.name, NOT_DIAGNOSED, one.reason, "", found)
         return
     modules = {origin.unit: origin.module for origin in found.origins}
     for cause in found.causes:
-        unit = " ".join(dict.fromkeys(modules[name] for name in cause.origins))
-        what: dict[_Key, str] = {}
-        for explanation in (cause, *cause.rivals):
-            what.setdefault((explanation.kind, unit, place_of(explanation)), explanation.what)
-        yield _Slot(one.name, tuple(what), what, found.certain and not cause.rivals)
+        units = tuple(dict.fromkeys(modules[name] for name in cause.origins))
+        shown = {
+            (each.kind, each.at): _Shown(place_of(each), each.what, units) for each in (cause, *cause.rivals)
+        }
+        yield _Slot(one.name, shown, found.certain)
     taps = {origin.unit: origin.tap for origin in found.origins}
     for open_ in found.unexplained:
-        key = ("unexplained", modules[open_.unit], taps[open_.unit])
-        yield _slot(one.name, key, "no hypothesis gives what it gave")
+        unit, tap = modules[open_.unit], taps[open_.unit]
+        yield _slot(one.name, "unexplained", unit, tap, "no hypothesis gives what it gave")
     if not found.causes and not found.unexplained:
         first = "" if one.first is None else one.first[1]
-        yield _slot(one.name, (found.finding, first or one.reason, ""), MEANINGS[found.finding])
+        yield _slot(one.name, found.finding, first or one.reason, "", MEANINGS[found.finding])
 
 
-def _slot(name: str, key: _Key, what: str) -> _Slot:
-    return _Slot(name, (key,), {key: what})
+def _slot(name: str, kind: str, unit: str, place: str, what: str) -> _Slot:
+    """Of a failure without a cause."""
+    return _Slot(name, {(kind, f"{unit} {place}"): _Shown(place, what, (unit,))})

@@ -46,10 +46,10 @@ class GroupRecord(_Record):
         description="of the cause; unexplained, not diagnosed, or another finding without a cause"
     )
     unit: str = Field(
-        description="what the units at fault are: linear, rope; of runs not diagnosed, the reason's name"
+        description="classes of the units at fault, of all failures; of runs not diagnosed, the reason's name"
     )
     place: str = Field(
-        description="the bits as --inject names them, else image and word, else the module's file"
+        description="the bits as --inject names them, else image and word, else the part of the chip"
     )
     what: str = Field(description="the cause as a sentence's end; of runs not diagnosed, why")
     failures: tuple[str, ...] = Field(description="names")

@@ -150,7 +150,7 @@ def test_it_stays_small_whatever_the_run(units: dict[str, Unit], right: Seen, pl
     found = explain(evidence, tuple(units.values()), 0.0)
     assert len(found.origins) > DRAWN
     where = PlaceRecord(inject=tuple(f"rom:model.layers.0.mlp.down_proj[{at},0]^1" for at in range(5000)))
-    one = ExplanationRecord(kind="bit", what="w" * 10_000, where=where)
+    one = ExplanationRecord(kind="bit", what="w" * 10_000, at="a", where=where)
     cause = {
         **one.model_dump(),
         "origins": [f"u{at}" for at in range(1000)],

@@ -58,11 +58,18 @@ def origin(unit: str, module: str, tap: str) -> OriginRecord:
 
 
 ORIGINS = {DOWN: origin(DOWN, "linear", "down_proj"), ROPE: origin(ROPE, "rope", "q_rope")}
-BIT = ExplanationRecord(kind="bit", what="a bit is inverted", where=PlaceRecord(inject=("rom:d[1,2]^3",)))
-ROUND = ExplanationRecord(
-    kind="round.down", what="is rounded down", where=PlaceRecord(instances=("u_a",), files=("ep_linear.sv",))
+BIT = ExplanationRecord(
+    kind="bit", what="a bit is inverted", at="rom:d[1,2]^3", where=PlaceRecord(inject=("rom:d[1,2]^3",))
 )
-TURN = ExplanationRecord(kind="rope sign", what="turns back", where=PlaceRecord(files=("ep_rope.sv",)))
+ROUND = ExplanationRecord(
+    kind="round.down",
+    what="is rounded down",
+    at="rounding",
+    where=PlaceRecord(instances=("u_a",), files=("ep_linear.sv",)),
+)
+TURN = ExplanationRecord(
+    kind="rope sign", what="turns back", at="rope: sign", where=PlaceRecord(files=("ep_rope.sv",))
+)
 
 
 def cause(*explanations: ExplanationRecord, unit: str = DOWN) -> CauseRecord:
@@ -70,6 +77,7 @@ def cause(*explanations: ExplanationRecord, unit: str = DOWN) -> CauseRecord:
     return CauseRecord(
         kind=best.kind,
         what=best.what,
+        at=best.at,
         where=best.where,
         origins=(unit,),
         explains="2 of 2",
@@ -129,19 +137,19 @@ def test_failures_of_one_cause_are_one_group_whatever_their_messages() -> None:
     )
     first, second = found.groups
     assert (first.title, first.failures, first.certain) == (
-        "round.down of linear, ep_linear.sv",
+        "round.down of linear, rounding",
         ("a", "b", "c"),
         2,
     )
-    assert (second.title, second.failures, second.certain) == ("rope sign of rope, ep_rope.sv", ("d",), 1)
-    assert lines(found)["a"] == "round.down of linear: is rounded down (ep_linear.sv)"
+    assert (second.title, second.failures, second.certain) == ("rope sign of rope, rope: sign", ("d",), 1)
+    assert lines(found)["a"] == "round.down of linear: is rounded down (rounding)"
     assert lines(found)["c"] == "bit of linear: a bit is inverted (rom:d[1,2]^3), or 1 other"
     assert [one.certain for one in found.failures] == [True, True, False, True]
     assert found.diagnosed == 4
 
 
 def test_bits_of_different_places_are_different_causes() -> None:
-    other = BIT.model_copy(update={"where": PlaceRecord(inject=("rom:d[1,2]^4",))})
+    other = BIT.model_copy(update={"at": "rom:d[1,2]^4", "where": PlaceRecord(inject=("rom:d[1,2]^4",))})
     found = triage(
         [failed("a"), failed("b")], looking({"a": diagnosis(cause(BIT)), "b": diagnosis(cause(other))})
     )
@@ -187,7 +195,7 @@ def test_what_cannot_be_diagnosed_is_a_group_of_its_reason(error: BaseException,
     ]
     found = triage(runs, looking({"a": error, "b": diagnosis(cause(ROUND))}))
     assert {one.title: one.failures for one in found.groups} == {
-        "round.down of linear, ep_linear.sv": ("b",),
+        "round.down of linear, rounding": ("b",),
         "not diagnosed: mismatch": ("a",),
         "not diagnosed: no_result": ("gone",),
         "not diagnosed: timeout": ("late",),
