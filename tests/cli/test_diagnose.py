@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -160,7 +161,8 @@ def test_whatever_becomes_of_it_it_is_no_exception(
         raise error
 
     monkeypatch.setattr("etchproof.diagnose.run.diagnose", failing)
-    screen.diagnose_now(make_console(), None, None, (), tmp_path)
+    monkeypatch.setattr("etchproof.diagnose.units.import_all", lambda project: None)
+    screen.diagnose_now(make_console(), SimpleNamespace(project=None), None, (), tmp_path)
     assert "diagnosis" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
@@ -174,7 +176,8 @@ def test_a_hypothesis_that_does_not_end_is_broken_off(
 
     monkeypatch.setattr("etchproof.diagnose.run.diagnose", endless)
     monkeypatch.setattr(screen, "LIMIT_S", 0.2)
-    screen.diagnose_now(make_console(), None, None, (), tmp_path)
+    monkeypatch.setattr("etchproof.diagnose.units.import_all", lambda project: None)
+    screen.diagnose_now(make_console(), SimpleNamespace(project=None), None, (), tmp_path)
     assert "given up after 0.3 s" in capsys.readouterr().out
 
 

@@ -91,7 +91,7 @@ _LINEAR: Final = {
     "scale of a row's first group": Named(("linear",), ("first *", "address bit stuck (*)")),
     "bias left out": Named(("linear",), ("bias left out", "image blank")),
     "bias of the neighbour": Named(("linear",), ("neighbour *",)),
-    "bias not shifted": Named(("linear",), ("bias not shifted",)),
+    "bias not shifted": Named(("linear",), ("bias not shifted", "shift one less")),
     "adapter where it adapts nothing": Named(_ADAPTED),
     "adapter not shifted": Named(("linear",), ("adapter scaled wrongly",)),
     "adapter of the first block": Named(("linear",), ("blocks of *", "first *")),
@@ -103,7 +103,7 @@ _ROPE: Final = {
     "cosine and sine exchanged": Named(("rope",), ("cosine and sine exchanged",)),
     "frequencies in falling order": Named(("rope",), ("frequencies in falling order",)),
     "position one high": Named(("rope",), ("position",)),
-    "sine of the cosines": Named(("rope",), ("sine of the cosines",)),
+    "sine of the cosines": Named(("rope",), ("sine of the cosines", "image of another matrix")),
 }
 _ATTENTION_FAULTS: Final = {
     "keys in place of values": Named(("attn_out",), ("reads k_rope",)),

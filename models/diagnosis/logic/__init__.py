@@ -14,7 +14,7 @@ from models.diagnosis.logic.common import RANK, Wrong
 from models.diagnosis.logic.ends import argmax, embedding
 from models.diagnosis.logic.inputs import moved_inputs
 from models.diagnosis.logic.linear import linear
-from models.diagnosis.logic.lora import lora_a, lora_b
+from models.diagnosis.logic.lora import lora_a, lora_b, other_shifts
 from models.diagnosis.logic.mlp import addends, residual, swiglu
 from models.diagnosis.logic.norm import norm
 from models.diagnosis.logic.rope import positions, rope
@@ -56,6 +56,8 @@ def hypotheses(
         yield from positions(unit, question)
     if isinstance(unit, Residual):
         yield from addends(unit, words)
+    if isinstance(unit, LoraA):
+        yield from other_shifts(unit, question)
     yield from moved_inputs(unit, plan)
     if isinstance(unit, Scores | Softmax):
         yield Hypothesis(

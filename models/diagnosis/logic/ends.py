@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -53,8 +54,8 @@ def argmax(unit: Argmax, plan: ChipPlan) -> Iterator[Wrong]:
     def padded(logits: Array) -> Array:
         return np.where(logits.max(axis=1) < 0, vocab, logits.argmax(axis=1))
 
-    def kept(logits: Array) -> Array:
-        found, best, token = [], np.int64(-(1 << 62)), 0
+    def kept(start: int, logits: Array) -> Array:
+        found, best, token = [], np.int64(start), 0
         for row in logits:
             if row.max() > best:
                 best, token = row.max(), int(row.argmax())
@@ -65,7 +66,16 @@ def argmax(unit: Argmax, plan: ChipPlan) -> Iterator[Wrong]:
         ("argmax tie", "of equal logits the last is chosen", last),
         ("logits without sign", "logits are compared without a sign", unsigned),
         ("least logit", "the least logit is chosen", lambda logits: logits.argmin(axis=1)),
-        ("largest of all tokens", "the largest logit of the tokens before is kept", kept),
+        (
+            "largest of all tokens",
+            "the largest logit of the tokens before is kept",
+            partial(kept, -(1 << 62)),
+        ),
+        (
+            "largest of all tokens",
+            "the largest logit of the tokens before is kept, which began with 0",
+            partial(kept, 0),
+        ),
         ("padding takes part", "padding takes part, which is 0", padded),
         (
             "lane in place of index",

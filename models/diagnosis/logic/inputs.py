@@ -11,7 +11,7 @@ from etchproof.contract.diagnosis import Column, Hypothesis, Seen
 from etchproof.contract.taps import TapKey, TokenArrays
 from models.chip import ChipPlan
 from models.diagnosis.logic.common import RANK, Array
-from models.diagnosis.units import AttnOut, Index, Norm, Residual, Rope, Scores, Swiglu, Unit
+from models.diagnosis.units import AttnOut, Index, Linear, Norm, Residual, Rope, Scores, Swiglu, Unit
 
 
 def moved_inputs(unit: Any, plan: ChipPlan) -> Iterator[Hypothesis]:
@@ -19,7 +19,8 @@ def moved_inputs(unit: Any, plan: ChipPlan) -> Iterator[Hypothesis]:
     lanes = plan.tile_rows
     for source in _VECTORS.get(type(unit), lambda unit: ())(unit):
         is_stream = source[1] in ("embedding", "attn_residual", "mlp_residual")
-        name = "the residual" if is_stream else source[1]
+        is_adapter = isinstance(unit, Linear)
+        name = "the residual" if is_stream else "what the adapter adds" if is_adapter else source[1]
         for kind, what, of in _moves(lanes):
             yield Hypothesis(
                 f"{kind} of {name}",
@@ -32,6 +33,7 @@ def moved_inputs(unit: Any, plan: ChipPlan) -> Iterator[Hypothesis]:
 
 _VECTORS: Final[dict[type, Callable[[Any], tuple[TapKey, ...]]]] = {
     Norm: lambda unit: (unit.source,),
+    Linear: lambda unit: () if unit.added is None else (unit.added[0],),
     Residual: lambda unit: (unit.before, unit.added),
     Swiglu: lambda unit: (unit.gate, unit.up),
     Rope: lambda unit: (unit.source,),
@@ -74,7 +76,9 @@ def _with_moved(
     unit: Unit, source: TapKey, of: Callable[[Array, int], Array]
 ) -> Callable[[Seen], TokenArrays]:
     def made(seen: Seen) -> TokenArrays:
-        column = seen.taps[source]
+        column = seen.taps.get(source)
+        if column is None:  # no sequence has an adapter
+            return unit.made(seen)
         values = np.asarray(column.values)
         moved = of(np.arange(values.shape[1]), values.shape[1])
         inside = moved < values.shape[1]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
 
-from etchproof.contract.diagnosis import BASE
+from etchproof.contract.diagnosis import BASE, Hypothesis, Question
 from models.chip import ChipPlan
-from models.diagnosis.logic.common import Array, Wrong
+from models.diagnosis.logic.common import RANK, Array, Wrong
 from models.diagnosis.units import LoraA, LoraB
+
+_SHIFTS: Final = 64
 
 
 def _always(adapter: int) -> Callable[[int], int]:
@@ -36,6 +39,29 @@ def lora_a(unit: LoraA, plan: ChipPlan) -> Iterator[Wrong]:
     yield "inputs moved", "takes the inputs of the neighbour block", replace(unit, matrices=matrices)
 
 
+def other_shifts(unit: LoraA, question: Question) -> Iterator[Hypothesis]:
+    """Shifts of h that are others, which each adapter's own vectors say: another word of the adapter is taken."""
+    seen, got = question.seen, question.got
+    adapters = seen.adapters[got.at]
+    found: dict[int, int] = {}
+    for adapter, (a, own) in unit.matrices.items():
+        rows = np.flatnonzero(adapters == adapter)
+        tap = [np.asarray(got.values[row]) for row in rows]
+        for shift in [own, *range(_SHIFTS)] if len(rows) else ():
+            made = replace(unit, matrices={**unit.matrices, adapter: (a, shift)}).compute(seen, got.at[rows])
+            if all(np.array_equal(one, other) for one, other in zip(made, tap, strict=True)):
+                found[adapter] = shift
+                break
+        else:
+            if len(rows):
+                return
+    if any(shift != unit.matrices[adapter][1] for adapter, shift in found.items()):
+        wrong = {one: (a, found.get(one, shift)) for one, (a, shift) in unit.matrices.items()}
+        said = ", ".join(f"{shift} for {unit.matrices[one][1]}" for one, shift in sorted(found.items()))
+        what = f"h is shifted by another word: {said}"
+        yield Hypothesis("shift of h", what, replace(unit, matrices=wrong).made, "lora: shift of h", RANK + 1)
+
+
 def _blocks_exchanged(a: Array, lanes: int) -> Array:
     """With the columns of each two blocks exchanged, as far as there are two."""
     block = np.arange(a.shape[1]) // lanes
@@ -49,8 +75,10 @@ def _blocks_exchanged(a: Array, lanes: int) -> Array:
 def lora_b(unit: LoraB, plan: ChipPlan) -> Iterator[Wrong]:
     """Adapter, ranks and words of B taken wrongly."""
     yield from _adapters(unit)
-    yield "h of the next rank", "takes h of the next rank", replace(unit, rank=lambda rank: rank + 1)
-    yield "h of the rank before", "takes h of the rank before", replace(unit, rank=lambda rank: rank - 1)
+    depth = 1 << max(1, (plan.lora_max_rank - 1).bit_length())
+    for name, step in (("next rank", 1), ("rank before", -1)):
+        wrong = replace(unit, rank=partial(_rank_moved, step, depth))
+        yield f"h of the {name}", f"takes h of the {name}", wrong
     yield "adapter twice", "the product is added twice", replace(unit, times=2)
     lanes = plan.tile_rows
     matrices = {one: _ranks_first(b, lanes) for one, b in unit.matrices.items()}
@@ -59,6 +87,11 @@ def lora_b(unit: LoraB, plan: ChipPlan) -> Iterator[Wrong]:
         "words of B are read by rank and then block",
         replace(unit, matrices=matrices),
     )
+
+
+def _rank_moved(step: int, depth: int, rank: Array) -> Array:
+    """The rank that is read of a memory of a depth."""
+    return np.asarray((rank + step) % depth)
 
 
 def _ranks_first(b: Array, lanes: int) -> Array:

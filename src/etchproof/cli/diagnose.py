@@ -52,9 +52,11 @@ def diagnose_now(console: Console, design: Any, model: Any, adapters: Sequence[A
     """The diagnosis at the end of a run that failed; whatever becomes of it, it is no exception and no verdict."""
     console.print()
     try:
-        with at_most(GRACE * LIMIT_S):
-            from etchproof.diagnose.run import diagnose
+        from etchproof.diagnose.run import diagnose
+        from etchproof.diagnose.units import import_all
 
+        import_all(design.project)
+        with at_most(GRACE * LIMIT_S):
             diagnosis = diagnose(design, model, adapters, folder, LIMIT_S)
         print_diagnosis(console, diagnosis)
         _say(console, f"page     {folder / PAGE_FILE}")

@@ -21,6 +21,7 @@ from etchproof.diagnose.limit import GRACE, LIMIT_S, TimeUp, at_most
 from etchproof.diagnose.result import MEANINGS, Diagnosis, ExplanationRecord
 from etchproof.diagnose.run import diagnose
 from etchproof.diagnose.triage_result import NOT_DIAGNOSED, FailureRecord, GroupRecord, Triage
+from etchproof.diagnose.units import import_all
 from etchproof.errors import EtchproofError
 from etchproof.project.declaration import Project
 from etchproof.regress.execute import ITEMS_FOLDER
@@ -92,6 +93,7 @@ def looker(project: Project) -> Look:
 
     def look(folder: Path, limit_s: float) -> Diagnosis:
         again = make_again(folder, project, Silent(), known)
+        import_all(project)
         with at_most(GRACE * limit_s):
             return diagnose(again.design, again.model, again.adapters, folder, limit_s)
 

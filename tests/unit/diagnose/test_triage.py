@@ -7,11 +7,13 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from etchproof.contract.taps import TapKey
+from etchproof.diagnose import triage as triage_module
 from etchproof.diagnose.junit import tell_junit
 from etchproof.diagnose.limit import TimeUp
 from etchproof.diagnose.report import triage_html
@@ -25,7 +27,7 @@ from etchproof.diagnose.result import (
     PlaceRecord,
     UnexplainedRecord,
 )
-from etchproof.diagnose.triage import NOTHING_DIFFERS, TIME_WAS_UP, Failed, triage
+from etchproof.diagnose.triage import NOTHING_DIFFERS, TIME_WAS_UP, Failed, looker, triage
 from etchproof.diagnose.triage_result import Triage, json_schema
 from etchproof.errors import InputError
 
@@ -245,6 +247,20 @@ def test_a_failure_that_could_not_be_diagnosed_stands_for_no_other() -> None:
     found = triage(runs, look, budget_s=0.05)
     assert [one.like for one in found.failures] == [None] * 3
     assert lines(found)["c"] == f"not diagnosed: {TIME_WAS_UP}"
+
+
+def test_no_import_is_broken_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Half a module would be left of it, in which every later diagnosis fails."""
+    again = SimpleNamespace(design=None, model=None, adapters=())
+    monkeypatch.setattr(triage_module, "make_again", lambda *_: again)
+    monkeypatch.setattr(triage_module, "import_all", lambda _: time.sleep(0.3))
+    right = diagnosis(cause(BIT))
+    monkeypatch.setattr(triage_module, "diagnose", lambda *_: right)
+    look = looker(None)  # type: ignore[arg-type]
+    assert look(tmp_path, 0.1) is right
+    monkeypatch.setattr(triage_module, "diagnose", lambda *_: time.sleep(5))
+    with pytest.raises(TimeUp):
+        look(tmp_path, 0.1)
 
 
 def test_junit_begins_with_the_diagnosis(tmp_path: Path) -> None:
