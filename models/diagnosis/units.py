@@ -306,7 +306,7 @@ class LoraB(Unit):
         source: h.
         matrices: (rows, r), by adapter.
         of: as of ``LoraA``.
-        rank: the h that each column meets, of its number.
+        rank: the h that each column meets, of its number; one that the adapter has not is 0, as after a reset.
     """
 
     source: TapKey = field(kw_only=True)
@@ -325,7 +325,10 @@ class LoraB(Unit):
         for row, (token, h) in enumerate(zip(at, seen.ragged(self.source, at), strict=True)):
             b = self.matrices.get(self.of(int(seen.adapters[token])))
             if b is not None:
-                met = np.asarray(h, np.int64)[self.rank(np.arange(len(h))) % len(h)]
+                met = np.zeros(len(h), np.int64)
+                rank = self.rank(np.arange(len(h)))
+                there = (rank >= 0) & (rank < len(h))
+                met[there] = np.asarray(h, np.int64)[rank[there]]
                 found[row] = self.times * (_ranked(b, len(h), 1).astype(np.int64) @ met)
         return found
 

@@ -11,7 +11,7 @@ import pytest
 
 from etchproof.compare.differing import KEPT_FILE
 from etchproof.diagnose.result import Diagnosis
-from etchproof.diagnose.run import diagnose
+from etchproof.diagnose.run import FEW, diagnose
 from etchproof.errors import InputError
 from etchproof.project.declaration import load_project
 from etchproof.qualify import images
@@ -124,7 +124,7 @@ def test_a_fault_in_rtl(
     found = diagnosed(bench.mutated, tmp_path, Variation(plusargs=(f"+{PLUSARG}={number}",)))
     if kind is None and found is None:
         return
-    assert found is not None and found.golden == () and found.notes == ()
+    assert found is not None and found.golden == () and set(found.notes) <= {FEW}
     assert found.finding in ("explained", "rivals")
     (cause,) = found.causes
     if kind is not None:

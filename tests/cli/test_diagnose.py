@@ -6,12 +6,14 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from etchproof.cli import diagnose as screen
 from etchproof.cli.console import make_console
-from etchproof.diagnose.result import DIAGNOSIS_FILE, Diagnosis, json_schema
+from etchproof.diagnose.limit import TimeUp
+from etchproof.diagnose.result import DIAGNOSIS_FILE, PAGE_FILE, Diagnosis, json_schema
 from etchproof.regress.subject import SUBJECT_FILE
 from tests.cli.conftest import LIMIT_S, Cosim, Done, Refused, command
 
@@ -22,6 +24,11 @@ SITE = "rom:model.layers.2.mlp.down_proj[17,5]^1"
 
 def record(folder: Path) -> Diagnosis:
     return Diagnosis.model_validate_json((folder / DIAGNOSIS_FILE).read_bytes(), strict=True)
+
+
+def screen_of(text: str) -> str:
+    """The causes on the screen, without the page's place."""
+    return text[text.index("\nCAUSE") : text.index("\npage ")]
 
 
 def said(env: dict[str, str], folder: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -84,7 +91,9 @@ def test_the_command_says_the_same(
     (folder / DIAGNOSIS_FILE).unlink()
     done = said(cli_env, tmp_path, "diagnose", folder, "--project", repo_root)
     assert (done.returncode, done.stderr) == (0, "")
-    assert failed.stdout[failed.stdout.index("\nCAUSE") :] == done.stdout[done.stdout.index("\nCAUSE") :]
+    assert screen_of(done.stdout) == screen_of(failed.stdout)
+    pages = [run / PAGE_FILE for run in (failed.out, folder)]
+    assert pages[0].read_bytes() == pages[1].read_bytes() and f"page     {pages[1]}\n" in done.stdout
     first, again = record(failed.out), record(folder)
     assert first.model_copy(update={"wall_s": 0.0}) == again.model_copy(update={"wall_s": 0.0})
     assert first.wall_s < 10
@@ -144,7 +153,7 @@ def test_an_item_of_a_regression(
     assert cause.where.files == ("ep_swiglu.sv",)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a bug"), MemoryError(), screen._TimeUp()])
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), MemoryError(), TimeUp()])
 def test_whatever_becomes_of_it_it_is_no_exception(
     error: BaseException, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,7 +161,8 @@ def test_whatever_becomes_of_it_it_is_no_exception(
         raise error
 
     monkeypatch.setattr("etchproof.diagnose.run.diagnose", failing)
-    screen.diagnose_now(make_console(), None, None, (), tmp_path)
+    monkeypatch.setattr("etchproof.diagnose.units.import_all", lambda project: None)
+    screen.diagnose_now(make_console(), SimpleNamespace(project=None), None, (), tmp_path)
     assert "diagnosis" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
@@ -166,7 +176,8 @@ def test_a_hypothesis_that_does_not_end_is_broken_off(
 
     monkeypatch.setattr("etchproof.diagnose.run.diagnose", endless)
     monkeypatch.setattr(screen, "LIMIT_S", 0.2)
-    screen.diagnose_now(make_console(), None, None, (), tmp_path)
+    monkeypatch.setattr("etchproof.diagnose.units.import_all", lambda project: None)
+    screen.diagnose_now(make_console(), SimpleNamespace(project=None), None, (), tmp_path)
     assert "given up after 0.3 s" in capsys.readouterr().out
 
 

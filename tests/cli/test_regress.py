@@ -16,6 +16,7 @@ import pytest
 from etchproof.adapter import AdapterConfig, write_synthetic_adapter
 from etchproof.checkpoint import load_checkpoint
 from etchproof.coverage.verilator import lcov, read, summary
+from etchproof.diagnose.triage_result import Triage
 from tests.cli.conftest import LIMIT_S, command
 from tests.hostile import fill
 
@@ -132,6 +133,55 @@ def test_a_failure_reproduces(project: Path, cli_env: dict[str, str], tmp_path: 
     assert again.returncode == 1 and "test_check: planted" in again.stdout
     failures = list(ET.parse(tmp_path / "out" / "junit.xml").iter("failure"))
     assert len(failures) == 1 and "reproduce: " in (failures[0].text or "")
+    # Nothing differs, so there is nothing to diagnose: a group of the reason's name.
+    assert "not diagnosed: no_expectation: no tap differs" in done.stdout
+    triage = Triage.model_validate_json((tmp_path / "out" / "triage.json").read_bytes())
+    assert [one.title for one in triage.groups] == ["not diagnosed: no_expectation"]
+    assert str(failures[0].get("message")).startswith("not diagnosed: no tap differs from the golden model; ")
+
+
+def test_failures_are_grouped_by_their_cause(project: Path, cli_env: dict[str, str], tmp_path: Path) -> None:
+    """A chip that is wrong fails every item, which is one cause; each item's folder can be diagnosed alone."""
+    wrong = Path(shutil.copytree(project, tmp_path / "project"))
+    rtl = wrong / "hw" / "ep_swiglu.sv"
+    text = rtl.read_text()
+    assert "(gate < 0) ? 64'sh10_0000 - t : t" in text
+    rtl.write_text(text.replace("(gate < 0) ? 64'sh10_0000 - t : t", "t"))
+    (wrong / "ci" / "wrong.yaml").write_text(
+        LIST.replace("[RandomTokens, HostErrors]", "[RandomTokens]\n    seeds: 2")
+    )
+    out = tmp_path / "out"
+    done = regress(wrong, cli_env, "wrong", "--out", out)
+    assert done.returncode == 1, done.stderr
+    triage = Triage.model_validate_json((out / "triage.json").read_bytes())
+    (group,) = triage.groups
+    names = sorted(path.name for path in (out / "items").iterdir())
+    assert (group.kind, group.unit, group.place) == (
+        "sigmoid not mirrored",
+        "swiglu",
+        "swiglu: the sigmoid of negatives is that of positives",
+    )
+    assert sorted(group.failures) == names and group.certain == len(names) == 2
+    assert "CAUSES   2 of 2 failures diagnosed" in done.stdout and group.title in done.stdout
+    for failure in ET.parse(out / "junit.xml").iter("failure"):
+        assert str(failure.get("message")).startswith("sigmoid not mirrored of swiglu: ")
+    shutil.rmtree(out / "chips")
+    alone = Path(shutil.copytree(out / "items" / names[0], tmp_path / "alone"))
+    (alone / "diagnosis.json").unlink()
+    again = subprocess.run(
+        command("diagnose", alone, "--project", wrong),
+        cwd=tmp_path,
+        env=cli_env,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert again.returncode == 0 and "cause    sigmoid not mirrored" in again.stdout, again.stderr
+    # It may be left out; what an earlier run left is gone.
+    done = regress(wrong, cli_env, "wrong", "--out", out, "--no-diagnose")
+    assert done.returncode == 1 and "CAUSES" not in done.stdout
+    assert not (out / "triage.json").exists()
 
 
 def test_adapters(project: Path, cli_env: dict[str, str], tmp_path: Path) -> None:

@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.text import Text
 
 from etchproof.cli.console import Progress, make_console, visible
 from etchproof.cli.source import choose_project
-from etchproof.diagnose.result import DIAGNOSIS_FILE, MEANINGS, CauseRecord, Diagnosis, ExplanationRecord
+from etchproof.diagnose.limit import GRACE, LIMIT_S, TimeUp, at_most
+from etchproof.diagnose.result import DIAGNOSIS_FILE, MEANINGS, PAGE_FILE, CauseRecord, Diagnosis
 from etchproof.errors import EtchproofError
 from etchproof.files.atomic import write_atomically
+from etchproof.page.html import clipped
 
-LIMIT_S: Final = 10.0
-"""Of the diagnosis at the end of a run that failed."""
+if TYPE_CHECKING:
+    from etchproof.diagnose.triage_result import Triage
+    from etchproof.project.declaration import Project
+    from etchproof.regress.run import RegressionOutcome
 
 _LINES: Final = 6
-_GRACE: Final = 1.5  # times the limit, after which a hypothesis that does not end is broken off
-
-
-class _TimeUp(BaseException):
-    """No ``Exception``: a project's code may catch those."""
-
-
-@contextmanager
-def _at_most(seconds: float) -> Iterator[None]:
-    """Raise ``_TimeUp`` in this thread, the main one, when time is up."""
-
-    def ring(number: int, frame: FrameType | None) -> None:
-        raise _TimeUp
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+_GROUPS: Final = 12
+_NAMES: Final = 3
+_WIDTH: Final = 160
 
 
 def run_diagnose(*, run: Path, project: Path | None, limit_s: float) -> int:
@@ -59,9 +42,9 @@ def run_diagnose(*, run: Path, project: Path | None, limit_s: float) -> int:
     with progress.stage("diagnose") as say:
         diagnosis = diagnose(again.design, again.model, again.adapters, run, limit_s)
         say(f"{diagnosis.tried:,} hypotheses")
-    write_atomically(run / DIAGNOSIS_FILE, diagnosis.to_json())
     console.print()
     print_diagnosis(console, diagnosis)
+    _say(console, f"page     {run / PAGE_FILE}")
     return 0 if diagnosis.finding in ("explained", "rivals", "testbench", "golden") else 1
 
 
@@ -69,20 +52,61 @@ def diagnose_now(console: Console, design: Any, model: Any, adapters: Sequence[A
     """The diagnosis at the end of a run that failed; whatever becomes of it, it is no exception and no verdict."""
     console.print()
     try:
-        with _at_most(_GRACE * LIMIT_S):
-            from etchproof.diagnose.run import diagnose
+        from etchproof.diagnose.run import diagnose
+        from etchproof.diagnose.units import import_all
 
+        import_all(design.project)
+        with at_most(GRACE * LIMIT_S):
             diagnosis = diagnose(design, model, adapters, folder, LIMIT_S)
-            write_atomically(folder / DIAGNOSIS_FILE, diagnosis.to_json())
         print_diagnosis(console, diagnosis)
-    except _TimeUp:
+        _say(console, f"page     {folder / PAGE_FILE}")
+    except TimeUp:
         _say(
-            console, f"diagnosis was given up after {_GRACE * LIMIT_S:g} s; `etchproof diagnose` takes longer"
+            console, f"diagnosis was given up after {GRACE * LIMIT_S:g} s; `etchproof diagnose` takes longer"
         )
     except EtchproofError as error:
         _say(console, f"diagnosis none: {error}")
     except Exception as error:  # of this, or of a project's code: the verdict stands
         _say(console, f"diagnosis failed: {type(error).__name__}: {error}")
+
+
+def triage_now(console: Console, project: Project, outcome: RegressionOutcome, folder: Path) -> None:
+    """The causes at the end of a regression that failed: on the screen, in ``triage.json`` and in ``junit.xml``."""
+    from etchproof.diagnose.junit import tell_junit
+    from etchproof.diagnose.report import triage_html
+    from etchproof.diagnose.triage import failed_runs, looker, triage
+    from etchproof.diagnose.triage_result import TRIAGE_FILE, TRIAGE_PAGE
+    from etchproof.regress.run import JUNIT_FILE
+
+    try:
+        found = triage(failed_runs(outcome, folder), looker(project))
+        write_atomically(folder / TRIAGE_FILE, found.to_json())
+        page = triage_html(found, len(outcome.plan.items), outcome.plan.name)
+        write_atomically(folder / TRIAGE_PAGE, page)
+        if (folder / JUNIT_FILE).is_file():
+            tell_junit(folder / JUNIT_FILE, found)
+        print_triage(console, found)
+        _say(console, f"page     {folder / TRIAGE_PAGE}")
+    except Exception as error:  # the verdict stands
+        _say(console, f"diagnosis failed: {type(error).__name__}: {error}")
+
+
+def print_triage(console: Console, found: Triage) -> None:
+    """The groups, that of the most failures first."""
+    count = f"{found.diagnosed} of {len(found.failures)} failures diagnosed in {found.wall_s:.1f} s"
+    console.print(Text("CAUSES", style="bold").append(f"   {count}", style="not bold"), soft_wrap=True)
+    width = max((len(str(len(group.failures))) for group in found.groups), default=1)
+    for group in found.groups[:_GROUPS]:
+        known = f", certain in {group.certain}" if group.certain else ""
+        _say(console, f"{len(group.failures):{width}}  {group.title}: {clipped(group.what, _WIDTH)}{known}")
+        names = [*group.failures[:_NAMES]]
+        names += [f"and {len(group.failures) - _NAMES} more"] if len(group.failures) > _NAMES else []
+        _say(console, f"{'':{width}}  {', '.join(names)}")
+        if group.alike:
+            what = f"{len(group.alike)} not diagnosed, with the same first difference as one of them"
+            _say(console, f"{'':{width}}  {what}")
+    if len(found.groups) > _GROUPS:
+        _say(console, f"{'':{width}}  and {len(found.groups) - _GROUPS} more groups in triage.json")
 
 
 def print_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
@@ -94,7 +118,7 @@ def print_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
         _say(
             console,
             f"origin   {origin.unit}: {origin.elements:,} of {origin.of_elements:,} elements, "
-            f"{origin.vectors} of {origin.of_vectors} vectors; {_short(places)}",
+            f"{origin.vectors} of {origin.of_vectors} vectors; {clipped(places, _WIDTH)}",
         )
     if len(diagnosis.origins) > _LINES:
         _say(console, f"         and {len(diagnosis.origins) - _LINES} more in {DIAGNOSIS_FILE}")
@@ -119,33 +143,12 @@ def _cause(console: Console, cause: CauseRecord) -> None:
         ),
         soft_wrap=True,
     )
-    for line in _places(cause):
+    for line in cause.places:
         _say(console, f"where    {line}")
     _say(console, f"explains {cause.explains} elements of {'their taps' if where else 'its tap'}")
     for rival in cause.rivals[:_LINES]:
-        place = next(iter(_places(rival)), "")
+        place = next(iter(rival.places), "")
         _say(console, f"rival    {rival.kind}: {rival.what}{f' ({place})' if rival.where.inject else ''}")
-
-
-def _places(one: ExplanationRecord) -> Iterator[str]:
-    where = one.where
-    if where.inject:
-        yield _short(" ".join(where.inject))
-    if where.image is not None:
-        of = "" if where.layer is None or where.layer < 0 else f"layer {where.layer} "
-        word = "" if where.word is None else f", word {where.word}"
-        lane = "" if where.lane is None else f", lane {','.join(map(str, where.lane))}"
-        bits = "" if not where.bits else f", bit {' '.join(map(str, where.bits))}"
-        yield f"image {of}{where.image}{word}{lane}{bits}"
-    if where.instances or where.files:
-        instances = _short(" ".join(where.instances))
-        yield f"{instances} ({' '.join(where.files)})"
-    if where.what is not None:
-        yield where.what
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 160 else f"{text[:157]}..."
 
 
 def _say(console: Console, line: str) -> None:

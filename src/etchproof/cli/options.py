@@ -170,3 +170,6 @@ def token_ids(text: str | None, prompt: str | None, chat: str | None) -> tuple[i
         return tuple(map(int, text.split(",")))
     except ValueError:  # also of more digits than Python converts
         raise InputError(f"is {shown(text)}, expected token ids like 1,2,3", key="--prompt-ids") from None
+
+
+NoDiagnose = Annotated[bool, typer.Option("--no-diagnose", help="Do not look for the cause of a FAIL.")]

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from etchproof.cli.console import make_console, visible
+from etchproof.cli.diagnose import triage_now
 from etchproof.cli.options import token_ids
 from etchproof.cli.source import check_source, choose_project
 from etchproof.errors import InputError
@@ -23,6 +24,7 @@ from etchproof.files.regular import read_bytes
 from etchproof.files.yaml_file import validation_problem
 
 if TYPE_CHECKING:
+    from etchproof.project.declaration import Project
     from etchproof.regress.plan import RegressionPlan
 
 
@@ -37,6 +39,7 @@ def run_regress(
     out: Path | None,
     only: Sequence[str],
     seed: int | None,
+    diagnosed: bool,
 ) -> int:
     """0 when everything passed, 1 when something failed or nothing ran."""
     from etchproof.regress import plan as planning
@@ -74,10 +77,11 @@ def run_regress(
     )
     folder = out or Path("runs") / f"regress-{content.name}"
     with hold(folder):
-        return _run_plan(plan, folder, jobs or len(os.sched_getaffinity(0)))
+        return _run_plan(plan, found, folder, jobs or len(os.sched_getaffinity(0)), diagnosed)
 
 
-def _run_plan(plan: RegressionPlan, folder: Path, jobs: int) -> int:
+def _run_plan(plan: RegressionPlan, project: Project, folder: Path, jobs: int, diagnosed: bool) -> int:
+    from etchproof.diagnose.triage_result import TRIAGE_FILE, TRIAGE_PAGE
     from etchproof.regress.run import check_folder, run_regression
 
     resumed = check_folder(folder, plan)
@@ -88,6 +92,8 @@ def _run_plan(plan: RegressionPlan, folder: Path, jobs: int) -> int:
     console.print(
         Text(f"{plan.name}: {len(plan.items)} items, {jobs} at once, {what} {folder}"), soft_wrap=True
     )
+    for name in (TRIAGE_FILE, TRIAGE_PAGE):  # of an earlier run
+        (folder / name).unlink(missing_ok=True)
     started = time.monotonic()
     outcome = run_regression(plan, folder, jobs, show)
     for line in outcome.broken:
@@ -95,6 +101,8 @@ def _run_plan(plan: RegressionPlan, folder: Path, jobs: int) -> int:
     missing = [spec.name for spec in plan.items if outcome.results[spec.name] is None]
     for name in missing:
         console.print(Text(f"no result of {name}", style="red"), soft_wrap=True)
+    if outcome.failed and diagnosed:
+        triage_now(console, project, outcome, folder)
     elements = sum(result.elements for result in outcome.results.values() if result)
     passed = len(plan.items) - len(outcome.failed)
     console.print(

@@ -93,9 +93,7 @@ def cosim(
     profile: Annotated[
         bool, typer.Option("--profile", help="Show and record where time and memory went.")
     ] = False,
-    no_diagnose: Annotated[
-        bool, typer.Option("--no-diagnose", help="Do not look for the cause of a FAIL.")
-    ] = False,
+    no_diagnose: options.NoDiagnose = False,
     project: options.Project = None,
     debug: options.Debug = False,
 ) -> Action:
@@ -327,6 +325,7 @@ def regress(
         int | None,
         typer.Option("--seed", min=0, max=options.MAX_SEED, help="Base seed, in place of the list's."),
     ] = None,
+    no_diagnose: options.NoDiagnose = False,
     project: options.Project = None,
     debug: options.Debug = False,
 ) -> Action:
@@ -348,6 +347,7 @@ def regress(
             out=out,
             only=tuple(only or ()),
             seed=seed,
+            diagnosed=not no_diagnose,
         )
 
     return Action(run, debug)
@@ -461,6 +461,7 @@ def signoff(
             "--qualified", metavar="DIR", help="The --out of etchproof qualify, of this chip and stage."
         ),
     ] = None,
+    no_diagnose: options.NoDiagnose = False,
     project: options.Project = None,
     debug: options.Debug = False,
 ) -> Action:
@@ -482,6 +483,7 @@ def signoff(
             jobs=jobs,
             today=today,
             qualified=qualified,
+            diagnosed=not no_diagnose,
         )
 
     return Action(run, debug)

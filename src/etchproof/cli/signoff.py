@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from etchproof.cli.console import Progress, make_console, visible
+from etchproof.cli.diagnose import print_triage
 from etchproof.cli.regress import ItemLines
 from etchproof.cli.source import choose_project
 from etchproof.errors import InputError
@@ -37,6 +39,7 @@ def run_signoff(
     jobs: int | None,
     today: str | None,
     qualified: Path | None,
+    diagnosed: bool,
 ) -> int:
     """0 for PASS, 1 for FAIL."""
     data = (*adapters, *([] if qualified is None else [qualified]))
@@ -51,7 +54,8 @@ def run_signoff(
         from etchproof.signoff.run import signoff
 
         say(f"project {found.name}, stage {stage}")
-    request = stage_request(found, model, out, adapters, recipe, stage, jobs, day, qualified)
+    asked = stage_request(found, model, out, adapters, recipe, stage, jobs, day, qualified)
+    request = replace(asked, diagnosed=diagnosed)
     with hold(request.out):
         result = signoff(request, StageClock(progress), lambda runs: ItemLines(console, runs))
         write_reports(result, request.out, mask_sites(result.evidence, found))
@@ -137,6 +141,9 @@ def _print(console: Console, result: SignoffResult, folder: Path) -> int:
     console.print()
     console.print(table)
     console.print()
+    if result.evidence.triage is not None:
+        print_triage(console, result.evidence.triage)
+        console.print()
     for item in result.open_items:
         console.print(Text(f"open     {visible(item)}", style="red"), soft_wrap=True)
     for one in result.not_measured:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import lgamma, log
 
 import numpy as np
 
@@ -30,6 +31,19 @@ class Origin:
     def differing(self) -> int:
         """Elements that differ."""
         return sum(map(len, self.wrong))
+
+    @property
+    def bits(self) -> int:
+        """How much the run says of the fault: bits of a guess that names the elements that differ, and by how much.
+
+        A fault that has nothing to do with it explains the origin by chance, once in two to the power of it.
+        """
+        made, got = self.question.made, self.question.got.values
+        rows = zip(self.question.differs, self.wrong, strict=True)
+        off = [got[at][of].astype(np.float64) - made[at][of].astype(np.float64) for at, of in rows]
+        sizes, count = np.abs(np.concatenate(off)), self.differing
+        which = lgamma(self.elements + 1) - lgamma(count + 1) - lgamma(self.elements - count + 1)
+        return int(which / log(2) + np.log2(1 + sizes).sum())
 
 
 def innocent(unit: Unit, seen: Seen) -> bool:

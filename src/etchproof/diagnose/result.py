@@ -10,8 +10,12 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from etchproof.page.html import clipped
+
 DIAGNOSIS_FILE: Final = "diagnosis.json"
+PAGE_FILE: Final = "diagnosis.html"
 SCHEMA_VERSION: Final = 1
+_SHOWN: Final = 160  # characters of a place
 
 Count = Annotated[int, Field(ge=0)]
 Finding = Literal[
@@ -57,6 +61,10 @@ class OriginRecord(_Record):
     of_elements: Count
     sequences: str = Field(description="in which vectors differ, as ranges")
     positions: str = Field(description="likewise, of tokens in their sequences")
+    bits: Count = Field(
+        description="what the run says of the fault: by chance, a fault that has nothing to do with it gives the same"
+        " elements once in two to the power of it"
+    )
     places: dict[str, str] = Field(description="likewise, of the elements: lane, block, head ...")
     first: FirstRecord
 
@@ -82,7 +90,29 @@ class ExplanationRecord(_Record):
 
     kind: str
     what: str
+    at: str = Field(
+        description="the part of the chip that one such fault is in: those of one kind and part are one fault,"
+        " in whatever units and runs"
+    )
     where: PlaceRecord
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where it is, for a reader: bits, image, RTL, a line each."""
+        where, found = self.where, []
+        if where.inject:
+            found.append(clipped(" ".join(where.inject), _SHOWN))
+        if where.image is not None:
+            of = "" if where.layer is None or where.layer < 0 else f"layer {where.layer} "
+            word = "" if where.word is None else f", word {where.word}"
+            lane = "" if where.lane is None else f", lane {','.join(map(str, where.lane))}"
+            bits = "" if not where.bits else f", bit {' '.join(map(str, where.bits))}"
+            found.append(f"image {of}{where.image}{word}{lane}{bits}")
+        if where.instances or where.files:
+            found.append(f"{clipped(' '.join(where.instances), _SHOWN)} ({' '.join(where.files)})")
+        if where.what is not None:
+            found.append(where.what)
+        return tuple(found)
 
 
 class CauseRecord(ExplanationRecord):
@@ -120,6 +150,10 @@ class Diagnosis(_Record):
     )
     notes: tuple[str, ...] = Field(description="what kept the diagnosis from saying more")
     tried: Count = Field(description="hypotheses that were computed")
+    complete: bool = Field(description="whether no hypothesis was left out because time was up")
+    certain: bool = Field(
+        description="explained, complete, and the run says enough of each cause: at least 32 bits, of all its origins"
+    )
     wall_s: float = Field(ge=0)
 
     def to_json(self) -> str:

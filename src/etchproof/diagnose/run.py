@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -14,7 +14,10 @@ from etchproof.contract.diagnosis import Hypothesis, Unit
 from etchproof.diagnose.causes import Cause, Explanation, make_causes
 from etchproof.diagnose.evidence import Evidence, gather
 from etchproof.diagnose.origins import Origin, make_origins, set_apart
+from etchproof.diagnose.report import html
 from etchproof.diagnose.result import (
+    DIAGNOSIS_FILE,
+    PAGE_FILE,
     CauseRecord,
     Diagnosis,
     ExplanationRecord,
@@ -26,17 +29,23 @@ from etchproof.diagnose.result import (
 )
 from etchproof.diagnose.search import RECORDED, Deadline, Tried, try_origins
 from etchproof.diagnose.units import units_of
+from etchproof.files.atomic import write_atomically
 from etchproof.quantize.quantized_model import QuantizedAdapter
 from etchproof.run import flow
-from etchproof.run.design import Design
+from etchproof.run.design import Design, Quantized
 
-NO_UNITS = "origins are not known: no [diagnose] units, and the golden model's predict takes no `given`"
+FLOOR_BITS: Final = 32
+"""What a run has to say of a cause that is called certain: no diagnosis tries 2**25 hypotheses."""
+FEW: Final = "few elements differ: a fault that nobody thought of may give the same"
+NO_UNITS: Final = (
+    "origins are not known: no [diagnose] units, and the golden model's predict takes no `given`"
+)
 
 
 def diagnose(
     design: Design, model: Any, adapters: Sequence[QuantizedAdapter], folder: Path, limit_s: float
 ) -> Diagnosis:
-    """Why a run failed.
+    """Why a run failed; its folder gets ``diagnosis.json`` and ``diagnosis.html``.
 
     Args:
         model: as the project's functions get it.
@@ -56,8 +65,14 @@ def diagnose(
     if not kept.whole:
         notes.append("more differs than a run keeps: what came last is taken to be the golden model's")
     if units is None:
-        return _record(evidence, "no_units", started, notes=[*notes, NO_UNITS])
-    return explain(evidence, units, limit_s - (time.monotonic() - started), notes)
+        found = _record(evidence, "no_units", started, notes=[*notes, NO_UNITS])
+    else:
+        found = explain(evidence, units, limit_s - (time.monotonic() - started), notes)
+    write_atomically(folder / DIAGNOSIS_FILE, found.to_json())
+    under = f" under {design.recipe.name}" if isinstance(design.source, Quantized) else ""
+    subject = f"{design.source.name}{under}"
+    write_atomically(folder / PAGE_FILE, html(found, evidence, units or (), design.taps, subject))
+    return found
 
 
 def explain(
@@ -78,16 +93,22 @@ def explain(
         return _record(evidence, finding, started, golden=of_golden, notes=notes)
     origins, disputed = set_apart(origins)
     tried = try_origins(origins, deadline, disputed)
-    if any(one.stopped for one in tried):
+    complete = not any(one.stopped for one in tried)
+    if not complete:
         notes.append("time was up before every hypothesis was tried")
     notes += dict.fromkeys(f"a hypothesis failed: {text}" for one in tried for text in one.broken)
     causes, unexplained = make_causes(origins, tried)
     finding = "rivals" if any(cause.rivals for cause in causes) else "explained"
     if disputed and all(cause.best.first.kind == RECORDED for cause in causes):
         finding = "testbench"
+    found: Finding = "unexplained" if unexplained else finding
+    bits = [sum(origins[number].bits for number in cause.best.hypotheses) for cause in causes]
+    is_enough = min(bits, default=0) >= FLOOR_BITS
+    if found == "explained" and not is_enough:
+        notes.append(FEW)
     return _record(
         evidence,
-        "unexplained" if unexplained else finding,
+        found,
         started,
         origins=origins,
         causes=[_cause(origins, cause) for cause in causes],
@@ -95,6 +116,8 @@ def explain(
         golden=of_golden,
         notes=notes,
         tried=sum(len(one.holding) + one.excluded.total() for one in tried),
+        complete=complete,
+        certain=complete and found == "explained" and is_enough,
     )
 
 
@@ -104,6 +127,7 @@ def _cause(origins: Sequence[Origin], cause: Cause) -> CauseRecord:
     return CauseRecord(
         kind=best.kind,
         what=best.what,
+        at=best.at,
         where=best.where,
         origins=tuple(one.unit.name for one in mine),
         explains=_counted(mine),
@@ -133,7 +157,8 @@ def _explanation(origins: Sequence[Origin], explanation: Explanation) -> Explana
     }
     inject = tuple(dict.fromkeys(text for one in hypotheses for text in one.place.inject))
     where = PlaceRecord(**same, inject=inject, instances=of("instance"), files=of("file"))
-    return ExplanationRecord(kind=first.kind, what=first.what, where=where)
+    at = first.at or origins[0].unit.name
+    return ExplanationRecord(kind=first.kind, what=first.what, at=at, where=where)
 
 
 def _unexplained(origin: Origin, tried: Tried) -> UnexplainedRecord:
@@ -151,6 +176,8 @@ def _record(
     golden: Sequence[str] = (),
     notes: Sequence[str] = (),
     tried: int = 0,
+    complete: bool = True,
+    certain: bool = False,
 ) -> Diagnosis:
     return Diagnosis(
         finding=finding,
@@ -163,6 +190,8 @@ def _record(
         golden=tuple(golden),
         notes=tuple(notes),
         tried=tried,
+        complete=complete,
+        certain=certain,
         wall_s=round(time.monotonic() - started, 3),
     )
 
@@ -187,6 +216,7 @@ def _origin(origin: Origin) -> OriginRecord:
         of_elements=origin.elements,
         sequences=ranges(seen.sequences[tokens].tolist()),
         positions=ranges(seen.positions[tokens].tolist()),
+        bits=origin.bits,
         places={name: ranges(of) for name, of in groups.items()},
         first=FirstRecord(
             sequence=int(seen.sequences[tokens[0]]),

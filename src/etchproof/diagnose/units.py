@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from etchproof.compare.differing import KeptTaps
 from etchproof.contract.diagnosis import Unit
 from etchproof.contract.golden import Golden
 from etchproof.diagnose.given import given_units
 from etchproof.errors import InputError
+from etchproof.project.declaration import Project
 from etchproof.quantize.quantized_model import QuantizedAdapter
 from etchproof.run import hooks
 from etchproof.run.design import Design
+
+_KEY: Final = "diagnose.units"
+
+
+def import_all(project: Project) -> None:
+    """Import what a diagnosis takes of a project. Where a time limit breaks an import off, half a module is left.
+
+    Raises:
+        InputError: something cannot be imported.
+    """
+    hooks.golden(project)
+    if project.diagnose.units is not None:
+        hooks.hook(project, _KEY, project.diagnose.units)
 
 
 def units_of(
@@ -27,11 +41,10 @@ def units_of(
     project = design.project
     if project.diagnose.units is None:
         return given_units(design, model, golden, kept)
-    key = "diagnose.units"
-    found = tuple(hooks.hook(project, key, project.diagnose.units)(model, design.plan, adapters))
+    found = tuple(hooks.hook(project, _KEY, project.diagnose.units)(model, design.plan, adapters))
     counts = Counter(unit.result for unit in found)
     for result, count in counts.items():
         if count > 1 or result not in design.taps.by_key:
             what = "two units make" if count > 1 else "a unit makes what is no tap,"
-            raise InputError(f"{what} {result[1]!r} of layer {result[0]}", source=project.file, key=key)
+            raise InputError(f"{what} {result[1]!r} of layer {result[0]}", source=project.file, key=_KEY)
     return found

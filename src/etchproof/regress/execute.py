@@ -91,17 +91,17 @@ def make_design(spec: ItemSpec, project: Project) -> Design:
 
 
 @lru_cache(maxsize=4)
-def _etched(project_root: Path, chip_spec: ItemSpec, out: Path) -> Etched:
+def _etched(project_root: Path, chip: ItemSpec, out: Path) -> Etched:
     """A chip that this process rendered and etched; kept for the items that follow on it."""
     project = load_project(project_root)
-    label = hashlib.sha256(chip_spec.model_dump_json().encode()).hexdigest()[:12]
+    label = hashlib.sha256(chip.model_dump_json().encode()).hexdigest()[:12]
     folder = out / CHIPS_FOLDER / f"{label}-{os.getpid()}"
     shutil.rmtree(folder, ignore_errors=True)
-    design = make_design(chip_spec, project)
-    return etch(design, folder, flow.cache_folder(), corners=chip_spec.corners)
+    design = make_design(chip, project)
+    return etch(design, folder, flow.cache_folder(), corners=chip.corners)
 
 
-def _blank(spec: ItemSpec) -> ItemSpec:
+def chip_spec(spec: ItemSpec) -> ItemSpec:
     """What decides an item's chip."""
     blank: dict[str, Any] = {
         "name": "",
@@ -124,7 +124,7 @@ def etched_of(spec: ItemSpec, project: Project, out: Path) -> Etched:
     Raises:
         InputError: it cannot be made.
     """
-    return _etched(project.root, _blank(spec), out)
+    return _etched(project.root, chip_spec(spec), out)
 
 
 def chip_of(spec: ItemSpec, project: Project, out: Path) -> Chip:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from etchproof.compare.readback import UnitReadback
 from etchproof.coverage.exclusions import IMPOSSIBLE
 from etchproof.coverage.injection import InjectedBit
+from etchproof.diagnose.triage_result import Triage
 from etchproof.quantize.health import ModelHealth
 from etchproof.quantize.quality_report import TapQuality
 from etchproof.signoff.qualification import Kind as QualifiedKind
@@ -450,3 +451,4 @@ class SignoffEvidence(Record):
     exclusions: tuple[ExclusionEvidence, ...] = ()
     quality: QualityEvidence | None
     health: ModelHealth | None = None
+    triage: Triage | None = Field(None, description="the runs that failed, by cause; None where none did")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from typing import Any
 
+from etchproof.diagnose.triage_result import Triage
+from etchproof.signoff.evidence import ItemEvidence
 from etchproof.signoff.result import SignoffResult
 
 
@@ -22,9 +24,11 @@ def junit(result: SignoffResult) -> ET.Element:
         )
         for waiver in result.waivers
     ]
-    runs = []
+    runs, triage = [], result.evidence.triage
     for item in result.evidence.items:
         reasons = "; ".join(f"{reason.name}: {reason.message}" for reason in item.reasons) or item.verdict
+        if line := "" if triage is None else triage.line(item.name):
+            reasons = f"{line}; {reasons}"
         runs.append((item.name, "" if item.verdict == "PASS" else f"{reasons}\nreproduce: {item.rerun}"))
     judged = (*(f"gate {gate.name}: " for gate in result.gates), "waiver of ")
     standing = [(item.partition(":")[0], item) for item in result.open_items if not item.startswith(judged)]
@@ -81,11 +85,11 @@ def dvsim(result: SignoffResult) -> dict[str, Any]:
     buckets: dict[str, list[dict[str, Any]]] = {}
     for item in evidence.items:
         if item.verdict != "PASS":
-            signature = item.reasons[0].name if item.reasons else "no_result"
             message = item.reasons[0].message if item.reasons else ""
-            buckets.setdefault(signature, []).append(
-                {"name": item.name, "seed": item.seed, "failure_message": message, "command": item.rerun}
-            )
+            for name in _buckets(item, evidence.triage):
+                buckets.setdefault(name, []).append(
+                    {"name": item.name, "seed": item.seed, "failure_message": message, "command": item.rerun}
+                )
     bins = sum(group.bins for group in evidence.covergroups)
     functional = 100 * sum(group.hit for group in evidence.covergroups) / bins if bins else None
     code = {found.kind: 100 * found.hit / found.points if found.points else None for found in evidence.code}
@@ -111,3 +115,9 @@ def dvsim(result: SignoffResult) -> dict[str, Any]:
             ],
         },
     }
+
+
+def _buckets(item: ItemEvidence, triage: Triage | None) -> list[str]:
+    """The causes of a run that failed; one that was not diagnosed has its reason in their place."""
+    groups = [] if triage is None else [one.title for one in triage.groups if item.name in one.failures]
+    return groups or [item.reasons[0].name if item.reasons else "no_result"]

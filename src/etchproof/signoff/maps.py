@@ -1,73 +1,16 @@
-"""Heat maps of the report: a row for each tap or tensor, a column for each layer, in classes of colour."""
+"""The heat maps of the report."""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from etchproof.contract.mask import MaskSite
-from etchproof.contract.taps import TapKey, rows
+from etchproof.contract.taps import TapKey, rows, shown_tap
+from etchproof.page.maps import Cell, HeatMap, Scale, heat_map
 from etchproof.quantize.quality_report import TapQuality
 from etchproof.signoff.evidence import AccumulatorEvidence, RomEvidence
-
-_NUMBERED: Final = 40  # columns that leave room for a number in each cell
-_WIDE: Final = 12  # columns that leave room for several maps side by side
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Classes of colour.
-
-    Attributes:
-        edges: ascending; a value belongs to the class of the edges that are not above it.
-        colours: a class of the style sheet for each class of values, one more than edges.
-        labels: for the legend, as many.
-    """
-
-    edges: tuple[float, ...]
-    colours: tuple[str, ...]
-    labels: tuple[str, ...]
-
-    def colour(self, value: float) -> str:
-        """The class that a value belongs to."""
-        return self.colours[bisect_right(self.edges, value)]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A coloured cell: its number, and what it says when pointed at."""
-
-    text: str
-    colour: str
-    title: str
-
-
-@dataclass(frozen=True)
-class HeatMap:
-    """A table of cells.
-
-    Attributes:
-        unit: of the numbers.
-        layers: heading of each column.
-        rows: a name and a cell for each layer, None where the layer has no such thing.
-        beside: what stands outside the layers, by name.
-        legend: colour and label of each class.
-        numbered: whether the cells have room for their numbers.
-        wide: whether the map takes the page's whole width.
-    """
-
-    title: str
-    unit: str
-    layers: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Cell | None, ...]], ...]
-    beside: tuple[tuple[str, Cell], ...]
-    legend: tuple[tuple[str, str], ...]
-    numbered: bool
-    wide: bool
-
 
 OBSERVED: Final = Scale(
     (90, 99, 99.9, 100),
@@ -172,30 +115,13 @@ def _map(
     text: Callable[[float], str],
     say: Callable[[TapKey], str] | None = None,
 ) -> HeatMap:
-    """Rows in the order of ``names``, or of the values; what stands outside the layers in the order of the values."""
-    if names is None:
-        names = [name for in_layer, name in rows(values) if in_layer]
-
     def cell(key: TapKey) -> Cell | None:
         value = values.get(key)
         if value is None:
             return None
-        where = f"layer {key[0]} {key[1]}" if key[0] >= 0 else key[1]
-        return Cell(text(value), scale.colour(value), f"{where}: {say(key) if say else text(value)}")
+        return Cell(text(value), scale.colour(value), f"{shown_tap(key)}: {say(key) if say else text(value)}")
 
-    layers = sorted({layer for layer, _ in values if layer >= 0})
-    lines = ((name, tuple(cell((layer, name)) for layer in layers)) for name in names)
-    beside = ((name, cell((layer, name))) for layer, name in values if layer < 0)
-    return HeatMap(
-        title=title,
-        unit=unit,
-        layers=tuple(map(str, layers)),
-        rows=tuple((name, cells) for name, cells in lines if any(cells)),
-        beside=tuple((name, found) for name, found in beside if found is not None),
-        legend=tuple(zip(scale.colours, scale.labels, strict=True)),
-        numbered=len(layers) <= _NUMBERED,
-        wide=len(layers) > _WIDE,
-    )
+    return heat_map(title, unit, {key: cell(key) for key in values}, scale.legend, names)
 
 
 def _exact(value: float) -> str:

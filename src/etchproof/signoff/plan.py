@@ -42,6 +42,7 @@ class SignoffRequest:
         jobs: simulators at once.
         today: what waivers are held against.
         qualified: the folder of a qualification of this very chip, at this stage.
+        diagnosed: whether runs that fail are diagnosed.
     """
 
     project: Project
@@ -53,6 +54,7 @@ class SignoffRequest:
     today: datetime.date
     adapters: tuple[Path, ...] = ()
     qualified: Path | None = None
+    diagnosed: bool = True
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
 from etchproof.contract.mask import MaskSite
 from etchproof.files.atomic import write_atomically
+from etchproof.page.html import legible, page
 from etchproof.signoff import maps, plots
 from etchproof.signoff.evidence import QualificationEvidence, RomEvidence, ScoreEvidence, TestpointEvidence
 from etchproof.signoff.formats import dvsim, junit
@@ -20,7 +20,7 @@ from etchproof.signoff.result import REPORTS, SignoffResult
 
 REPORT_FILE, JUNIT_FILE, DVSIM_FILE = REPORTS
 _LISTED: Final = 200  # holes of a covergroup that the page names
-_PAGE: Final = ("etchproof.signoff", "page")
+_PACKAGE: Final = "etchproof.signoff"
 
 
 @dataclass(frozen=True)
@@ -46,30 +46,19 @@ def write_reports(result: SignoffResult, out: Path, sites: Sequence[MaskSite]) -
 
 def html(result: SignoffResult, sites: Sequence[MaskSite] = ()) -> str:
     """The report; the same result gives the same bytes. ``sites`` as of ``write_reports``."""
-    import jinja2
-
-    folder = files(_PAGE[0]) / _PAGE[1]
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"count": _count, "figure": _figure, "share": _share, "cut": _cut, "prose": _prose}
     evidence = result.evidence
     taps = evidence.quality.taps if evidence.quality else ()
     drawn = [plots.noise_plot(taps), plots.bias_plot(taps), plots.range_plot(taps)]
-    text = environment.get_template("report.html.j2").render(
+    values: dict[str, Any] = dict(
         result=result,
         evidence=evidence,
-        style=(folder / "style.css").read_text(encoding="utf-8"),
         tiles=tiles(result),
         listed=_LISTED,
         stages=by_stage(evidence.testpoints),
         observability=maps.observability_map(evidence.rom, sites) if evidence.rom else None,
         images=by_image(evidence.rom) if evidence.rom else (),
         proof=plots.proof_plot(evidence.rom) if evidence.rom else None,
+        triage=evidence.triage,
         planted_by_kind=planted_tiles(evidence.qualification) if evidence.qualification else (),
         planted_by=planted_lines(evidence.qualification) if evidence.qualification else (),
         accumulators=maps.accumulator_map(evidence.accumulators, sites) if evidence.accumulators else None,
@@ -77,17 +66,8 @@ def html(result: SignoffResult, sites: Sequence[MaskSite] = ()) -> str:
         quality_plots=[plot for plot in drawn if plot],
         size=(plots.WIDTH, plots.HEIGHT),
     )
-    return legible(text)
-
-
-def legible(text: str) -> str:
-    """Text without what neither HTML nor XML 1.0 may hold, nor what steers a terminal: such characters are escaped."""
-    return _ILLEGIBLE.sub(lambda found: ascii(found[0])[1:-1], text)
-
-
-_ILLEGIBLE: Final = re.compile(
-    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff\\ufffe\\uffff]"
-)
+    filters: dict[str, Callable[..., Any]] = {"figure": _figure, "share": _share, "prose": _prose}
+    return page(_PACKAGE, "report.html.j2", values, filters)
 
 
 def tiles(result: SignoffResult) -> tuple[Tile, ...]:
@@ -215,10 +195,6 @@ def by_stage(points: Sequence[TestpointEvidence]) -> list[tuple[str, list[Testpo
     return [(stage, [point for point in points if point.stage == stage]) for stage in stages]
 
 
-def _count(value: int) -> str:
-    return f"{value:,}"
-
-
 def _figure(value: float | None) -> str:
     """A gate's figure or limit."""
     if value is None:
@@ -239,11 +215,6 @@ def _short(value: int) -> str:
         if value >= size:
             return f"{value / size:.3g}{word}"
     return f"{value:,}"
-
-
-def _cut(part: int, whole: int) -> Any:
-    """Per cent for the length of a bar, never full unless it is all."""
-    return f"{100 * part / whole:.1f}" if whole else "0"
 
 
 def _prose(text: str) -> Any:

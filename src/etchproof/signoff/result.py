@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from etchproof.diagnose.triage_result import TRIAGE_FILE
 from etchproof.errors import InputError
 from etchproof.files.json_record import read_json_record
 from etchproof.signoff.evidence import SignoffEvidence
@@ -20,6 +21,9 @@ from etchproof.verdict.result import Sha256
 SIGNOFF_FILE: Final = "signoff.json"
 REPORTS: Final = ("report.html", "junit.xml", "dvsim.json")
 """Written after it, from it alone."""
+RUNS: Final = "regression"
+"""Folder of the runs."""
+TRIAGED: Final = f"{RUNS}/{TRIAGE_FILE}"
 
 
 class SignoffResult(Record):

@@ -13,6 +13,7 @@ from etchproof.coverage import hooks
 from etchproof.coverage.corpus import Segment
 from etchproof.coverage.injection import inject_all
 from etchproof.coverage.observability import AnyUnit
+from etchproof.diagnose.triage import failed_runs, looker, triage
 from etchproof.errors import InputError, shown_name
 from etchproof.files.atomic import write_atomically
 from etchproof.files.json_file import read_json_object
@@ -49,7 +50,7 @@ from etchproof.signoff.observed import (
 from etchproof.signoff.plan import SignoffRequest, make_plan, read_qualification
 from etchproof.signoff.provenance import chain
 from etchproof.signoff.qualification import QUALIFICATION_FILE
-from etchproof.signoff.result import REPORTS, SIGNOFF_FILE, SignoffResult, evidence_sha256
+from etchproof.signoff.result import REPORTS, RUNS, SIGNOFF_FILE, TRIAGED, SignoffResult, evidence_sha256
 from etchproof.signoff.survivors import survivors_of
 from etchproof.signoff.verdict import draw as draw_verdict
 from etchproof.tools import tool_versions
@@ -59,6 +60,7 @@ _OWNER_FILE: Final = "owner.json"
 _KEPT: Final = (
     covered.FUNCTIONAL_FILE,
     covered.LCOV_FILE,
+    TRIAGED,
     "readback/readback.json",
     "readback/comparison.json",
     QUALIFICATION_FILE,
@@ -109,10 +111,16 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
                 ),
             ),
         )
-        runs = out / "regression"
+        runs = out / RUNS
         check_folder(runs, regression)
         outcome = run_regression(regression, runs, request.jobs, listener(len(regression.items)))
         say(f"{len(regression.items) - len(outcome.failed)} of {len(regression.items)} passed")
+    triaged = None
+    if outcome.failed and request.diagnosed:
+        with clock.stage("diagnose") as say:
+            triaged = triage(failed_runs(outcome, runs), looker(project), busy=clock.busy)
+            write_atomically(out / TRIAGED, triaged.to_json())
+            say(f"{triaged.diagnosed} of {len(outcome.failed)} failures diagnosed")
     with clock.stage("build") as say:
         chip = _chip(design, out)
         say(f"fabric {chip.fabric.sha256[:12]}, rom {chip.images.sha256[:12]}")
@@ -206,6 +214,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
         exclusions=exclusions,
         quality=quality,
         health=health,
+        triage=triaged,
     )
     drawn_verdict = draw_verdict(plan.gates, evidence, plan.waivers, request.today)
     result = SignoffResult(

@@ -13,6 +13,7 @@ from typing import Final
 from etchproof.compare.readback import READBACK_FILE, Readback
 from etchproof.contract.taps import TapKey
 from etchproof.coverage.functional import FunctionalCoverage
+from etchproof.diagnose.triage_result import Triage
 from etchproof.errors import InputError
 from etchproof.files.json_record import read_json_record
 from etchproof.host.top import TOP
@@ -34,13 +35,12 @@ from etchproof.signoff.evidence import InjectionEvidence
 from etchproof.signoff.gates_file import read_gates
 from etchproof.signoff.judges import JUDGES, fitted, judge_file, stage_list
 from etchproof.signoff.qualification import QUALIFICATION_FILE, Qualification
-from etchproof.signoff.result import SIGNOFF_FILE, SignoffResult
+from etchproof.signoff.result import RUNS, SIGNOFF_FILE, TRIAGED, SignoffResult
 from etchproof.signoff.survivors import survivors_of
 from etchproof.signoff.testplan import LORA, read_testplan
 from etchproof.signoff.waivers import load_waivers
 from etchproof.verdict.judge import read_comparison
 
-RUNS: Final = "regression"
 CHIP: Final = "chip"
 INJECTED: Final = "injected"
 READBACK: Final = f"readback/{READBACK_FILE}"
@@ -343,6 +343,7 @@ def _left(result: SignoffResult, out: Path, project: Project) -> Iterator[Proble
     due = {FUNCTIONAL_FILE} if evidence.covergroups else set()
     due |= {LCOV_FILE} if evidence.code else set()
     due |= {QUALIFICATION_FILE} if evidence.qualification else set()
+    due |= {TRIAGED} if evidence.triage else set()
     due |= {READBACK} if checks & {"signoff.rom_readback", "signoff.rom_signature"} else set()
     for name in sorted(due - set(evidence.files)):
         yield "evidence.files", f"do not name {name}"
@@ -363,6 +364,11 @@ def _left(result: SignoffResult, out: Path, project: Project) -> Iterator[Proble
         own = (evidence.stage, evidence.model.sha256, evidence.fabric_sha256, evidence.rom_sha256)
         if (planted.stage, planted.model_sha256, planted.fabric_sha256, planted.rom_sha256) != own:
             yield "evidence.qualification", "is of another stage, model or chip"
+    if TRIAGED in evidence.files and read_json_record(out / TRIAGED, Triage) != evidence.triage:
+        yield "evidence.triage", f"is not what {TRIAGED} says"
+    failed = {item.name for item in evidence.items if item.verdict != "PASS"}
+    if evidence.triage and {one.name for one in evidence.triage.failures} != failed:
+        yield "evidence.triage", "is not of the runs that failed"
     if READBACK in evidence.files and evidence.provenance:
         answered = read_json_record(out / READBACK, Readback).units
         units = [unit for image in evidence.provenance.images for unit in image.units]

@@ -11,7 +11,7 @@ import pytest
 
 from etchproof.contract.diagnosis import Unit
 from etchproof.diagnose.result import Diagnosis
-from etchproof.diagnose.run import explain
+from etchproof.diagnose.run import FEW, explain
 from etchproof.quantize.quantized_model import QuantizedMatrix, QuantizedModel
 from models.chip import ChipPlan
 from models.golden import Golden
@@ -131,7 +131,7 @@ def test_a_bit_of_the_model(
     evidence = run(Golden(change(model)))
     diagnosis = explain(evidence, tuple(units.values()), LIMIT_S)
     assert [origin.unit for origin in diagnosis.origins] == [unit]
-    assert diagnosis.golden == () and diagnosis.notes == ()
+    assert diagnosis.golden == () and set(diagnosis.notes) <= {FEW}
     the_bit(diagnosis, bit, plan)
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from etchproof.contract.diagnosis import Column, Seen, Unit
+from etchproof.contract.diagnosis import Column, Hypothesis, Seen, Unit
+from etchproof.contract.taps import TokenArrays
 from etchproof.diagnose.evidence import Evidence
-from etchproof.diagnose.run import explain
+from etchproof.diagnose.run import FEW, explain
 from etchproof.fixed_point import saturate
 from etchproof.quantize.quantized_model import QuantizedModel
 from models.chip import ChipPlan
@@ -101,6 +102,46 @@ def test_without_time_nothing_is_claimed(units: dict[str, Unit], right: Seen) ->
     assert diagnosis.finding == "unexplained"
     assert "time was up before every hypothesis was tried" in diagnosis.notes
     assert [origin.unit for origin in diagnosis.origins] == [unit.name]
+
+
+@pytest.mark.parametrize(("count", "is_certain"), [(1, False), (2, False), (12, True)])
+def test_what_few_elements_say_is_not_certain(
+    count: int, is_certain: bool, units: dict[str, Unit], right: Seen
+) -> None:
+    """The one fault that explains them may be none that anybody thought of: a run has to say enough of it."""
+    unit = units["model.layers.1.mlp.swiglu"]
+    rng = np.random.default_rng(2)
+    off = np.zeros_like(right.taps[unit.result].values)
+    off[rng.choice(len(off), count, replace=False), rng.integers(0, off.shape[1], count)] = rng.choice(
+        [-1, 1], count
+    )
+
+    def made(seen: Seen) -> TokenArrays:
+        values = np.asarray(unit.made(seen))
+        return values + off if len(seen) == len(off) else values + off[rows_of(seen)]
+
+    def rows_of(seen: Seen) -> object:
+        whole = list(zip(right.sequences.tolist(), right.positions.tolist(), strict=True))
+        return [whole.index(at) for at in zip(seen.sequences.tolist(), seen.positions.tolist(), strict=True)]
+
+    class Guessed(type(unit)):  # type: ignore[misc]
+        def hypotheses(self, question: object) -> object:
+            yield Hypothesis("guess", "a guess", made)
+
+    class Wrong:
+        result = unit.result
+
+        def made(self, seen: Seen) -> TokenArrays:
+            return made(seen)
+
+    guessed = Guessed(**{name: getattr(unit, name) for name in unit.__dataclass_fields__})  # type: ignore[attr-defined]
+    evidence = planted(units, right, {unit.name: Wrong()})  # type: ignore[dict-item]
+    diagnosis = explain(evidence, tuple({**units, unit.name: guessed}.values()), LIMIT_S)
+    (cause,) = diagnosis.causes
+    assert (diagnosis.finding, cause.kind, cause.rivals) == ("explained", "guess", ())
+    assert diagnosis.certain == is_certain and (FEW in diagnosis.notes) != is_certain
+    (origin,) = diagnosis.origins
+    assert origin.elements == count and (origin.bits >= 32) == is_certain
 
 
 def test_a_hypothesis_that_fails_is_told_and_explains_nothing(units: dict[str, Unit], right: Seen) -> None:

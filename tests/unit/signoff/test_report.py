@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from markupsafe import escape
 
+from etchproof.diagnose.triage_result import FailureRecord, GroupRecord, Triage
 from etchproof.errors import InputError
 from etchproof.quantize.quality_report import TapQuality
 from etchproof.signoff.evidence import (
@@ -158,6 +159,43 @@ def test_what_stands_whatever_the_gates_say_is_a_failure_in_junit() -> None:
     assert case is not None and "pytest ended with status 3" in (case.text or "")
 
 
+def test_failures_stand_beside_their_diagnosis() -> None:
+    """In every form, grouped by cause; a failure that was not diagnosed keeps its reason."""
+    reasons = (Reason(name="mismatch", message="3 elements differ"),)
+    runs = [item(name, verdict="FAIL", reasons=reasons) for name in ("a", "b")]
+    failures = (
+        FailureRecord(
+            name="a", reason="mismatch", first="q_proj", finding="explained", certain=True, line="bit <of> it"
+        ),
+        FailureRecord(
+            name="b",
+            reason="mismatch",
+            first="q_proj",
+            finding=None,
+            certain=False,
+            line="not diagnosed: why",
+        ),
+    )
+    bit = GroupRecord(kind="bit", unit="linear", place="rom:<q>", what="a bit", failures=("a",), certain=1)
+    no = GroupRecord(kind="not diagnosed", unit="mismatch", place="", what="why", failures=("b",), certain=0)
+    triage = Triage(groups=(bit, no), failures=failures, budget_s=120.0, wall_s=1.0)
+    failed = result(good(items=(*runs, item("c")), triage=triage))
+    text = render(failed)
+    assert "<b>cause</b> bit &lt;of&gt; it" in text and "<b>cause</b> not diagnosed: why" in text
+    assert "bit of linear, rom:&lt;q&gt;" in text and "not diagnosed: mismatch" in text
+    parser = Balanced()
+    parser.feed(text)
+    cases = {case.get("name"): case.find("failure") for case in junit(failed).iter("testcase")}
+    assert cases["a"] is not None and cases["a"].get("message") == "bit <of> it; mismatch: 3 elements differ"
+    buckets = dvsim(failed)["results"]["failure_buckets"]
+    assert {one["identifier"]: [run["name"] for run in one["failing_tests"]] for one in buckets} == {
+        "bit of linear, rom:<q>": ["a"],
+        "not diagnosed: mismatch": ["b"],
+    }
+    plain = dvsim(result(good(items=tuple(runs))))["results"]["failure_buckets"]
+    assert [one["identifier"] for one in plain] == ["mismatch"]
+
+
 def test_every_piece_of_evidence_is_shown() -> None:
     """Each name and figure of the record stands on the page, and what came from outside is escaped."""
     evidence = good(
@@ -185,7 +223,7 @@ def test_every_piece_of_evidence_is_shown() -> None:
     assert "reset&lt;1&gt;" in text and "5.048 &lt;pypi&gt;" in text
     assert "boy&lt;1&gt;" in text and "c" * 64 in text and "adapter_slots" in text
     assert "<b>&" not in text and "reset<1>" not in text
-    assert text.count("<svg") == 3 and text.count('class="heat"') == 5
+    assert text.count("<svg") == 3 and text.count('class="heat"') == 3  # two maps have nothing in a layer
 
 
 def test_many_holes() -> None:
