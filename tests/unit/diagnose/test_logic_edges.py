@@ -55,7 +55,7 @@ def test_h_beyond_the_rank_is_what_a_reset_left(plan: ChipPlan) -> None:
 def test_another_word_for_the_shift_of_h(plan: ChipPlan) -> None:
     """The shift of each adapter is found from its own vectors; where no shift gives them, nothing is said."""
     a, x = (
-        np.arange(6, dtype=np.int16).reshape(2, 3) * 97,
+        np.arange(6, dtype=np.int16).reshape(2, 3) * 3,
         [np.array([5, 1000, 77]), np.array([-900, 4, 800])],
     )
     unit = LoraA(
