@@ -47,7 +47,8 @@ def other_shifts(unit: LoraA, question: Question) -> Iterator[Hypothesis]:
     for adapter, (a, own) in unit.matrices.items():
         rows = np.flatnonzero(adapters == adapter)
         tap = [np.asarray(got.values[row]) for row in rows]
-        for shift in [own, *range(_SHIFTS)] if len(rows) else ():
+        others = range(_SHIFTS) if any(one.any() for one in tap) else ()  # a large shift gives nothing but 0
+        for shift in [own, *others] if len(rows) else ():
             made = replace(unit, matrices={**unit.matrices, adapter: (a, shift)}).compute(seen, got.at[rows])
             if all(np.array_equal(one, other) for one, other in zip(made, tap, strict=True)):
                 found[adapter] = shift

@@ -55,7 +55,7 @@ def test_h_beyond_the_rank_is_what_a_reset_left(plan: ChipPlan) -> None:
 def test_another_word_for_the_shift_of_h(plan: ChipPlan) -> None:
     """The shift of each adapter is found from its own vectors; where no shift gives them, nothing is said."""
     a, x = (
-        np.arange(6, dtype=np.int16).reshape(2, 3) * 97,
+        np.arange(6, dtype=np.int16).reshape(2, 3) * 3,
         [np.array([5, 1000, 77]), np.array([-900, 4, 800])],
     )
     unit = LoraA(
@@ -71,6 +71,8 @@ def test_another_word_for_the_shift_of_h(plan: ChipPlan) -> None:
     assert (one.kind, one.what) == ("shift of h", "h is shifted by another word: 1 for 3, 4 for 4")
     with_taps = seen.having({unit.result: got})
     assert np.array_equal(np.stack(list(one.made(with_taps))), got.values)
+    none = Column(got.at, got.values * np.array([[0, 0], [1, 1]]))
+    assert list(other_shifts(unit, Question(seen, none, made, np.arange(1)))) == []
     noise = Column(got.at, got.values + np.array([[1, 0], [0, 0]]))
     assert list(other_shifts(unit, Question(seen, noise, made, np.arange(1)))) == []
 
