@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,6 @@ def test_blocks_of_what_an_adapter_adds(units: dict[str, Unit], plan: ChipPlan) 
     plain: Any = units["model.layers.0.mlp.down_proj"]
     assert isinstance(plain, Linear)
     assert list(moved_inputs(plain, plan)) == []
-    adapted: Any = Linear(**{**vars(plain), "added": ((0, "down_proj.lora_b"), {0: 0})})
+    adapted = replace(plain, added=((0, "down_proj.lora_b"), {0: 0}))
     found = {(one.kind, one.at) for one in moved_inputs(adapted, plan)}
     assert ("blocks of what the adapter adds", "linear: blocks") in found
