@@ -168,7 +168,7 @@ module ep_rom_bfm (
       if (state_q == Answer && !(rtr_valid_i && rtr_status_i == Busy)) begin
         AOthersHeldOff :
         assert (!tok_ready_i && !ld_ready_i)
-        else $error("ep_rom_bfm: tok_ready_i or ld_ready_i is high before the last answer is taken");
+        else $error("ep_rom_bfm: tok_ready_i or ld_ready_i is high before the last answer");
       end
       if (held_q) begin
         ARtrValidHeld :
