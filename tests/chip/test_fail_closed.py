@@ -176,6 +176,12 @@ def faulty_hw(folder: Path) -> Path:
         "rtr_valid_o <= chain_i.kind != CHAIN_NONE;",
         'rtr_valid_o <= chain_i.kind != CHAIN_NONE && $test$plusargs("rom_mute") == 0;',
     )
+    mutate(port, "state_q <= Last;", 'if ($test$plusargs("rom_mute") == 0) state_q <= Last;')
+    mutate(
+        port,
+        "state_q inside {Wait, Last};",
+        'state_q == Wait || (state_q == Last && $test$plusargs("rom_let_go") == 0);',
+    )
     mutate(
         port,
         "rtr_status_o <= ROM_STATUS_BAD_UNIT;",
@@ -318,6 +324,7 @@ def test_a_load_port_that_takes_what_it_must_not(
         ("rom_short", "RomReadback", "rom_word"),
         ("rom_twice", "RomReadback", "rom_"),
         ("rom_mute", "RomReadback", "timeout"),
+        ("rom_let_go", "RomReadback", "ld_ready_i is high before the last answer"),
         ("rom_never_busy", "RomTestPort", "rom_status"),
         ("rom_code", "RomTestPort", "rom_status"),
     ],
