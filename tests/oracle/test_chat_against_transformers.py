@@ -15,25 +15,12 @@ from hypothesis import strategies as st
 
 from etchproof.checkpoint import Tokenizer, write_synthetic
 from etchproof.checkpoint.chat import chat
-from etchproof.checkpoint.config import ModelConfig
 from etchproof.errors import InputError
+from tests.oracle.byte_model import BYTES
 
 transformers = pytest.importorskip("transformers")
 
 NOW: Final = datetime(2026, 2, 3, 14, 5, 6)
-BYTES: Final = ModelConfig(
-    name="bytes",
-    vocab_size=300,
-    hidden_size=8,
-    intermediate_size=8,
-    n_layers=1,
-    n_heads=2,
-    n_kv_heads=1,
-    head_dim=4,
-    context=32,
-    bos_token_id=1,
-    eos_token_ids=(2,),
-)
 
 CHATML = """\
 {% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system

@@ -12,26 +12,13 @@ from typing import Any
 import pytest
 
 from etchproof.checkpoint import Tokenizer, read_config, write_synthetic
-from etchproof.checkpoint.config import ModelConfig
+from tests.oracle.byte_model import BYTES
 
 transformers = pytest.importorskip("transformers")
 
 TEXTS = (
     *("", " ", "Once upon a time", "Once upon a time, there was\na girl.", "<s>Once</s> upon", "a <unk> b"),
     *("\u20ac \U0001f600 \u00e9", "  two  spaces  ", "<extra>tail", "\tx\r\n", "a" * 100),
-)
-BYTES = ModelConfig(
-    name="bytes",
-    vocab_size=300,
-    hidden_size=8,
-    intermediate_size=8,
-    n_layers=1,
-    n_heads=2,
-    n_kv_heads=1,
-    head_dim=4,
-    context=32,
-    bos_token_id=1,
-    eos_token_ids=(2,),
 )
 
 
