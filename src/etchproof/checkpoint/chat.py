@@ -64,6 +64,11 @@ class Chat:
         return (f"the chat template writes the date {self.now:%Y-%m-%d}: another day gives other ids",)
 
 
+def no_template(whose: str) -> InputError:
+    """Why ``--chat`` is refused for what comes in no checkpoint's folder."""
+    return InputError(f"{whose} have no chat template", key="--chat", hint="give --prompt-ids")
+
+
 def find_template(folder: Path, config: dict[str, Any]) -> Template:
     """The template of a folder that transformers would take without tools.
 

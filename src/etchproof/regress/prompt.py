@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from etchproof.checkpoint import ModelConfig, Tokenizer, load_checkpoint
-from etchproof.checkpoint.chat import Chat, chat
+from etchproof.checkpoint.chat import Chat, chat, no_template
 from etchproof.checkpoint.prompt import prompt_ids
 from etchproof.contract.model import Inputs
 from etchproof.errors import InputError
@@ -30,8 +30,7 @@ def chat_of(message: str, model: Path | None, project: Project) -> Chat:
         InputError: it has no template, or a bad one (``etchproof.checkpoint.chat``).
     """
     if model is None or project.model is not None:
-        whose = "random weights" if model is None else "models of the project's own"
-        raise InputError(f"{whose} have no chat template", key="--chat", hint="give --prompt-ids")
+        raise no_template("random weights" if model is None else "models of the project's own")
     return chat(message, load_checkpoint(model, known=lambda _: True).tokenizer())
 
 

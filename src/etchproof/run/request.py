@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etchproof.checkpoint import Checkpoint, ModelConfig, Tokenizer
-from etchproof.checkpoint.chat import Chat, chat
+from etchproof.checkpoint.chat import Chat, chat, no_template
 from etchproof.checkpoint.prompt import notes, open_tokenizer, prompt_ids
 from etchproof.checkpoint.shape import RandomModel
 from etchproof.compare.dump import Selection
@@ -155,7 +155,7 @@ def draw_model(request: CosimRequest, model: RandomModel, cache: Path) -> tuple[
     if request.prompt:
         raise InputError("random weights have no tokenizer", key="--prompt", hint="give --prompt-ids")
     if request.chat is not None:
-        raise InputError("random weights have no chat template", key="--chat", hint="give --prompt-ids")
+        raise no_template("random weights")
     recipe, plan = flow.plan_chip(request.project, config, recipe.for_random_weights(), request.context)
     _check_stimulus(request, config, recipe, plan, None, None)
     slots.read_adapters(request.project, config, recipe, request.adapters)
@@ -204,9 +204,7 @@ def _check_own(request: CosimRequest, model: Path) -> Job:
     """As ``check``, of a model of the project's own kind."""
     project = request.project
     if request.chat is not None:
-        raise InputError(
-            "models of the project's own have no chat template", key="--chat", hint="give --prompt-ids"
-        )
+        raise no_template("models of the project's own")
     if request.adapters:
         slots.check_slots(project, None)
     design = flow.make_design(project, model, request.recipe, request.context)
