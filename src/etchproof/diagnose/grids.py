@@ -74,21 +74,21 @@ def by_token(origin: Origin) -> Grid:
 
 def by_place(origin: Origin) -> Grid | None:
     """The first two names of the unit's layout, such as block and lane, over all tokens; None where it has no two."""
-    question = origin.question
-    names = list(origin.unit.groups(int(_sizes(origin).max())))
+    question, sizes = origin.question, _sizes(origin)
+    names = list(origin.unit.groups(int(sizes.max())))
     if len(names) < 2:
         return None
     down, across = names[:2]
-    layouts = {size: origin.unit.groups(size) for size in sorted(set(_sizes(origin).tolist()))}
+    layouts = {size: origin.unit.groups(size) for size in sorted(set(sizes.tolist()))}
     largest = layouts[max(layouts)]
     rows = _bins(int(largest[down].max()) + 1, MOST_ROWS)
     columns = _bins(int(largest[across].max()) + 1, MOST_COLUMNS)
     wrong, there = np.zeros((2, len(rows) - 1, len(columns) - 1), np.int64)
-    for size, count in zip(*np.unique(_sizes(origin), return_counts=True), strict=True):
+    for size, count in zip(*np.unique(sizes, return_counts=True), strict=True):
         at = layouts[int(size)]
         np.add.at(there, (_bin_of(rows, at[down]), _bin_of(columns, at[across])), int(count))
     for row, elements in zip(question.differs.tolist(), origin.wrong, strict=True):
-        at = layouts[int(np.size(question.got.values[row]))]
+        at = layouts[int(sizes[row])]
         np.add.at(wrong, (_bin_of(rows, at[down][elements]), _bin_of(columns, at[across][elements])), 1)
     labels = [str(row) for row in rows[:-1].tolist()]
     return _grid(f"By {down} and {across}", across, down, wrong, there, columns[:-1].tolist(), labels)
