@@ -68,9 +68,16 @@ def project(tmp_path_factory: pytest.TempPathFactory, repo_root: Path) -> Path:
 
 
 def regress(project: Path, env: dict[str, str], *words: str | Path) -> subprocess.CompletedProcess[str]:
+    return ran(command("regress", *words, "-j", "2"), project, env)
+
+
+def ran(
+    line: str | list[str], folder: Path, env: dict[str, str], *, shell: bool = False
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command("regress", *words, "-j", "2"),
-        cwd=project,
+        line,
+        shell=shell,
+        cwd=folder,
         env=env,
         capture_output=True,
         text=True,
@@ -120,16 +127,7 @@ def test_a_failure_reproduces(project: Path, cli_env: dict[str, str], tmp_path: 
     assert done.returncode == 1
     assert "1 of 2 passed" in done.stdout and "test_check: planted" in done.stdout
     line = next(line for line in done.stdout.splitlines() if "reproduce: " in line)
-    again = subprocess.run(
-        line.partition("reproduce: ")[2],
-        shell=True,
-        cwd=tmp_path,
-        env=cli_env,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
+    again = ran(line.partition("reproduce: ")[2], tmp_path, cli_env, shell=True)
     assert again.returncode == 1 and "test_check: planted" in again.stdout
     failures = list(ET.parse(tmp_path / "out" / "junit.xml").iter("failure"))
     assert len(failures) == 1 and "reproduce: " in (failures[0].text or "")
@@ -168,15 +166,7 @@ def test_failures_are_grouped_by_their_cause(project: Path, cli_env: dict[str, s
     shutil.rmtree(out / "chips")
     alone = Path(shutil.copytree(out / "items" / names[0], tmp_path / "alone"))
     (alone / "diagnosis.json").unlink()
-    again = subprocess.run(
-        command("diagnose", alone, "--project", wrong),
-        cwd=tmp_path,
-        env=cli_env,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
+    again = ran(command("diagnose", alone, "--project", wrong), tmp_path, cli_env)
     assert again.returncode == 0 and "cause    sigmoid not mirrored" in again.stdout, again.stderr
     # It may be left out; what an earlier run left is gone.
     done = regress(wrong, cli_env, "wrong", "--out", out, "--no-diagnose")

@@ -94,6 +94,7 @@ Chat = Annotated[
         help="What a user says to the model: its own chat template makes the prompt of it.",
     ),
 ]
+NoDiagnose = Annotated[bool, typer.Option("--no-diagnose", help="Do not look for the cause of a FAIL.")]
 Tokens = Annotated[
     int, typer.Option("--tokens", metavar="N", min=1, max=2**31 - 1, help="Tokens to generate.")
 ]
@@ -170,6 +171,3 @@ def token_ids(text: str | None, prompt: str | None, chat: str | None) -> tuple[i
         return tuple(map(int, text.split(",")))
     except ValueError:  # also of more digits than Python converts
         raise InputError(f"is {shown(text)}, expected token ids like 1,2,3", key="--prompt-ids") from None
-
-
-NoDiagnose = Annotated[bool, typer.Option("--no-diagnose", help="Do not look for the cause of a FAIL.")]

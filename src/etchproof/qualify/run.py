@@ -125,7 +125,8 @@ def qualify(request: QualifyRequest, clock: StageClock) -> Qualification:
             say(_states(results))
         with clock.stage("activation") as say:
             tried = {result.name for result in results if result.state == "survived" and result.runs}
-            tried -= set(listed) if is_quick else set()
+            if is_quick:
+                tried -= set(listed)
             lived = {number: one for number, one in schemata.faults.items() if one.name in tried}
             kind = min(builds, key=_KINDS.index)
             known = activation(chip, sources, lived, runs, kind, out, pool) if lived else {}
