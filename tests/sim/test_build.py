@@ -20,6 +20,7 @@ from etchproof.render.fabric import Fabric, Setup, make_fabric
 from etchproof.sim import build as build_module
 from etchproof.sim import identity
 from etchproof.sim.build import CACHE_ENV, Build, BuildError, Kind, build
+from etchproof.sim.builds import build_all
 from etchproof.sim.rewrite.rewrites import TESTED_VERILATORS, Rewrites
 from etchproof.tools import Verilator, find_verilator
 
@@ -36,6 +37,19 @@ echo run >> "$FAKE_DIR/runs"
 env | sed 's/^/variable /'
 if [ -e "$FAKE_DIR/slow" ]; then sleep 60 & echo $! > "$FAKE_DIR/sleeping"; wait; fi
 if [ -e "$FAKE_DIR/brief" ]; then sleep 0.5; fi
+if [ -e "$FAKE_DIR/lone" ]; then
+  mkdir "$FAKE_DIR/busy" || { echo "%Error: not alone"; exit 1; }
+  sleep 0.2
+  rmdir "$FAKE_DIR/busy"
+fi
+if [ -e "$FAKE_DIR/pair" ]; then
+  turns=0
+  while [ $(wc -l < "$FAKE_DIR/runs") -lt 2 ]; do
+    turns=$((turns + 1))
+    if [ $turns -gt 600 ]; then echo "%Error: alone"; exit 1; fi
+    sleep 0.05
+  done
+fi
 if [ -e "$FAKE_DIR/broken" ]; then echo "%Error: mini.sv:3:1: syntax error"; exit 1; fi
 {
   echo "all:"
@@ -379,16 +393,21 @@ BUILDER = """
 import sys
 from pathlib import Path
 from etchproof.sim.build import build
+from etchproof.sim.builds import build_all
 from etchproof.render.fabric import make_fabric
 from etchproof.tools import Verilator
 fabric = make_fabric(Path(sys.argv[1]), ["mini.vlt", "mini.sv"], "mini")
 tool = Verilator(path=Path(sys.argv[2]), root=None, version="5.048", source="system")
-print(build(fabric, "fast", verilator=tool, cache_dir=Path(sys.argv[3])).cached)
+with_it = {"verilator": tool, "cache_dir": Path(sys.argv[3])}
+if sys.argv[4] == "build":
+    print(build(fabric, "fast", **with_it).cached)
+else:
+    build_all([(fabric, "fast")], 1, **with_it)
 """
 
 
-def start(fabric: Fabric, tool: Verilator, cache: Path) -> subprocess.Popen[str]:
-    arguments = [str(fabric.folder), str(tool.path), str(cache)]
+def start(fabric: Fabric, tool: Verilator, cache: Path, called: str = "build") -> subprocess.Popen[str]:
+    arguments = [str(fabric.folder), str(tool.path), str(cache), called]
     return subprocess.Popen(
         [sys.executable, "-c", BUILDER, *arguments],
         stdout=subprocess.PIPE,
@@ -406,6 +425,37 @@ def test_builds_at_once_make_one(fake: Path, tool: Verilator, cache: Path, fabri
     assert runs(fake) == 1
 
 
+def test_builds_run_side_by_side(
+    fake: Path, tool: Verilator, cache: Path, fabric: Fabric, tmp_path: Path
+) -> None:
+    (fake / "pair").touch()  # neither ends before the other has begun
+    wanted: list[tuple[Fabric, Kind]] = [
+        (sources(tmp_path / "other", "module mini; wire a; endmodule\n"), "fast")
+    ]
+    wanted += [(fabric, "fast"), (fabric, "strict")]
+    made = build_all(wanted, 2, verilator=tool, cache_dir=cache)
+    assert runs(fake) == 3
+    alone = [build(of, kind, verilator=tool, cache_dir=cache) for of, kind in wanted]
+    assert [build.key for build in made] == [build.key for build in alone]
+    assert [build.kind for build in made] == ["fast", "fast", "strict"]
+
+
+def test_one_build_at_a_time_meets_no_other(
+    fake: Path, tool: Verilator, cache: Path, fabric: Fabric, tmp_path: Path
+) -> None:
+    (fake / "lone").touch()
+    wanted: list[tuple[Fabric, Kind]] = [(fabric, "fast"), (fabric, "strict"), (fabric, "coverage")]
+    assert len(build_all(wanted, 1, verilator=tool, cache_dir=cache)) == 3
+
+
+def test_of_builds_side_by_side_a_broken_one_is_told(
+    fake: Path, tool: Verilator, cache: Path, fabric: Fabric
+) -> None:
+    (fake / "broken").touch()
+    with pytest.raises(BuildError, match="syntax error"):
+        build_all([(fabric, "fast"), (fabric, "strict")], 1, verilator=tool, cache_dir=cache)
+
+
 def runs_still(process: int) -> bool:
     """Whether a process is there and no zombie, which waits for whoever adopted it."""
     try:
@@ -414,12 +464,13 @@ def runs_still(process: int) -> bool:
         return False
 
 
+@pytest.mark.parametrize("called", ["build", "build_all"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_build_leaves_nothing_that_counts(
-    fake: Path, tool: Verilator, cache: Path, fabric: Fabric, number: signal.Signals
+    fake: Path, tool: Verilator, cache: Path, fabric: Fabric, number: signal.Signals, called: str
 ) -> None:
     (fake / "slow").touch()
-    builder = start(fabric, tool, cache)
+    builder = start(fabric, tool, cache, called)
     sleeping = fake / "sleeping"
     deadline = time.monotonic() + 30
     while not (sleeping.exists() and sleeping.read_text().endswith("\n")):
@@ -431,7 +482,8 @@ def test_a_killed_build_leaves_nothing_that_counts(
     time.sleep(0.5)
     assert not runs_still(compiler)  # it died with its parent
     left = left_in(cache)
-    assert left == [] if number == signal.SIGINT else left[0].startswith(".tmp-")
+    tidied = number == signal.SIGINT and called == "build"
+    assert left == [] if tidied else left[0].startswith(".tmp-")
     (fake / "slow").unlink()
     assert not build(fabric, "fast", verilator=tool, cache_dir=cache).cached
     assert not any(name.startswith(".tmp-") for name in left_in(cache))

@@ -33,7 +33,8 @@ from etchproof.signoff.plan import Plan, SignoffRequest, make_plan
 from etchproof.signoff.qualification import QUALIFICATION_FILE, FaultResult, Qualification
 from etchproof.signoff.survivors import still_open, survivors_of
 from etchproof.signoff.testplan import STAGES
-from etchproof.sim.build import Kind, build
+from etchproof.sim.build import Kind
+from etchproof.sim.builds import build_all
 from etchproof.tools import find_verilator
 
 _KINDS: Final[tuple[Kind, ...]] = ("fast", "plain", "strict")
@@ -100,13 +101,11 @@ def qualify(request: QualifyRequest, clock: StageClock) -> Qualification:
         clock.busy("compiling simulators, with every fault and without")
         kinds: list[Kind] = sorted({item.kind for item in items})
         verilator, cache = find_verilator(), flow.cache_folder()
-        builds = {
-            kind: Builds(
-                build(chip.fabric, kind, verilator=verilator, cache_dir=cache),
-                build(schemata.fabric, kind, verilator=verilator, cache_dir=cache),
-            )
-            for kind in kinds
-        }
+        fabrics = (schemata.fabric, chip.fabric)  # the one that takes longer is begun first
+        wanted = [(fabric, kind) for fabric in fabrics for kind in kinds]
+        made = build_all(wanted, asked.jobs, verilator=verilator, cache_dir=cache)
+        mutated, plain = made[: len(kinds)], made[len(kinds) :]
+        builds = {kind: Builds(*pair) for kind, *pair in zip(kinds, plain, mutated, strict=True)}
         say(", ".join(kinds))
     with ThreadPoolExecutor(max_workers=asked.jobs) as pool:
         with clock.stage("runs") as say:

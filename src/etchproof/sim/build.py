@@ -221,7 +221,7 @@ def _build(
         runner = VerilatorRunner(
             verilator,
             make_variables=(*_COMPILER, *_MAKE_VARIABLES[kind]),
-            jobs=_jobs(),
+            jobs=at_once(len(os.sched_getaffinity(0)), _BYTES_PER_JOB),
             kept=_kept(cache, inputs, native),
             rewritten=inputs["rewritten"],
         )
@@ -387,12 +387,11 @@ def _cache_folder(cache_dir: Path | None) -> Path:
     return folder
 
 
-def _jobs() -> int:
-    """Compilers at once: every core of this process, as far as memory goes."""
-    cores = len(os.sched_getaffinity(0))
+def at_once(jobs: int, each: int) -> int:
+    """As many of the jobs as memory has room for, each of so many bytes; at least one."""
     try:
         meminfo = Path("/proc/meminfo").read_text(encoding="ascii")
         available = int(meminfo.partition("MemAvailable:")[2].split()[0]) << 10
     except (OSError, ValueError, IndexError):
-        return cores
-    return max(1, min(cores, available // _BYTES_PER_JOB))
+        return jobs
+    return max(1, min(jobs, available // each))

@@ -8,8 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -32,17 +32,6 @@ sys.exit(status if status >= 0 else 128 - status)
 """
 """Runs the command in its own process group, and ends the whole group, compilers too, when the process dies that
 started it, however that was."""
-
-
-@contextmanager
-def _without(variable: str) -> Iterator[None]:
-    """A variable of this process is not there for a while."""
-    value = os.environ.pop(variable, None)
-    try:
-        yield
-    finally:
-        if value is not None:
-            os.environ[variable] = value
 
 
 def _marked(source: Path) -> Verilog | VerilatorControlFile:
@@ -107,16 +96,16 @@ class VerilatorRunner(CocotbRunner):
             folder: where to build.
             log: gets the commands and their output.
         """
-        with _without("WAVES"):  # cocotb's runner heeds it before any argument; it stands in no key
-            self.build(
-                sources=[_marked(sources / name) for name in names],
-                build_args=[*(f"-I{name}" for name in include), "-I.", *flags, *map(str, cpp)],
-                hdl_toplevel=top,
-                build_dir=folder,
-                cwd=sources,
-                timescale=timescale,
-                log_file=log,
-            )
+        os.environ.pop("WAVES", None)  # cocotb's runner heeds it before any argument; it stands in no key
+        self.build(
+            sources=[_marked(sources / name) for name in names],
+            build_args=[*(f"-I{name}" for name in include), "-I.", *flags, *map(str, cpp)],
+            hdl_toplevel=top,
+            build_dir=folder,
+            cwd=sources,
+            timescale=timescale,
+            log_file=log,
+        )
         if self._status == 0:
             self._keep_objects()
         return self._status
@@ -142,7 +131,7 @@ class VerilatorRunner(CocotbRunner):
             folder.mkdir(parents=True, exist_ok=True)
             kept = folder / f"{file_sha256(made)}-{made.name}"
             if not kept.exists() or file_sha256(kept) != file_sha256(made):
-                partial = folder / f".{made.name}-{os.getpid()}"
+                partial = folder / f".{made.name}-{os.getpid()}-{threading.get_ident()}"
                 shutil.copyfile(made, partial)
                 os.replace(partial, kept)
 
