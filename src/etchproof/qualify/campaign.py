@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import queue
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from etchproof.project.sources import together
@@ -108,7 +109,7 @@ def run_faults(
     hear: Callable[[str], None],
     *,
     opinions: int,
-    untried: Collection[str] = (),
+    most: Mapping[str, int] = MappingProxyType({}),
 ) -> tuple[FaultResult, ...]:
     """Try each fault.
 
@@ -117,7 +118,7 @@ def run_faults(
         jobs: simulators at once; the pool has as many threads.
         hear: is told of each round.
         opinions: as ``needs`` has it.
-        untried: names of those that are taken to survive, as a list says.
+        most: how many of the runs are for a fault, by its name, where it is not all of them.
     """
     found: dict[str, list[Outcome]] = {fault.name: [] for _, fault in faults}
     launchers: queue.SimpleQueue[Forks] = queue.SimpleQueue()
@@ -132,7 +133,7 @@ def run_faults(
             asked = [
                 one
                 for one in faults
-                if one[1].name not in untried
+                if place <= most.get(one[1].name, len(bench.runs))
                 and _applies(bench, run, one[1])
                 and needs(found[one[1].name], first, opinions)
             ]

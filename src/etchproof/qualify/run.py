@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import ceil
 from typing import Final
 
 from etchproof.files.atomic import write_atomically
@@ -117,22 +118,20 @@ def qualify(request: QualifyRequest, clock: StageClock) -> Qualification:
         with clock.stage("faults") as say:
             faults: list[tuple[int, Fault]] = [*schemata.faults.items(), *((0, fault) for fault in of_images)]
             listed = {one.fault: one for one in survivors if one.is_of(asked.stage, plan.design.source.name)}
-            untried = {name for name, one in listed.items() if is_quick and one.waived is None}
-            results = run_faults(
-                bench, faults, pool, asked.jobs, clock.busy, opinions=opinions, untried=untried
-            )
+            some = 0 if is_quick else ceil(len(runs) / 2)  # a list's reasons are believed, or tried by half
+            most = {name: some for name, one in listed.items() if one.waived is None}
+            results = run_faults(bench, faults, pool, asked.jobs, clock.busy, opinions=opinions, most=most)
             say(_states(results))
         with clock.stage("activation") as say:
-            tried = {result.name for result in results if result.state == "survived" and result.runs}
-            if is_quick:
-                tried -= set(listed)
-            lived = {number: one for number, one in schemata.faults.items() if one.name in tried}
+            asks = {result.name for result in results if result.state == "survived"} - set(listed)
+            lived = {number: one for number, one in schemata.faults.items() if one.name in asks}
             kind = min(builds, key=_KINDS.index)
             known = activation(chip, sources, lived, runs, kind, out, pool) if lived else {}
             results = tuple(
                 result.model_copy(update={"activated": known.get(result.name)}) for result in results
             )
-            say(f"{sum(known.values())} of {len(lived)} survivors, and {len(lived) - len(known)} not known")
+            unknown = len(lived) - len(known)
+            say(f"{sum(known.values())} of {len(lived)} survivors without a reason, and {unknown} not known")
     results += tuple(_of_python(request, plan, chip, builds, runs, clock))
     source = plan.design.source
     found = Qualification(
