@@ -146,9 +146,8 @@ class Minifloat:
         """
         magnitude = np.abs(values)
         exponent = np.frexp(magnitude)[1] - 1  # magnitude is 2**exponent .. 2**(exponent + 1); -1 for zero
-        above = np.where(
-            magnitude == 0, 0, np.maximum(exponent - (1 - self.bias), 0)
-        )  # over that of subnormals
+        above = np.maximum(exponent - (1 - self.bias), 0)  # the exponent over that of subnormals
+        above = np.where(magnitude == 0, 0, above)
         steps = np.rint(np.ldexp(magnitude, self.fraction - above)).astype(np.int32)
         below_sign = np.minimum((above << self.mantissa_bits) + steps, self._top)
         found: Patterns = np.where(np.signbit(values), below_sign | self._sign, below_sign).astype(np.uint8)
