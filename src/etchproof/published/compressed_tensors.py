@@ -1,14 +1,14 @@
-"""compressed-tensors' safetensors: 4 and 8 bit codes packed along the inputs, or 8 bit codes as they are.
+"""compressed-tensors' safetensors: 4 and 8 bit codes packed along the inputs, 8 bit codes as they are, block formats.
 
 The rule is the library's: ``weight[o, k] = scale[o, g] * (code[o, k] - zero[o, g])`` with signed codes and zeros
-(docs/published.md, "compressed-tensors").
+(docs/published.md, "compressed-tensors"). ``etchproof.published.packed_float`` has that of the block formats.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -16,22 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from etchproof.errors import shown, shown_name
+from etchproof.published.expressions import check_expression
 from etchproof.published.matrix import PublishedMatrix
+from etchproof.published.packed_float import LAYOUTS, check_weights, read_blocks
 from etchproof.published.packing import period, signed, unpack
 from etchproof.published.stored import CONFIG_KEY, Keys, Linear, checked_order
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Format = Literal["pack-quantized", "int-quantized"]
-
-_FORMATS: Final = ("pack-quantized", "int-quantized")
+_FORMATS: Final = ("pack-quantized", "int-quantized", *LAYOUTS)
 _MIXED: Final = "mixed-precision"
 _CLASS: Final = "Linear"
 _EXPRESSION: Final = "re:"
-_PLAIN: Final = re.compile(r"\^?(?:[A-Za-z0-9_/-]|\\\.|\.\*|\.|\[0-9\]\+?|\\d\+?|\(\?:|\(|\)|\|){1,200}\$?")
-"""Expressions that cannot take long: nothing repeats but ``.*`` and digits, ``_MOST_REPEATS`` times at most."""
-_MOST_REPEATS: Final = 4
 
 IGNORED: Final = frozenset({"global_compression_ratio", "version"})
 _WEIGHT_IGNORED: Final = frozenset({"observer", "observer_kwargs", "scale_dtype", "zp_dtype"})
@@ -42,22 +39,24 @@ class Scheme:
     """How the weights of some modules are stored.
 
     Attributes:
-        form: of the tensors.
+        form: of the tensors, one of ``_FORMATS``.
         bits: of a code.
         symmetric: whether there are no zeros.
-        strategy: what shares a scale: a group of inputs, an output, or all of the tensor.
+        strategy: what shares a scale: a group of inputs, an output, or all of the tensor. NVFP4's scales are of groups.
         group_size: inputs of a group; None for another strategy.
         act_order: whether ``weight_g_idx`` gives the group of each input.
         activations: what the config asks of the linear's inputs, in words; None where it asks nothing.
+        input_scale: whether the file may hold a scale of the inputs, which changes no code.
     """
 
-    form: Format
+    form: str
     bits: int
     symmetric: bool
     strategy: Literal["group", "channel", "tensor"]
     group_size: int | None
     act_order: bool
-    activations: str | None
+    activations: str | None = None
+    input_scale: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,6 +133,8 @@ class CompressedTensors:
         scheme = self.scheme_of(module, source)
         rows, cols = shape
         linear = Linear(module, tensors, source)
+        if scheme.form in LAYOUTS:
+            return read_blocks(linear, scheme.form, shape, input_scale=scheme.input_scale)
         size = scheme.group_size or cols
         groups = -(-cols // size)
         packed = scheme.form == "pack-quantized"
@@ -166,50 +167,66 @@ class CompressedTensors:
 
 def _scheme(keys: Keys, source: Path, where: str, form: str | None) -> Scheme:
     own = keys.word("format", of=_FORMATS, default=form)
-    if own == _MIXED:
+    if own is None or own == _MIXED:
         keys.refuse(f"is missing, expected {' or '.join(_FORMATS)}: the whole is {_MIXED}", "format")
     keys.nothing(output_activations="results that are quantized again are not read")
     inputs, raw = keys.take("input_activations"), keys.take("weights")
     keys.end(())
     weights = Keys(raw, source, f"{where}.weights")
+    scheme = _blocks(weights, own) if own in LAYOUTS else _integers(weights, own)
+    weights.nothing(dynamic="weights have no codes then", block_structure="blocks of outputs are not read")
+    weights.end(_WEIGHT_IGNORED)
+    if inputs is None:
+        return scheme
+    activations, made = _activations(inputs, source, f"{where}.input_activations")
+    return replace(scheme, activations=activations, input_scale=not made)
+
+
+def _blocks(weights: Keys, form: str) -> Scheme:
+    bits, group_size = check_weights(weights, form)
+    return Scheme(
+        form=form, bits=bits, symmetric=True, strategy="group", group_size=group_size, act_order=False
+    )
+
+
+def _integers(weights: Keys, form: str) -> Scheme:
     weights.word("type", of=("int",))
-    bits = weights.whole("num_bits", of=(4, 8) if own == "pack-quantized" else (8,))
+    bits = weights.whole("num_bits", of=(4, 8) if form == "pack-quantized" else (8,))
     strategy = weights.word("strategy", of=("group", "channel", "tensor"))
     symmetric = weights.flag("symmetric")
+    group_size = None
     if strategy == "group":
         group_size = weights.whole("group_size", least=1)
         if group_size == -1:
             weights.refuse("is -1, expected an integer of at least 1: strategy is group", "group_size")
-    else:
-        group_size = None
-        if (said := weights.take("group_size")) not in (None, -1):
-            weights.refuse(f"is {shown(said)}, and strategy is {strategy}", "group_size")
+    elif (said := weights.take("group_size")) not in (None, -1):
+        weights.refuse(f"is {shown(said)}, and strategy is {strategy}", "group_size")
     order = weights.take("actorder")
     if order not in (None, False, "weight", "static", "group", "dynamic"):
         weights.refuse(f"is {shown(order)}, expected weight, static, group or dynamic", "actorder")
-    weights.nothing(dynamic="weights have no codes then", block_structure="blocks of outputs are not read")
-    weights.end(_WEIGHT_IGNORED)
     act_order = order in ("group", "dynamic")
     if act_order and strategy != "group":
         weights.refuse(f"is {order}, and strategy is {strategy}", "actorder")
     return Scheme(
-        form="pack-quantized" if own == "pack-quantized" else "int-quantized",
+        form=form,
         bits=bits,
         symmetric=symmetric,
         strategy="group" if strategy == "group" else "channel" if strategy == "channel" else "tensor",
         group_size=group_size,
         act_order=act_order,
-        activations=None if inputs is None else _activations(inputs, source, f"{where}.input_activations"),
     )
 
 
-def _activations(raw: Any, source: Path, where: str) -> str:
-    """Inputs in words: the codes of the weights do not depend on them, the chip does."""
+def _activations(raw: Any, source: Path, where: str) -> tuple[str, bool]:
+    """Inputs in words, and whether every scale of them is made as they come.
+
+    The codes of the weights do not depend on them, the chip does.
+    """
     keys = Keys(raw, source, where)
     bits, kind = keys.take("num_bits"), keys.take("type")
-    strategy = keys.take("strategy")
-    when = "dynamic" if keys.take("dynamic") else "static"
-    return f"{kind} of {bits} bits by {strategy}, {when}"
+    strategy, dynamic = keys.take("strategy"), keys.take("dynamic")
+    when = "dynamic under a static scale" if dynamic == "local" else "dynamic" if dynamic else "static"
+    return f"{kind} of {bits} bits by {strategy}, {when}", bool(dynamic) and dynamic != "local"
 
 
 def _packed(linear: Linear, bits: int, shape: tuple[int, int]) -> npt.NDArray[np.int8]:
@@ -265,17 +282,8 @@ def _order(linear: Linear, cols: int, size: int) -> npt.NDArray[np.int64] | None
 def _check_targets(keys: Keys, targets: Sequence[str], name: str) -> None:
     for target in targets:
         expression = target.removeprefix(_EXPRESSION)
-        if target == expression:
-            continue
-        plain = (
-            _PLAIN.fullmatch(expression) and expression.count("*") + expression.count("+") <= _MOST_REPEATS
-        )
-        try:
-            re.compile(expression)
-        except (re.error, RecursionError, OverflowError) as error:
-            keys.refuse(f"holds {shown(target)}, which is no regular expression: {error}", name)
-        if not plain:
-            keys.refuse(f"holds {shown(target)}, an expression that is not read here", name)
+        if target != expression:
+            check_expression(keys, expression, name, target)
 
 
 def _matches(target: str, module: str) -> bool:

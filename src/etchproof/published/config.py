@@ -11,13 +11,14 @@ from etchproof.published.awq import Awq
 from etchproof.published.compressed_tensors import CompressedTensors
 from etchproof.published.gptq import Gptq
 from etchproof.published.matrix import PublishedMatrix
+from etchproof.published.mxfp4 import Mxfp4
 from etchproof.published.stored import Keys
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _METHOD: Final = "quant_method"
-_KNOWN: Final = "expected gptq, awq or compressed-tensors"
+_KNOWN: Final = "expected gptq, awq, compressed-tensors or mxfp4"
 _REFUSED: Final = {
     "bitsandbytes": "its codes are places in a table of floating-point numbers, or are made when a model is loaded",
     "bitsandbytes_4bit": "its codes are places in a table of floating-point numbers",
@@ -53,5 +54,7 @@ def read_quantization(raw: object, source: Path) -> Quantization:
         return Awq.read_config(keys)
     if method == "compressed-tensors":
         return CompressedTensors.read_config(keys, source)
+    if method == "mxfp4":
+        return Mxfp4.read_config(keys)
     why = f": {_REFUSED[method]}" if isinstance(method, str) and method in _REFUSED else ""
     keys.refuse(f"is {'missing' if method is None else shown(method)}, {_KNOWN}{why}", _METHOD)

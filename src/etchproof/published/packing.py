@@ -1,4 +1,4 @@
-"""Codes out of the 32-bit words that quantized safetensors pack them into."""
+"""Codes out of the 32-bit words and the bytes that quantized safetensors pack them into."""
 
 from __future__ import annotations
 
@@ -39,6 +39,34 @@ def unpack(words: Words, bits: int) -> Unsigned:
         if shift + bits > WORD_BITS:
             values = values | unsigned[:, word + 1 :: span] << np.uint32(WORD_BITS - shift)
         found[:, :, i] = values & np.uint32((1 << bits) - 1)
+    return found.reshape(rows, -1)
+
+
+def bytes_of(codes: int, bits: int) -> int:
+    """How many bytes hold ``codes`` codes of ``bits`` bits, which fill the last byte."""
+    return codes * bits // 8
+
+
+def unpack_bytes(packed: Unsigned, bits: int) -> Unsigned:
+    """The codes of each row, densely packed: code i is bits i * bits .. i * bits + bits - 1 of the row, the lowest bit
+    of the first byte first. Of 4 bits, the low nibble is the first; of 6, four codes lie in three bytes.
+
+    Args:
+        packed: (rows, bytes), whole periods.
+        bits: of a code, 4, 6 or 8.
+
+    Returns:
+        (rows, codes) without sign.
+    """
+    codes, span = {4: (2, 1), 6: (4, 3), 8: (1, 1)}[bits]
+    rows, count = packed.shape
+    found = np.empty((rows, count // span, codes), dtype=np.uint8)
+    for i in range(codes):
+        byte, shift = divmod(i * bits, 8)
+        values = packed[:, byte::span] >> np.uint8(shift)
+        if shift + bits > 8:
+            values = values | packed[:, byte + 1 :: span] << np.uint8(8 - shift)
+        found[:, :, i] = values & np.uint8((1 << bits) - 1)
     return found.reshape(rows, -1)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etchproof.errors import InputError, shown, shown_name
+from etchproof.published.minifloat import Patterns, ScaleFormat
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +23,7 @@ _DTYPES: Final = {  # torch's name: as safetensors writes it
     "float32": "F32",
     "float64": "F64",
     "uint8": "U8",
+    "float8_e4m3fn": "F8_E4M3",
     **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
 }
 
@@ -83,6 +85,31 @@ class Linear:
         if not finite.all():
             where = tuple(np.argwhere(~finite)[0].tolist())
             self.refuse(f"is {found[where]} at {list(where)}, expected a finite number", name)
+        return found
+
+    def scales(self, name: str, shape: tuple[int, int], why: str, dtype: str, form: ScaleFormat) -> Patterns:
+        """A tensor of a block format's scales, as bits.
+
+        Args:
+            shape: (rows, groups) that it has to have.
+            why: how the shape follows, for messages.
+            dtype: that it has to have, as safetensors writes it.
+            form: of a scale.
+
+        Raises:
+            InputError: it is missing, of another shape or dtype, or holds a NaN or a sign, which the kernels of the
+                format take in different ways.
+        """
+        import torch
+
+        found: Patterns = self._checked(name, shape, why, (dtype,)).view(torch.uint8).numpy()
+        for wrong, what in (
+            (form.is_nan(found), f"NaN of {form.name}, expected a number"),
+            (np.signbit(form.values(found)), f"a negative {form.name}, expected one without a sign"),
+        ):
+            if wrong.any():
+                row, group = np.argwhere(wrong)[0].tolist()
+                self.refuse(f"holds {found[row, group]:#04x} for row {row}, group {group}: {what}", name)
         return found
 
     def refuse(self, problem: str, name: str, hint: str | None = None) -> NoReturn:

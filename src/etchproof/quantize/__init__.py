@@ -7,6 +7,7 @@ from etchproof.lazy import lazy_names
 if TYPE_CHECKING:
     from etchproof.quantize.adapter import quantize_adapter
     from etchproof.quantize.adapter_store import load_quantized_adapter, quantize_adapter_cached, save_adapter
+    from etchproof.quantize.block_formats import quantize_blocks
     from etchproof.quantize.calibrate import CalibrationText, calibration_text, sample_text
     from etchproof.quantize.dequantized import dequantized_model
     from etchproof.quantize.matrix import dequantize, quantize_matrix
@@ -28,6 +29,7 @@ __getattr__ = lazy_names(
         **dict.fromkeys(
             ("load_quantized_adapter", "quantize_adapter_cached", "save_adapter"), "adapter_store"
         ),
+        "quantize_blocks": "block_formats",
         **dict.fromkeys(("CalibrationText", "calibration_text", "sample_text"), "calibrate"),
         "dequantized_model": "dequantized",
         **dict.fromkeys(("dequantize", "quantize_matrix"), "matrix"),
@@ -59,6 +61,7 @@ __all__ = [
     "load_quantized_adapter",
     "quantize_adapter",
     "quantize_adapter_cached",
+    "quantize_blocks",
     "quantize_cached",
     "quantize_matrix",
     "quantize_model",

@@ -12,22 +12,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from etchproof.checkpoint.config import ModelConfig
 from etchproof.checkpoint.tensors import expected_tensors
-from etchproof.errors import InputError
+from etchproof.errors import InputError, shown_name
 from etchproof.files.validation import FromFile, as_tuple
 from etchproof.files.yaml_file import find_yaml, read_yaml_record
 
 EMBEDDING_MODULE: Final = "model.embed_tokens"
 LM_HEAD_MODULE: Final = "lm_head"
+
+Bits = Literal[3, 4, 6, 8]
+GroupSize = Literal[16, 32, 64, 128, "row"]
+
+_NO_INTEGERS: Final = re.compile(
+    r"(?:mx|nv)[-_ ]?(?:fp|int)[-_ ]?[468]([-_ ]?e\dm\d)?|fp[-_ ]?[468]|e\dm\d(fn)?", re.IGNORECASE
+)
+"""Names of block formats (docs/published.md) and of their elements."""
 
 _FROZEN: Final = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -100,8 +109,22 @@ class MatrixRule(BaseModel):
     match: Annotated[
         tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1), BeforeValidator(_patterns)
     ]
-    bits: Literal[3, 4, 6, 8]
-    group_size: Literal[16, 32, 64, 128, "row"]
+    bits: Bits
+    group_size: GroupSize
+
+    @model_validator(mode="before")
+    @classmethod
+    def _integers(cls, data: Any) -> Any:
+        """Say of a block format, under whatever key it is named, what the chip has instead."""
+        for key, value in data.items() if isinstance(data, dict) else ():
+            if key != "match" and isinstance(value, str) and _NO_INTEGERS.fullmatch(value):
+                bits, sizes = (", ".join(map(str, get_args(held))) for held in (Bits, GroupSize))
+                raise _inconsistent(
+                    shown_name(str(key)),
+                    f"is {value!r}, which the chip does not have: its codes are integers (bits: {bits}), with one "
+                    f"scale a group of inputs (group_size: {sizes})",
+                )
+        return data
 
     @model_validator(mode="after")
     def _plain_globs(self) -> Self:

@@ -74,6 +74,23 @@ def awq(codes: Ints, zeros: Ints, scales: torch.Tensor) -> dict[str, torch.Tenso
     }
 
 
+def nibbles(patterns: Ints) -> torch.Tensor:
+    """Patterns of 4 bits (rows, cols), two a byte, the first in the low nibble: (rows, cols / 2) uint8."""
+    rows = [
+        [low | high << 4 for low, high in zip(row[::2], row[1::2], strict=True)] for row in patterns.tolist()
+    ]
+    return torch.tensor(rows, dtype=torch.uint8)
+
+
+def sixes(patterns: Ints) -> torch.Tensor:
+    """Patterns of 6 bits (rows, cols), four in three bytes from the lowest bit on: (rows, cols * 3 / 4) uint8."""
+    rows = []
+    for row in patterns.tolist():
+        number = sum(pattern << (6 * place) for place, pattern in enumerate(row))
+        rows.append(list(number.to_bytes(len(row) * 3 // 4, "little")))
+    return torch.tensor(rows, dtype=torch.uint8)
+
+
 def weights(matrix: Any) -> npt.NDArray[np.float64]:
     """What a record says, element by element as its docstring has it."""
     rows, cols = matrix.codes.shape
@@ -83,7 +100,7 @@ def weights(matrix: Any) -> npt.NDArray[np.float64]:
         for k in range(cols):
             least = 0.0 if matrix.minimums is None else matrix.minimums[o, groups[k]]
             made[o, k] = matrix.scales[o, groups[k]] * int(matrix.codes[o, k]) + least
-    return made
+    return made * matrix.factor.numerator / matrix.factor.denominator
 
 
 def ruled(codes: Ints, zeros: Ints, scales: torch.Tensor, group_of: Ints) -> npt.NDArray[np.float64]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from etchproof.errors import InputError
 from etchproof.published.config import read_quantization
-from tests.unit.published import test_awq, test_compressed_tensors, test_gptq
+from tests.unit.published import test_awq, test_compressed_tensors, test_gptq, test_mxfp4, test_packed_float
 from tests.unit.published.folders import MODULE, awq, gptq, weights
 
 SHAPE: Final = (32, 64)
@@ -40,6 +40,12 @@ def _folders() -> dict[str, tuple[dict[str, Any], dict[str, torch.Tensor]]]:
         ),
         "awq": (dict(test_awq.CONFIG), awq(codes, np.full((2, 32), 3), scales)),
         "compressed-tensors": (packed, tensors),
+        "nvfp4": (
+            test_packed_float.config("nvfp4", test_packed_float.LOCAL),
+            test_packed_float.drawn("nvfp4", 1, 32, 4)[2],
+        ),
+        "mxfp4": (test_packed_float.config("mxfp4"), test_packed_float.drawn("mxfp4", 1, 32, 2)[2]),
+        "gpt-oss": (dict(test_mxfp4.CONFIG), test_mxfp4.drawn(1, 32, 2)[2]),
     }
 
 
@@ -100,6 +106,30 @@ AS_WRITTEN: Final[dict[str, dict[str, Any]]] = {
         "quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm",
         "modules_to_not_convert": ["lm_head"], "backend": "autoawq", "do_fuse": False, "exllama_config": None,
         "fuse_max_seq_len": None, "modules_to_fuse": None,
+    },
+    "gpt-oss": {
+        "quant_method": "mxfp4",
+        "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router", "lm_head"],
+    },
+    "NVFP4": {
+        "quant_method": "compressed-tensors", "format": "nvfp4-pack-quantized", "quantization_status": "compressed",
+        "global_compression_ratio": None, "ignore": ["lm_head"], "kv_cache_scheme": None, "sparsity_config": {},
+        "transform_config": {}, "version": "0.12.2",
+        "config_groups": {
+            "group_0": {
+                "format": "nvfp4-pack-quantized", "targets": ["Linear"], "output_activations": None,
+                "input_activations": {
+                    "actorder": None, "block_structure": None, "dynamic": "local", "group_size": 16, "num_bits": 4,
+                    "observer": "static_minmax", "observer_kwargs": {}, "scale_dtype": "torch.float8_e4m3fn",
+                    "strategy": "tensor_group", "symmetric": True, "type": "float", "zp_dtype": None,
+                },
+                "weights": {
+                    "actorder": None, "block_structure": None, "dynamic": False, "group_size": 16, "num_bits": 4,
+                    "observer": "minmax", "observer_kwargs": {}, "scale_dtype": "torch.float8_e4m3fn",
+                    "strategy": "tensor_group", "symmetric": True, "type": "float", "zp_dtype": None,
+                },
+            }
+        },
     },
     "W8A8": {
         "quant_method": "compressed-tensors", "format": "int-quantized", "quantization_status": "compressed",
@@ -167,6 +197,8 @@ def test_any_tensor(data: st.DataObject, name: str) -> None:
             torch.int64,
             torch.float16,
             torch.bfloat16,
+            torch.float8_e4m3fn,
+            torch.uint8,
             torch.float64,
             torch.bool,
         ]

@@ -245,7 +245,8 @@ KEYS: Final[tuple[tuple[str, Any, str], ...]] = (
     (
         "format",
         "marlin-24",
-        "format: is 'marlin-24', expected pack-quantized or int-quantized or mixed-precision",
+        "format: is 'marlin-24', expected pack-quantized or int-quantized or nvfp4-pack-quantized or "
+        "mxfp4-pack-quantized or mxfp6-pack-quantized or mixed-precision",
     ),
     ("format", "float-quantized", "format: is 'float-quantized', expected pack-quantized"),
     ("format", "mixed-precision", f"{GROUP}.format: is missing, expected pack-quantized or int-quantized"),

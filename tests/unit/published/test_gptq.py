@@ -247,10 +247,10 @@ KEYS: Final[tuple[tuple[dict[str, Any], str], ...]] = (
     ({"colour": 3}, "colour: is 3: this key is not known here"),
     (
         {"quant_method": "bitsandbytes"},
-        "quant_method: is 'bitsandbytes', expected gptq, awq or compressed-tensors: its",
+        "quant_method: is 'bitsandbytes', expected gptq, awq, compressed-tensors or mxfp4: its",
     ),
-    ({"quant_method": "hqq"}, "quant_method: is 'hqq', expected gptq, awq or compressed-tensors"),
-    ({"quant_method": None}, "quant_method: is missing, expected gptq, awq or compressed-tensors"),
+    ({"quant_method": "hqq"}, "quant_method: is 'hqq', expected gptq, awq, compressed-tensors or mxfp4"),
+    ({"quant_method": None}, "quant_method: is missing, expected gptq, awq, compressed-tensors or mxfp4"),
     ({"quant_method": ["gptq"]}, "quant_method: is ['gptq'], expected gptq"),
 )
 

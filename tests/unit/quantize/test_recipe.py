@@ -128,6 +128,15 @@ def test_is_frozen(w6a16: Recipe) -> None:
             "matrices: [{match: '*', bits: 8, group_size: 24}]\n",
             "matrices[0].group_size: is 24, expected 16, 32, 64, 128 or 'row'",
         ),
+        (
+            "matrices: [{match: '*', bits: mxfp4, group_size: 32}]\n",
+            "matrices[0].bits: is 'mxfp4', which the chip does not have: its codes are integers (bits: 3, 4, 6, 8), "
+            "with one scale a group of inputs (group_size: 16, 32, 64, 128, row)",
+        ),
+        ("matrices: [{match: '*', format: NVFP4}]\n", "matrices[0].format: is 'NVFP4', which the chip does not have"),
+        ("matrices: [{match: '*', element: e2m1}]\n", "matrices[0].element: is 'e2m1', which the chip does not have"),
+        ("matrices: [{match: '*', bits: mxfp6_e3m2}]\n", "is 'mxfp6_e3m2', which the chip does not have"),
+        ("matrices: [{match: fp4, bits: 8, group_size: [fp4]}]\n", "group_size: is ['fp4'], expected 16, 32, 64, 128"),
         ("matrices: [{match: [], bits: 8, group_size: 16}]\n", "matrices[0].match: is (), expected at least one"),
         (
             "matrices: [{match: '', bits: 8, group_size: 16}]\n",
