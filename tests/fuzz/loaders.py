@@ -47,6 +47,14 @@ LOADERS: Final = (
         ("etchproof.checkpoint.tensors:_read_index",),
     ),
     Loader(
+        "gguf",
+        seeds.gguf,
+        {"model.gguf": "gguf"},
+        loads.gguf,
+        ("etchproof.published.gguf.file:mapped",),
+        weight=3,
+    ),
+    Loader(
         "config",
         seeds.rope,
         {"config.json": "json"},

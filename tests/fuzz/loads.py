@@ -18,6 +18,15 @@ def checkpoint(folder: Path) -> object:
     return [loaded.tensor(name) for name in loaded.tensor_names]
 
 
+def gguf(folder: Path) -> object:
+    from etchproof.published.gguf import open_gguf
+
+    file = open_gguf(folder / "model.gguf")
+    tensors = file.header.tensors.values()
+    matrices = [file.matrix(one.name) for one in tensors if one.type.bits and len(one.shape) == 2]
+    return [file.values(one.name) for one in tensors], matrices
+
+
 def config(folder: Path) -> object:
     from etchproof.checkpoint import read_config
 

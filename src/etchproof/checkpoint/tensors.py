@@ -24,6 +24,7 @@ from etchproof.checkpoint.safetensors_file import (
 from etchproof.errors import InputError, shown, shown_name
 from etchproof.files.json_file import read_json_object
 from etchproof.files.regular import exists
+from etchproof.files.stamp import Stamp
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,22 +69,6 @@ def expected_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 @dataclass(frozen=True)
-class _Stamp:
-    """What a file's metadata said when it was opened; a later difference means that its bytes may differ."""
-
-    size_bytes: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, path: Path) -> _Stamp:
-        try:
-            stat = path.stat()
-        except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", source=path) from None
-        return cls(stat.st_size, stat.st_mtime_ns)
-
-
-@dataclass(frozen=True)
 class WeightFiles:
     """The weight files of one checkpoint, headers checked.
 
@@ -97,7 +82,7 @@ class WeightFiles:
     files: tuple[Path, ...]
     shapes: Mapping[str, tuple[int, ...]]
     location: Mapping[str, Path]
-    stamps: Mapping[Path, _Stamp]
+    stamps: Mapping[Path, Stamp]
 
     def read(self, name: str) -> Tensor:
         """One tensor as float32, its own memory, checked for NaN and infinity.
@@ -138,8 +123,7 @@ class WeightFiles:
     @contextmanager
     def _open(self, name: str) -> Iterator[Any]:
         path = self.location[name]
-        if _Stamp.of(path) != self.stamps[path]:
-            raise InputError("was changed since it was opened", source=path, hint="load the checkpoint again")
+        self.stamps[path].check(path)
         with open_safetensors(path) as file:
             yield file
 
@@ -167,13 +151,13 @@ def open_weights(folder: Path, config: ModelConfig) -> WeightFiles:
         raise _no_weights(folder)
 
     location: dict[str, Path] = {}
-    stamps: dict[Path, _Stamp] = {}
+    stamps: dict[Path, Stamp] = {}
     for shard in shards:
         if not exists(shard):
             raise InputError(
                 f"shard {shown(shard.name)} is not in the folder", source=index, key="weight_map"
             )
-        stamps[shard] = _Stamp.of(shard)
+        stamps[shard] = Stamp.of(shard)
         with open_safetensors(shard, framework="numpy") as file:
             held = tuple(file.keys())
             for name in held:
