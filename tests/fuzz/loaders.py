@@ -52,7 +52,15 @@ LOADERS: Final = (
         {"model.gguf": "gguf"},
         loads.gguf,
         ("etchproof.published.gguf.file:mapped",),
-        weight=3,
+        weight=18,  # each is quick
+    ),
+    Loader(
+        "gguf-tokenizer",
+        seeds.gguf,
+        {"model.gguf": "gguf"},
+        loads.gguf_tokenizer,
+        (),
+        weight=0.5,  # each starts processes
     ),
     Loader(
         "config",

@@ -19,12 +19,26 @@ def checkpoint(folder: Path) -> object:
 
 
 def gguf(folder: Path) -> object:
-    from etchproof.published.gguf import open_gguf
+    from etchproof.checkpoint import load_checkpoint
+    from etchproof.checkpoint.gguf.weights import GgufWeights
 
-    file = open_gguf(folder / "model.gguf")
-    tensors = file.header.tensors.values()
-    matrices = [file.matrix(one.name) for one in tensors if one.type.bits and len(one.shape) == 2]
-    return [file.values(one.name) for one in tensors], matrices
+    loaded = load_checkpoint(folder / "model.gguf")
+    assert loaded.gguf is not None and isinstance(loaded.weights, GgufWeights)
+    matrices = [loaded.weights.matrix(name) for name in loaded.tensor_names]
+    return matrices, loaded.published, loaded.gguf.small_files(), loaded.gguf.tokenizer_parts()
+
+
+def gguf_tokenizer(folder: Path) -> object:
+    from etchproof.checkpoint import load_checkpoint
+    from etchproof.checkpoint.chat import chat
+
+    loaded = load_checkpoint(folder / "model.gguf", known=lambda _: True)
+    tokenizer = loaded.tokenizer()
+    try:
+        ids = tokenizer.encode("Hello 12 <|im_end|>")
+        return chat("hello", tokenizer).ids, tokenizer.decode(ids), tokenizer.notes(loaded.config)
+    finally:
+        tokenizer.close()
 
 
 def config(folder: Path) -> object:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from etchproof.checkpoint.config import ModelConfig
 from etchproof.checkpoint.safetensors_file import (
@@ -68,9 +68,41 @@ def expected_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+class Weights(Protocol):
+    """The tensors of one checkpoint, whatever the format of its files.
+
+    Attributes:
+        files: every file that they are read from, in name order.
+        shapes: the expected tensors (``expected_tensors``).
+        location: which file holds each tensor.
+    """
+
+    @property
+    def files(self) -> tuple[Path, ...]: ...
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]: ...
+
+    @property
+    def location(self) -> Mapping[str, Path]: ...
+
+    def read(self, name: str) -> Tensor:
+        """One tensor as float32, its own memory, checked for NaN and infinity.
+
+        Raises:
+            KeyError: no such tensor.
+            InputError: a value is not finite, or the file was changed since it was opened.
+        """
+        ...
+
+    def check_values(self) -> None:
+        """Scan every tensor, one at a time; errors as of ``read``."""
+        ...
+
+
 @dataclass(frozen=True)
 class WeightFiles:
-    """The weight files of one checkpoint, headers checked.
+    """The weight files of one checkpoint folder, headers checked.
 
     Attributes:
         files: every weight file, and the shard index if there is one, in name order.
@@ -230,9 +262,9 @@ def _read_index(path: Path) -> dict[str, str]:
 def _no_weights(folder: Path) -> InputError:
     others = sorted(path.name for pattern in _OTHER_FORMATS for path in folder.glob(pattern))
     if others:
-        return InputError(
-            f"holds {shown_name(others[0])} but no {SINGLE_FILE}",
-            source=folder,
-            hint="convert it: AutoModelForCausalLM.from_pretrained(...).save_pretrained(...) of transformers",
-        )
+        hint = "convert it: AutoModelForCausalLM.from_pretrained(...).save_pretrained(...) of transformers"
+        if others[0].endswith(".gguf"):
+            hint = "pass the .gguf file itself"
+        problem = f"holds {shown_name(others[0])} but no {SINGLE_FILE}"
+        return InputError(problem, source=folder, hint=hint)
     return InputError(f"holds neither {SINGLE_FILE} nor {INDEX_FILE}", source=folder)

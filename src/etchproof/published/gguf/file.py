@@ -19,7 +19,11 @@ from etchproof.published.gguf.blocks import Blocks, take_apart
 from etchproof.published.gguf.header import GgufTensor, Header, read_header
 from etchproof.published.matrix import PublishedMatrix
 
-_PLAIN: Final = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+_PLAIN: Final[dict[str, np.dtype[Any]]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+}
 _VALUES_AT_ONCE: Final = 1 << 22
 
 Rows = npt.NDArray[np.int64]
@@ -104,7 +108,8 @@ class GgufFile:
                 f"is NaN or infinite in {wrong.size} of {stored.size} values, the first is {stored[wrong[0]]} at {at}",
                 tensor,
             )
-        return stored.astype(np.float32).reshape(tensor.shape)
+        numbers: npt.NDArray[np.float32] = stored.astype(np.float32).reshape(tensor.shape)
+        return numbers
 
     def _blocks(self, tensor: GgufTensor, raw: npt.NDArray[np.uint8], first: int = 0) -> Blocks:
         """Blocks of a tensor, the first of which is number ``first``."""

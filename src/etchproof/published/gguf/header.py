@@ -126,7 +126,7 @@ class _Cursor:
         self.at += size
         return found
 
-    def bytes(self, size: int, what: str) -> bytes:
+    def take(self, size: int, what: str) -> bytes:
         self.need(size, what)
         self.at += size
         return self._data[self.at - size : self.at]
@@ -143,7 +143,7 @@ class _Cursor:
         size = int(self.number("<Q", f"the length of {what}"))
         if size > most:
             self.refuse(f"{what} is {size:,} bytes long, expected at most {most:,}")
-        return self.bytes(size, what)
+        return self.take(size, what)
 
     def text(self, most: int, what: str) -> str:
         """A key or a name."""
@@ -173,7 +173,7 @@ class _Cursor:
             named = "arrays" if element == ARRAY else f"the unknown type {element}"
             self.refuse(f"is an array of {named}, which is not read here", key)
         name, dtype = number or ("BOOL", np.dtype("u1"))
-        found = np.frombuffer(self.bytes(count * dtype.itemsize, what), dtype)
+        found = np.frombuffer(self.take(count * dtype.itemsize, what), dtype)
         if element == BOOL:
             if found.size and int(found.max()) > 1:
                 self.refuse("is an array with a BOOL that is neither 0 nor 1", key)
@@ -192,7 +192,7 @@ class _Cursor:
         if number is None:
             self.refuse(f"has the unknown type {kind}", key)
         name, dtype = number
-        return name, np.frombuffer(self.bytes(dtype.itemsize, what), dtype)[0].item()
+        return name, np.frombuffer(self.take(dtype.itemsize, what), dtype)[0].item()
 
     def _strings(self, count: int, what: str) -> list[bytes]:
         self.need(8 * count, what)
@@ -212,7 +212,7 @@ class _Cursor:
 
 
 def _version(cursor: _Cursor) -> int:
-    magic = cursor.bytes(4, "its first four bytes")
+    magic = cursor.take(4, "its first four bytes")
     if magic != MAGIC:
         cursor.refuse(f"begins with {shown(magic)}, expected {shown(MAGIC)}: it is no GGUF file")
     version = int(cursor.number("<I", "its version"))

@@ -11,7 +11,7 @@ import numpy as np
 
 from etchproof.errors import InputError, shown, shown_name
 
-INTEGERS: Final = {
+INTEGERS: Final[dict[int, tuple[str, np.dtype[Any]]]] = {
     0: ("UINT8", np.dtype("u1")),
     1: ("INT8", np.dtype("i1")),
     2: ("UINT16", np.dtype("<u2")),
@@ -21,7 +21,10 @@ INTEGERS: Final = {
     10: ("UINT64", np.dtype("<u8")),
     11: ("INT64", np.dtype("<i8")),
 }
-FLOATS: Final = {6: ("FLOAT32", np.dtype("<f4")), 12: ("FLOAT64", np.dtype("<f8"))}
+FLOATS: Final[dict[int, tuple[str, np.dtype[Any]]]] = {
+    6: ("FLOAT32", np.dtype("<f4")),
+    12: ("FLOAT64", np.dtype("<f8")),
+}
 BOOL, STRING, ARRAY = 7, 8, 9
 
 _WHOLE: Final = frozenset(name for name, _ in INTEGERS.values())
