@@ -90,9 +90,9 @@ def _checkpoint(chip: Chip) -> ProvenanceLink:
         found = content_hash(files)
     except InputError as error:
         return ProvenanceLink(name="checkpoint", sha256=checkpoint.sha256, holds=False, message=str(error))
-    several = f"{len(files)} files" if len(files) > 1 else "1 file"
+    several, read = (f"{len(files)} files", "they were") if len(files) > 1 else ("1 file", "it was")
     message = f"{checkpoint.name}: {several}"
-    message += ", the same now as when they were read" if found == checkpoint.sha256 else f", now {found}"
+    message += f", the same now as when {read} read" if found == checkpoint.sha256 else f", now {found}"
     if checkpoint.published is not None:
         message += f"; its published codes ({checkpoint.published}) are dequantized and quantized again"
     return ProvenanceLink(
