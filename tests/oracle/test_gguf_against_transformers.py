@@ -61,6 +61,7 @@ def test_ids_of_a_byte_level_tokenizer(pre: str, tmp_path: Path) -> None:
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path, gguf_file="drawn.gguf")
     for text in TEXTS:
         assert found.encode(text) == theirs.encode(text), text
+    for text in TEXTS[::5]:  # each starts a process
         messages = [{"role": "user", "content": text}]
         wanted = theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
         assert list(chat(text, found, datetime(2026, 2, 3)).ids) == list(wanted), text
@@ -77,6 +78,7 @@ def test_ids_of_a_sentencepiece_tokenizer(tmp_path: Path) -> None:
     texts = [text for text in TEXTS if "<" not in text and not text.startswith(" ")]
     for text in texts:
         assert found.encode(text) == theirs.encode(text), text
+    for text in texts[::4]:
         wanted = theirs.apply_chat_template([{"role": "user", "content": text}], return_dict=False)
         assert list(chat(text, found, datetime(2026, 2, 3)).ids) == list(wanted), text
     found.close()

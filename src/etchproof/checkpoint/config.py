@@ -141,7 +141,7 @@ class ModelConfig(FromFile):
 
     def key(self, name: str) -> str:
         """A key of ``config.json`` as the file spells it that this record was read from; a shape and a GGUF differ."""
-        return _OWN_KEYS.get(Path(self.source).suffix, {}).get(name, name)
+        return _OWN_KEYS.get(Path(self.source).suffix.lower(), {}).get(name, name)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -54,7 +54,7 @@ def choose_project(named: Path | None, *data: Path | None) -> Project:
 def _folder(path: Path) -> Path:
     """What may have come together: a folder of data; of a file, its folder where that one is a project's."""
     beside = path.parent / PROJECT_FILE
-    return path.parent if path.suffix == _GGUF and beside.is_file() else path
+    return path.parent if path.suffix.lower() == _GGUF and beside.is_file() else path
 
 
 def check_takes_shapes(project: Project, shape: str | None) -> None:

@@ -22,7 +22,7 @@ SUFFIX: Final = ".gguf"
 def is_gguf(path: str | Path) -> bool:
     """Whether a path is that of a GGUF file, by its suffix; a folder is none."""
     found = Path(path)
-    return found.suffix == SUFFIX and not found.is_dir()
+    return found.suffix.lower() == SUFFIX and not found.is_dir()
 
 
 @dataclass(frozen=True)

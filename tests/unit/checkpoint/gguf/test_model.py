@@ -59,5 +59,5 @@ def test_a_file_that_changed(tmp_path: Path) -> None:
 
 def test_names(tmp_path: Path) -> None:
     (tmp_path / "folder.gguf").mkdir()
-    assert is_gguf("model.gguf") and is_gguf(tmp_path / "none.gguf")
+    assert is_gguf("model.gguf") and is_gguf("MODEL.GGUF") and is_gguf(tmp_path / "none.gguf")
     assert not is_gguf(tmp_path / "folder.gguf") and not is_gguf("model.safetensors") and not is_gguf("gguf")
