@@ -118,13 +118,16 @@ class Tokenizer:
             said.append(
                 f"{beside} has eos_token of id {named}, the model's EOS ids are {list(eos)}: a text ends there"
             )
-        if self._rebuilt:
-            named_class = f"{beside} has tokenizer_class {shown(self.config['tokenizer_class'])}"
-            if not self._own_format:
-                named_class = f"{beside} has a SentencePiece vocabulary, which is LlamaTokenizer's"
+        if self._rebuilt and self._own_format:
             said.append(
-                f"{named_class}: transformers 5 builds that one anew from the vocabulary, and {tokenizer} is taken as "
-                "it is shipped here, but for --chat; runs of spaces and special tokens within a text may get other ids"
+                f"{beside} has tokenizer_class {shown(self.config['tokenizer_class'])}: transformers 5 builds "
+                f"that one anew from the vocabulary, and {tokenizer} is taken as it is shipped here, but for "
+                "--chat; runs of spaces and special tokens within a text may get other ids"
+            )
+        elif self._rebuilt:
+            said.append(
+                f"{tokenizer} is a SentencePiece one: --prompt has spaces where llama.cpp puts them, --chat before the "
+                "text alone, as transformers 5 does"
             )
         return tuple(said)
 
