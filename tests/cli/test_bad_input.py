@@ -267,7 +267,7 @@ def test_one_site_twice(refused: Refused, model: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        ([], "MODEL_DIR: is missing (name a checkpoint folder, or a --shape)"),
+        ([], "MODEL_DIR: is missing (name a checkpoint folder, a GGUF file, or a --shape)"),
         (["models", "more"], "more"),
         (["models", "--nope"], "--nope"),
         (["models", "--tokens", "0"], "--tokens"),

@@ -144,7 +144,7 @@ def test_each_file_that_tells_data(
     assert not (tmp_path / _MARK).exists()
 
 
-@pytest.mark.parametrize("option", ["MODEL_DIR", "--adapter", "--out", "DIR"])
+@pytest.mark.parametrize("option", ["MODEL_DIR", "FILE.gguf", "--adapter", "--out", "DIR"])
 def test_what_a_command_names_is_data(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
@@ -154,6 +154,7 @@ def test_what_a_command_names_is_data(
     monkeypatch.chdir(folder)
     words = {
         "MODEL_DIR": ["cosim", "."],
+        "FILE.gguf": ["cosim", "model.gguf"],
         "--adapter": ["cosim", str(tiny_checkpoint), "--adapter", "../folder"],
         "--out": ["signoff", str(tiny_checkpoint), "--stage", "V1", "--out", "."],
         "DIR": ["report", "."],

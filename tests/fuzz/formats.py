@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from tests.fuzz import trees
+from tests.fuzz.gguf_format import gguf
 from tests.fuzz.trees import Form, Raw
 
 _DTYPES: Final = (
@@ -287,6 +288,7 @@ MUTATORS: Final[dict[str, Callable[[random.Random, bytes], bytes]]] = {
     "tokenizer": tokenizer,
     "safetensors": safetensors,
     "npz": npz,
+    "gguf": gguf,
     "jinja": jinja,
     "xml": xml,
 }

@@ -47,6 +47,22 @@ LOADERS: Final = (
         ("etchproof.checkpoint.tensors:_read_index",),
     ),
     Loader(
+        "gguf",
+        seeds.gguf,
+        {"model.gguf": "gguf"},
+        loads.gguf,
+        ("etchproof.published.gguf.file:mapped",),
+        weight=18,  # each is quick
+    ),
+    Loader(
+        "gguf-tokenizer",
+        seeds.gguf,
+        {"model.gguf": "gguf"},
+        loads.gguf_tokenizer,
+        (),
+        weight=0.5,  # each starts processes
+    ),
+    Loader(
         "config",
         seeds.rope,
         {"config.json": "json"},

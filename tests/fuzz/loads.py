@@ -18,6 +18,29 @@ def checkpoint(folder: Path) -> object:
     return [loaded.tensor(name) for name in loaded.tensor_names]
 
 
+def gguf(folder: Path) -> object:
+    from etchproof.checkpoint import load_checkpoint
+    from etchproof.checkpoint.gguf.weights import GgufWeights
+
+    loaded = load_checkpoint(folder / "model.gguf")
+    assert loaded.gguf is not None and isinstance(loaded.weights, GgufWeights)
+    matrices = [loaded.weights.matrix(name) for name in loaded.tensor_names]
+    return matrices, loaded.published, loaded.gguf.small_files(), loaded.gguf.tokenizer_parts()
+
+
+def gguf_tokenizer(folder: Path) -> object:
+    from etchproof.checkpoint import load_checkpoint
+    from etchproof.checkpoint.chat import chat
+
+    loaded = load_checkpoint(folder / "model.gguf", known=lambda _: True)
+    tokenizer = loaded.tokenizer()
+    try:
+        ids = tokenizer.encode("Hello 12 <|im_end|>")
+        return chat("hello", tokenizer).ids, tokenizer.decode(ids), tokenizer.notes(loaded.config)
+    finally:
+        tokenizer.close()
+
+
 def config(folder: Path) -> object:
     from etchproof.checkpoint import read_config
 

@@ -115,7 +115,7 @@ NO_LOADERS: Final[dict[str, str]] = {
     "etchproof.signoff.verify:_left": "reads readback.json by read_json_record, as testrun's read_readback does",
     "etchproof.signoff.covered:_sample": "reads a comparison.json whose item has just been read and held against it",
     "etchproof.run.flow:model_health": "reads a record of the cache by read_json_record, and makes a broken one again",
-    "etchproof.run.model_files:keep_model": "copies files of a checkpoint that was loaded before, unread",
+    "etchproof.run.model_files:_copy": "copies files of a checkpoint that was loaded before, unread",
     "etchproof.project.sources:_file_sha256": "hashes bytes, whatever they are; only a regular file is opened",
     "etchproof.project.sources:_imported": "parses modules of the project, whose code runs in any case",
     "etchproof.host.top:write_top": _ENGINE,

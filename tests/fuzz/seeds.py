@@ -45,6 +45,15 @@ def shards(folder: Path) -> None:
     write_synthetic(folder / "model", MODEL, seed=5, shards=2, rope_form="old", tokenizer=False)
 
 
+def gguf(folder: Path) -> None:
+    """A Llama in one file, with tensors of every kind that its widths allow."""
+    from tests.gguf_model import Sizes, model
+
+    kinds = {"attn_q": "Q4_0", "attn_k": "Q5_1", "attn_v": "Q8_0", "attn_output": "F16", "ffn_gate": "Q5_0"}
+    parts = model(Sizes(layers=1), lambda name: kinds.get(name.split(".")[2], "Q4_1"))
+    (folder / "model.gguf").write_bytes(parts.content())
+
+
 def rope(folder: Path) -> None:
     """A ``config.json`` alone, with every key of Llama 3.1's RoPE."""
     checkpoint(folder)

@@ -23,8 +23,8 @@ from tests.fuzz.mutate import content
 from tests.fuzz.pool import Pool, Result
 from tests.fuzz.table import AS_IT_IS, Loader, make_case
 
-IN_CI: Final = 700
-ALL: Final = 12_000
+IN_CI: Final = 900
+ALL: Final = 15_000
 
 
 def cases(loaders: tuple[Loader, ...], total: int) -> list[tuple[str, int]]:

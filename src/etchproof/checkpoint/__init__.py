@@ -1,9 +1,10 @@
-"""Import of Llama checkpoints in Hugging Face form: validated, resolved, read one tensor at a time."""
+"""Import of Llama checkpoints, folders in Hugging Face form and GGUF files: validated, resolved, read one tensor at a
+time."""
 
 from typing import TYPE_CHECKING
 
 from etchproof.checkpoint.config import LinearScaling, Llama3Scaling, ModelConfig, RopeConfig, read_config
-from etchproof.checkpoint.load import Checkpoint, load_checkpoint
+from etchproof.checkpoint.load import Checkpoint, load_checkpoint, load_config
 from etchproof.checkpoint.tensors import expected_tensors
 from etchproof.checkpoint.tokenizer import TextStream, Tokenizer
 from etchproof.lazy import lazy_names
@@ -24,6 +25,7 @@ __all__ = [
     "cached_synthetic",
     "expected_tensors",
     "load_checkpoint",
+    "load_config",
     "read_config",
     "write_synthetic",
 ]

@@ -21,6 +21,7 @@ TEMPLATE_FILE: Final = "chat_template.jinja"
 _NAMED_TEMPLATES: Final = "additional_chat_templates"
 _DEFAULT: Final = "default"
 _KEY: Final = "chat_template"
+_KEY_WITHIN: Final = "tokenizer.chat_template"  # of a GGUF file
 _TEMPLATE_BYTES: Final = 1 << 20  # the longest real one is below 30 kB
 _CHILD: Final = Path(__file__).with_name("chat_child.py")
 _HINT: Final = "give the prompt as --prompt or --prompt-ids"
@@ -103,6 +104,14 @@ def find_template(folder: Path, config: dict[str, Any]) -> Template:
     return Template(templates[_DEFAULT], path, _KEY)
 
 
+def _template_within(tokenizer: Tokenizer) -> Template:
+    """The template of a tokenizer of another format, which has one or none."""
+    text = tokenizer.config.get(_KEY)
+    if text is None:
+        raise InputError("there is no chat template", source=tokenizer.path, key=_KEY_WITHIN, hint=_HINT)
+    return Template(text, tokenizer.path, _KEY_WITHIN)
+
+
 def _by_name(found: Any, source: Path) -> dict[str, str]:
     """Several templates: an object, or a list of objects with ``name`` and ``template``."""
     pairs: list[tuple[Any, Any]] = []
@@ -156,7 +165,7 @@ def render(message: str, template: Template, special: dict[str, str], now: datet
 
 
 def chat(message: str, tokenizer: Tokenizer, now: datetime | None = None) -> Chat:
-    """A user's message in the template of the tokenizer's folder.
+    """A user's message in the template that came with the tokenizer.
 
     Args:
         now: the local time that the template is told; None is the clock's.
@@ -164,7 +173,10 @@ def chat(message: str, tokenizer: Tokenizer, now: datetime | None = None) -> Cha
     Raises:
         InputError: as ``find_template`` and ``render``, or the text comes to no token, or to one beyond the vocabulary.
     """
-    template = find_template(tokenizer.folder, tokenizer.config)
+    if tokenizer.own_format:
+        template = find_template(tokenizer.path.parent, tokenizer.config)
+    else:
+        template = _template_within(tokenizer)
     now = datetime.now() if now is None else now
     text, asked = render(message, template, tokenizer.special, now)
     ids = tuple(tokenizer.encode_chat(text))

@@ -28,12 +28,27 @@ Factor = Annotated[float, Field(ge=1, le=1e6)]
 _FROZEN: Final = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 _RAW: Final = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
 
-_YAML: Final = (".yaml", ".yml")
 _SHAPE_KEYS: Final = {
     "max_position_embeddings": "context",
     "num_hidden_layers": "n_layers",
     "rope_theta": "rope.theta",
 }
+GGUF_KEYS: Final = {
+    "vocab_size": "token_embd.weight",
+    "hidden_size": "llama.embedding_length",
+    "intermediate_size": "llama.feed_forward_length",
+    "num_hidden_layers": "llama.block_count",
+    "num_attention_heads": "llama.attention.head_count",
+    "num_key_value_heads": "llama.attention.head_count_kv",
+    "head_dim": "llama.attention.key_length",
+    "max_position_embeddings": "llama.context_length",
+    "rms_norm_eps": "llama.attention.layer_norm_rms_epsilon",
+    "rope_theta": "llama.rope.freq_base",
+    "bos_token_id": "tokenizer.ggml.bos_token_id",
+    "eos_token_id": "tokenizer.ggml.eos_token_id",
+}
+_OWN_KEYS: Final = {".yaml": _SHAPE_KEYS, ".yml": _SHAPE_KEYS, ".gguf": GGUF_KEYS}
+"""By the suffix of the file."""
 
 
 class Llama3Scaling(BaseModel):
@@ -66,13 +81,24 @@ class LinearScaling(BaseModel):
     factor: Factor
 
 
+class FactorScaling(BaseModel):
+    """Each pair's RoPE frequency divided by a number of its own, as a GGUF file states it."""
+
+    model_config = _FROZEN
+
+    rope_type: Literal["factors"] = "factors"
+    factors: tuple[PositiveFloat, ...]
+
+
 class RopeConfig(BaseModel):
     """Rotary position embedding: the base, and how its frequencies are scaled (None: not at all)."""
 
     model_config = _FROZEN
 
     theta: PositiveFloat = 10000.0
-    scaling: Annotated[Llama3Scaling | LinearScaling, Field(discriminator="rope_type")] | None = None
+    scaling: (
+        Annotated[Llama3Scaling | LinearScaling | FactorScaling, Field(discriminator="rope_type")] | None
+    ) = None
 
 
 class ModelConfig(FromFile):
@@ -114,14 +140,19 @@ class ModelConfig(FromFile):
         return self.n_kv_heads * self.head_dim
 
     def key(self, name: str) -> str:
-        """A key of ``config.json`` as the file spells it that this record was read from: a shape has its own names."""
-        return _SHAPE_KEYS.get(name, name) if Path(self.source).suffix in _YAML else name
+        """A key of ``config.json`` as the file spells it that this record was read from; a shape and a GGUF differ."""
+        return _OWN_KEYS.get(Path(self.source).suffix.lower(), {}).get(name, name)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.head_dim % 2:
             raise inconsistent(
                 "head_dim", f"is {self.head_dim}, expected an even number (RoPE rotates pairs)"
+            )
+        scaling = self.rope.scaling
+        if isinstance(scaling, FactorScaling) and len(scaling.factors) != self.head_dim // 2:
+            raise inconsistent(
+                "rope.scaling.factors", f"has {len(scaling.factors)} numbers, expected {self.head_dim // 2}"
             )
         if self.n_heads % self.n_kv_heads:
             raise inconsistent(

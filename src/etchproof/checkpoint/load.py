@@ -1,4 +1,4 @@
-"""A checkpoint folder in Hugging Face form, validated."""
+"""A checkpoint, a folder in Hugging Face form or a GGUF file, validated."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from etchproof.checkpoint.config import ModelConfig, read_config
 from etchproof.checkpoint.folder import content_hash, existing_folder
-from etchproof.checkpoint.tensors import WeightFiles, open_weights
+from etchproof.checkpoint.gguf.model import SUFFIX, GgufModel, is_gguf, open_gguf_model
+from etchproof.checkpoint.tensors import Weights, open_weights
 from etchproof.checkpoint.tokenizer import TOKENIZER_FILE, Tokenizer
-from etchproof.errors import InputError
+from etchproof.errors import InputError, shown_name
 from etchproof.files.regular import exists
 
 if TYPE_CHECKING:
@@ -26,19 +27,31 @@ class Checkpoint:
     nowhere.
 
     Attributes:
-        path: the folder.
-        name: the folder's name, for reports.
+        path: the folder, or the GGUF file.
+        name: the folder's name, or the file's without its suffix, for reports.
         config: the resolved architecture.
         sha256: hash of the content: ``config.json``, then the weight files (with a shard index) in name
-            order, each as file name, size and bytes. It does not depend on where the folder lies; it does
-            depend on how weights are sharded.
+            order, each as file name, size and bytes; of a GGUF, of that file. It does not depend on where the folder
+            lies; it does depend on how weights are sharded.
+        gguf: the GGUF file; None for a folder.
     """
 
     path: Path
     name: str
     config: ModelConfig
     sha256: str
-    weights: WeightFiles = field(repr=False, compare=False)
+    weights: Weights = field(repr=False, compare=False)
+    gguf: GgufModel | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that ``sha256`` is of, in its order."""
+        return self.weights.files if self.gguf else (self.path / "config.json", *self.weights.files)
+
+    @property
+    def published(self) -> str | None:
+        """The types of codes that the model was published with, such as "210 Q4_1, 1 Q8_0"; None for plain floats."""
+        return self.gguf.published if self.gguf else None
 
     @property
     def tensor_names(self) -> tuple[str, ...]:
@@ -59,16 +72,24 @@ class Checkpoint:
         """Scan every tensor for NaN and infinity; a redundant ``lm_head.weight`` must equal the embedding."""
         self.weights.check_values()
 
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether a tokenizer came with the weights."""
+        return self.gguf.has_tokenizer if self.gguf else exists(self.path / TOKENIZER_FILE)
+
     def tokenizer(self) -> Tokenizer:
-        """The checkpoint's tokenizer; InputError if ``tokenizer.json`` is missing or bad (not needed before)."""
+        """The checkpoint's tokenizer; InputError if it is missing or bad (not needed before)."""
+        if self.gguf:
+            return Tokenizer(self.path, self.config.vocab_size, self.gguf.tokenizer_parts())
         return Tokenizer(self.path / TOKENIZER_FILE, self.config.vocab_size)
 
 
 def load_checkpoint(path: str | Path, known: Callable[[Checkpoint], bool] = lambda _: False) -> Checkpoint:
-    """Validate a checkpoint folder: its config, its weight files' headers, then every weight value.
+    """Validate a checkpoint: its config, its weight files' headers, then every weight value.
 
-    The folder is looked at as a whole: what transformers or PEFT would add to the model is refused, and files that
-    neither of them reads may lie beside it (docs/checkpoints.md).
+    A path that ends in ``.gguf`` is that of a GGUF file, and any other a folder's. The folder is looked at as a whole:
+    what transformers or PEFT would add to the model is refused, and files that neither of them reads may lie beside it
+    (docs/checkpoints.md).
 
     Args:
         known: whether the values of this checkpoint, by its hash, have been checked before.
@@ -76,20 +97,45 @@ def load_checkpoint(path: str | Path, known: Callable[[Checkpoint], bool] = lamb
     Raises:
         InputError: one line that names the file, the key or tensor, what was found and what was expected.
     """
-    folder = existing_folder(path, "checkpoint", "config.json")
-    _refuse_adapter(folder)
-    config = read_config(folder)
-    weights = open_weights(folder, config)
-    checkpoint = Checkpoint(
-        path=folder,
-        name=config.name,
-        config=config,
-        sha256=content_hash((folder / "config.json", *weights.files)),
-        weights=weights,
-    )
+    checkpoint = _open_gguf(Path(path)) if is_gguf(path) else _open_folder(path)
     if not known(checkpoint):
         checkpoint.check_values()
     return checkpoint
+
+
+def load_config(path: str | Path) -> ModelConfig:
+    """The architecture alone, of a folder or a GGUF file; errors as of ``load_checkpoint``."""
+    return open_gguf_model(Path(path)).config if is_gguf(path) else read_config(path)
+
+
+def _open_folder(path: str | Path) -> Checkpoint:
+    folder = existing_folder(path, "checkpoint", "config.json")
+    _refuse_adapter(folder)
+    _refuse_gguf_within(folder)
+    config = read_config(folder)
+    weights = open_weights(folder, config)
+    sha256 = content_hash((folder / "config.json", *weights.files))
+    return Checkpoint(path=folder, name=config.name, config=config, sha256=sha256, weights=weights)
+
+
+def _open_gguf(path: Path) -> Checkpoint:
+    model = open_gguf_model(path)
+    return Checkpoint(
+        path=path,
+        name=model.config.name,
+        config=model.config,
+        sha256=content_hash((path,)),
+        weights=model.weights,
+        gguf=model,
+    )
+
+
+def _refuse_gguf_within(folder: Path) -> None:
+    """A folder as it is downloaded, with nothing but GGUF files: which one is meant is the user's to say."""
+    found = sorted(path.name for path in folder.glob(f"*{SUFFIX}"))
+    if found and not exists(folder / "config.json"):
+        name = shown_name(found[0])
+        raise InputError(f"holds {name} and no config.json", source=folder, hint="pass the .gguf file itself")
 
 
 def _refuse_adapter(folder: Path) -> None:

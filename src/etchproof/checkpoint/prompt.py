@@ -7,20 +7,24 @@ from pathlib import Path
 from etchproof.checkpoint.config import ModelConfig
 from etchproof.checkpoint.generation import generation_notes
 from etchproof.checkpoint.load import Checkpoint
-from etchproof.checkpoint.tokenizer import TOKENIZER_FILE, Tokenizer
+from etchproof.checkpoint.tokenizer import Tokenizer
 from etchproof.errors import InputError, shown
-from etchproof.files.regular import exists
 
 
 def open_tokenizer(checkpoint: Checkpoint, *, needed: bool) -> Tokenizer | None:
-    """The checkpoint's tokenizer; None where it has none and nobody needs it.
+    """The checkpoint's tokenizer; None where it has none and nobody needs it, or a GGUF file's is not read.
 
     Raises:
         InputError: it is bad, or missing and needed.
     """
-    if not needed and not exists(checkpoint.path / TOKENIZER_FILE):
+    if not needed and not checkpoint.has_tokenizer:
         return None
-    return checkpoint.tokenizer()
+    try:
+        return checkpoint.tokenizer()
+    except InputError:
+        if needed or checkpoint.gguf is None:
+            raise
+        return None  # it cannot be taken out of its file, as a tokenizer.json can
 
 
 def prompt_ids(
@@ -67,11 +71,24 @@ def prompt_ids(
 
 
 def notes(checkpoint: Checkpoint, tokenizer: Tokenizer | None) -> tuple[str, ...]:
-    """Where ``config.json``, ``generation_config.json`` and the tokenizer disagree, a line each.
+    """What has to be known of a checkpoint, a line each: where ``config.json``, ``generation_config.json`` and the
+    tokenizer disagree, and whether its published codes are what is etched.
 
     Raises:
         InputError: ``generation_config.json`` has changed into a bad one.
     """
     config = checkpoint.config
-    said = generation_notes(checkpoint.path, config.bos_token_id)
+    said = published_note(checkpoint)
+    if checkpoint.gguf is None:
+        said += generation_notes(checkpoint.path, config.bos_token_id)
     return said if tokenizer is None else (*said, *tokenizer.notes(config))
+
+
+def published_note(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """That the codes which a model was published with are not what is etched, a line; nothing where it has none."""
+    if checkpoint.published is None:
+        return ()
+    return (
+        f"{checkpoint.path.name} holds published codes ({checkpoint.published}): they are not etched, but dequantized "
+        "and quantized again by the recipe",
+    )

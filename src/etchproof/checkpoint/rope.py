@@ -10,7 +10,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from etchproof.checkpoint.config import LinearScaling, ModelConfig
+from etchproof.checkpoint.config import FactorScaling, LinearScaling, ModelConfig
 from etchproof.errors import InputError
 
 
@@ -29,6 +29,9 @@ def rope_inv_freq(config: ModelConfig) -> npt.NDArray[np.float64]:
     if isinstance(scaling, LinearScaling):
         slowed: npt.NDArray[np.float64] = inv_freq / scaling.factor
         return slowed
+    if isinstance(scaling, FactorScaling):
+        divided: npt.NDArray[np.float64] = inv_freq / np.array(scaling.factors)
+        return divided
 
     # Llama 3: turns made within the original context decide. Many turns: kept; few: slowed by factor;
     # between: a ramp.

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from etchproof.checkpoint.config import ModelConfig
+from etchproof.checkpoint.config_json import config_json
 from etchproof.checkpoint.tensors import INDEX_FILE, SINGLE_FILE, expected_tensors
 from etchproof.checkpoint.tokenizer import TOKENIZER_FILE
 from etchproof.errors import InputError
@@ -184,28 +185,7 @@ def random_tensor(name: str, shape: tuple[int, ...], seed: int, dtype: torch.dty
 def hf_config(config: ModelConfig, dtype: torch.dtype, rope_form: RopeForm) -> dict[str, Any]:
     """The ``config.json`` that ``read_config`` resolves to ``config``."""
     scaling = None if config.rope.scaling is None else config.rope.scaling.model_dump()
-    eos: int | list[int] | None = list(config.eos_token_ids)
-    if len(config.eos_token_ids) < 2:
-        eos = config.eos_token_ids[0] if config.eos_token_ids else None
-    raw: dict[str, Any] = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "intermediate_size": config.intermediate_size,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "num_key_value_heads": config.n_kv_heads,
-        "head_dim": config.head_dim,
-        "max_position_embeddings": config.context,
-        "rms_norm_eps": config.rms_norm_eps,
-        "hidden_act": "silu",
-        "tie_word_embeddings": config.tie_word_embeddings,
-        "attention_bias": config.attention_bias,
-        "mlp_bias": config.mlp_bias,
-        "bos_token_id": config.bos_token_id,
-        "eos_token_id": eos,
-    }
+    raw = config_json(config)
     if rope_form == "new":
         raw["dtype"] = _DTYPE_NAMES[dtype]
         raw["rope_parameters"] = {"rope_type": "default", **(scaling or {}), "rope_theta": config.rope.theta}

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from etchproof.checkpoint.config import ModelConfig
 from etchproof.checkpoint.safetensors_file import (
@@ -24,6 +24,7 @@ from etchproof.checkpoint.safetensors_file import (
 from etchproof.errors import InputError, shown, shown_name
 from etchproof.files.json_file import read_json_object
 from etchproof.files.regular import exists
+from etchproof.files.stamp import Stamp
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,25 +68,41 @@ def expected_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-@dataclass(frozen=True)
-class _Stamp:
-    """What a file's metadata said when it was opened; a later difference means that its bytes may differ."""
+class Weights(Protocol):
+    """The tensors of one checkpoint, whatever the format of its files.
 
-    size_bytes: int
-    mtime_ns: int
+    Attributes:
+        files: every file that they are read from, in name order.
+        shapes: the expected tensors (``expected_tensors``).
+        location: which file holds each tensor.
+    """
 
-    @classmethod
-    def of(cls, path: Path) -> _Stamp:
-        try:
-            stat = path.stat()
-        except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", source=path) from None
-        return cls(stat.st_size, stat.st_mtime_ns)
+    @property
+    def files(self) -> tuple[Path, ...]: ...
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]: ...
+
+    @property
+    def location(self) -> Mapping[str, Path]: ...
+
+    def read(self, name: str) -> Tensor:
+        """One tensor as float32, its own memory, checked for NaN and infinity.
+
+        Raises:
+            KeyError: no such tensor.
+            InputError: a value is not finite, or the file was changed since it was opened.
+        """
+        ...
+
+    def check_values(self) -> None:
+        """Scan every tensor, one at a time; errors as of ``read``."""
+        ...
 
 
 @dataclass(frozen=True)
 class WeightFiles:
-    """The weight files of one checkpoint, headers checked.
+    """The weight files of one checkpoint folder, headers checked.
 
     Attributes:
         files: every weight file, and the shard index if there is one, in name order.
@@ -97,7 +114,7 @@ class WeightFiles:
     files: tuple[Path, ...]
     shapes: Mapping[str, tuple[int, ...]]
     location: Mapping[str, Path]
-    stamps: Mapping[Path, _Stamp]
+    stamps: Mapping[Path, Stamp]
 
     def read(self, name: str) -> Tensor:
         """One tensor as float32, its own memory, checked for NaN and infinity.
@@ -138,8 +155,7 @@ class WeightFiles:
     @contextmanager
     def _open(self, name: str) -> Iterator[Any]:
         path = self.location[name]
-        if _Stamp.of(path) != self.stamps[path]:
-            raise InputError("was changed since it was opened", source=path, hint="load the checkpoint again")
+        self.stamps[path].check(path)
         with open_safetensors(path) as file:
             yield file
 
@@ -167,13 +183,13 @@ def open_weights(folder: Path, config: ModelConfig) -> WeightFiles:
         raise _no_weights(folder)
 
     location: dict[str, Path] = {}
-    stamps: dict[Path, _Stamp] = {}
+    stamps: dict[Path, Stamp] = {}
     for shard in shards:
         if not exists(shard):
             raise InputError(
                 f"shard {shown(shard.name)} is not in the folder", source=index, key="weight_map"
             )
-        stamps[shard] = _Stamp.of(shard)
+        stamps[shard] = Stamp.of(shard)
         with open_safetensors(shard, framework="numpy") as file:
             held = tuple(file.keys())
             for name in held:
@@ -246,9 +262,9 @@ def _read_index(path: Path) -> dict[str, str]:
 def _no_weights(folder: Path) -> InputError:
     others = sorted(path.name for pattern in _OTHER_FORMATS for path in folder.glob(pattern))
     if others:
-        return InputError(
-            f"holds {shown_name(others[0])} but no {SINGLE_FILE}",
-            source=folder,
-            hint="convert it: AutoModelForCausalLM.from_pretrained(...).save_pretrained(...) of transformers",
-        )
+        hint = "convert it: AutoModelForCausalLM.from_pretrained(...).save_pretrained(...) of transformers"
+        if others[0].endswith(".gguf"):
+            hint = "pass the .gguf file itself"
+        problem = f"holds {shown_name(others[0])} but no {SINGLE_FILE}"
+        return InputError(problem, source=folder, hint=hint)
     return InputError(f"holds neither {SINGLE_FILE} nor {INDEX_FILE}", source=folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,12 +30,27 @@ _REBUILT: Final = ("LlamaTokenizer", "LlamaTokenizerFast")
 _UNDECODED: Final = "\ufffd"  # what the decoder puts where bytes are no UTF-8, or not yet
 
 
+@dataclass(frozen=True)
+class TokenizerParts:
+    """What the tokenizer of another format comes to.
+
+    Attributes:
+        text: of a ``tokenizer.json``.
+        config: of a ``tokenizer_config.json``: the named special tokens, a chat template, and the class that
+            transformers has for it where that one does not take the text as it is.
+    """
+
+    text: str
+    config: dict[str, Any]
+
+
 class Tokenizer:
     """A ``tokenizer.json``, with the files beside it that add tokens to it, held to one model's vocabulary.
 
     Args:
-        path: the ``tokenizer.json``.
+        path: the ``tokenizer.json``, or the file of another format that ``parts`` come from.
         vocab_size: of the model; ids beyond it are refused in both directions.
+        parts: of a tokenizer of another format; None for a ``tokenizer.json``.
 
     Attributes:
         before: the ids that its post-processor puts before every text, BOS as a rule.
@@ -46,18 +62,10 @@ class Tokenizer:
         InputError: the file is missing, or the tokenizers library cannot read it.
     """
 
-    def __init__(self, path: Path, vocab_size: int) -> None:
-        text = read_text(path)
-        self._path, self._vocab_size = path, vocab_size
-        self.config = _companion(path.with_name(CONFIG_FILE))
-        if self.config.get("auto_map"):
-            raise InputError(
-                f"is {shown(self.config['auto_map'])}: a tokenizer with code of its own is not run",
-                source=path.with_name(CONFIG_FILE),
-                key="auto_map",
-            )
-        if "added_tokens_decoder" not in self.config:
-            self.config |= _companion(path.with_name(_SPECIAL_FILE))
+    def __init__(self, path: Path, vocab_size: int, parts: TokenizerParts | None = None) -> None:
+        self._path, self._vocab_size, self._own_format = path, vocab_size, parts is None
+        text = read_text(path) if parts is None else parts.text
+        self.config = _config(path) if parts is None else dict(parts.config)
         self._child = Child(_CHILD)
         self._contents: dict[int, str | None] = {}
         self._rebuilt = self.config.get("tokenizer_class") in _REBUILT and '"ByteLevel"' not in text
@@ -65,7 +73,7 @@ class Tokenizer:
             op="load",
             text=text,
             config=self.config,
-            added=_companion(path.with_name(_ADDED_FILE)),
+            added=_companion(path.with_name(_ADDED_FILE)) if parts is None else {},
             rebuilt=self._rebuilt,
         )
         self.before, self.after = tuple(loaded["before"]), tuple(loaded["after"])
@@ -73,43 +81,53 @@ class Tokenizer:
         self.special: dict[str, str] = loaded["special"]
 
     @property
-    def folder(self) -> Path:
-        """Where the file lies."""
-        return self._path.parent
+    def path(self) -> Path:
+        """Of the file."""
+        return self._path
+
+    @property
+    def own_format(self) -> bool:
+        """Whether it is a ``tokenizer.json`` with files beside it."""
+        return self._own_format
 
     def notes(self, config: ModelConfig) -> tuple[str, ...]:
         """Where ``config.json`` and the tokenizer disagree about BOS or EOS, a line each; the tokenizer's word counts
         for prompts, the config's for where a text ends. And where transformers would not take ``tokenizer.json`` as it
         is."""
         said, bos, eos = [], config.bos_token_id, config.eos_token_ids
+        if self._own_format:
+            tokenizer, beside, model = TOKENIZER_FILE, CONFIG_FILE, "config.json"
+        else:
+            tokenizer, beside, model = "its tokenizer", self._path.name, self._path.name
         if self.before != (() if bos is None else (bos,)):
             begin = f"begins a text with {list(self.before)}" if self.before else "puts nothing before a text"
-            said.append(
-                f"{TOKENIZER_FILE} {begin}, config.json has bos_token_id {bos}: prompts are the tokenizer's"
-            )
+            said.append(f"{tokenizer} {begin}, {model} has bos_token_id {bos}: prompts are the tokenizer's")
         if self.after:
-            said.append(
-                f"{TOKENIZER_FILE} ends every text with {list(self.after)}, the end of each prompt too"
-            )
+            said.append(f"{tokenizer} ends every text with {list(self.after)}, the end of each prompt too")
         for key, around in (("add_bos_token", self.before), ("add_eos_token", self.after)):
             if self.config.get(key) not in (None, bool(around)):
                 said.append(
-                    f"{CONFIG_FILE} has {key} {shown(self.config[key])}, {TOKENIZER_FILE} adds {list(around)}, "
+                    f"{beside} has {key} {shown(self.config[key])}, {tokenizer} adds {list(around)}, "
                     "and it counts, as in transformers 5"
                 )
         named = self._named.get("bos_token")
         if named is not None and named != bos:
-            said.append(f"{CONFIG_FILE} has bos_token of id {named}, config.json has bos_token_id {bos}")
+            said.append(f"{beside} has bos_token of id {named}, {model} has bos_token_id {bos}")
         named = self._named.get("eos_token")
         if named is not None and named not in eos:
             said.append(
-                f"{CONFIG_FILE} has eos_token of id {named}, the model's EOS ids are {list(eos)}: a text ends there"
+                f"{beside} has eos_token of id {named}, the model's EOS ids are {list(eos)}: a text ends there"
             )
-        if self._rebuilt:
+        if self._rebuilt and self._own_format:
             said.append(
-                f"{CONFIG_FILE} has tokenizer_class {shown(self.config['tokenizer_class'])}: transformers 5 builds "
-                f"that one anew from the vocabulary, and {TOKENIZER_FILE} is taken as it is shipped here, but for "
+                f"{beside} has tokenizer_class {shown(self.config['tokenizer_class'])}: transformers 5 builds "
+                f"that one anew from the vocabulary, and {tokenizer} is taken as it is shipped here, but for "
                 "--chat; runs of spaces and special tokens within a text may get other ids"
+            )
+        elif self._rebuilt:
+            said.append(
+                f"{tokenizer} is a SentencePiece one: --prompt has spaces where llama.cpp puts them, --chat before the "
+                "text alone, as transformers 5 does"
             )
         return tuple(said)
 
@@ -183,6 +201,21 @@ class Tokenizer:
             self._contents[token] = self._ask(op="content", token=token)
         content = self._contents[token]
         return None if content is None else _BYTE_TOKEN.fullmatch(content) is None
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """What the files beside a ``tokenizer.json`` say, but the tokens that they add."""
+    beside = path.with_name(CONFIG_FILE)
+    config = _companion(beside)
+    if config.get("auto_map"):
+        raise InputError(
+            f"is {shown(config['auto_map'])}: a tokenizer with code of its own is not run",
+            source=beside,
+            key="auto_map",
+        )
+    if "added_tokens_decoder" not in config:
+        config |= _companion(path.with_name(_SPECIAL_FILE))
+    return config
 
 
 def _companion(path: Path) -> dict[str, Any]:

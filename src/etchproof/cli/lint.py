@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from etchproof.checkpoint.config import read_config
+from etchproof.checkpoint import load_config
 from etchproof.errors import InputError
 from etchproof.project.declaration import find_project
 from etchproof.render.lint import WAIVERS, lint_folder, lint_project, read_waivers, stale_waivers
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     reports = []
     for argument in arguments:
         model, _, recipe = argument.partition(":")
-        _, plan = flow.plan_chip(project, read_config(model), flow.read_recipe(project, recipe or None))
+        _, plan = flow.plan_chip(project, load_config(model), flow.read_recipe(project, recipe or None))
         with tempfile.TemporaryDirectory() as folder:
             fabric = flow.render_plan(project, plan, Path(folder))
             report = lint_project(project, fabric)

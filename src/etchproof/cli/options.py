@@ -26,7 +26,11 @@ def name_or_file(value: str | None) -> str | None:
 
 Model = Annotated[
     Path,
-    typer.Argument(metavar="MODEL_DIR", help="Checkpoint folder in Hugging Face form.", show_default=False),
+    typer.Argument(
+        metavar="MODEL_DIR",
+        help="Checkpoint folder in Hugging Face form, or a GGUF file.",
+        show_default=False,
+    ),
 ]
 Adapters = Annotated[
     list[Path] | None, typer.Option("--adapter", metavar="DIR", help="A PEFT adapter. Repeatable.")
@@ -36,7 +40,7 @@ ModelOrShape = Annotated[
     Path | None,
     typer.Argument(
         metavar="MODEL_DIR",
-        help="Checkpoint folder in Hugging Face form; none with --shape.",
+        help="Checkpoint folder in Hugging Face form, or a GGUF file; none with --shape.",
         show_default=False,
     ),
 ]

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from etchproof.checkpoint.prompt import published_note
 from etchproof.cli.console import Progress, make_console
 from etchproof.cli.source import choose_project
 from etchproof.errors import InputError
@@ -21,6 +22,7 @@ from etchproof.quantize import sample_text
 from etchproof.quantize.quality import measure
 from etchproof.quantize.quality_report import QualityReport, TapQuality
 from etchproof.run import flow, slots
+from etchproof.run.watcher import tell
 
 LENGTH: Final = 200
 """Tokens of each text, where the chip's context holds them."""
@@ -54,6 +56,7 @@ def run_quality(
             raise InputError(f"is {length}, the chip's context holds {design.context}", key="--length")
         found_adapters = slots.read_adapters(found, design.checkpoint.config, design.recipe, adapters)
         say(", ".join([design.checkpoint.name, *(adapter.name for adapter in found_adapters)]))
+        tell(published_note(design.checkpoint))
     with progress.stage("quantize") as say:
         cache = flow.cache_folder()
         quantized = flow.quantize_design(design, cache, progress.busy)

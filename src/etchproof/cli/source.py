@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from etchproof.errors import InputError
-from etchproof.project.declaration import Project, current_folder, find_project, load_project
+from etchproof.project.declaration import PROJECT_FILE, Project, current_folder, find_project, load_project
+
+_GGUF: Final = ".gguf"
 
 
 def check_source(model: Path | None, shape: str | None, of_shape: Mapping[str, int | None]) -> None:
@@ -27,7 +30,9 @@ def check_source(model: Path | None, shape: str | None, of_shape: Mapping[str, i
             if value is not None:
                 raise InputError("stands without --shape", key=key, hint="a checkpoint is taken as it is")
         if model is None:
-            raise InputError("is missing", key="MODEL_DIR", hint="name a checkpoint folder, or a --shape")
+            raise InputError(
+                "is missing", key="MODEL_DIR", hint="name a checkpoint folder, a GGUF file, or a --shape"
+            )
 
 
 def choose_project(named: Path | None, *data: Path | None) -> Project:
@@ -43,7 +48,13 @@ def choose_project(named: Path | None, *data: Path | None) -> Project:
     current_folder()
     if named is not None:
         return load_project(named)
-    return find_project(data=[folder for folder in data if folder is not None])
+    return find_project(data=[_folder(path) for path in data if path is not None])
+
+
+def _folder(path: Path) -> Path:
+    """What may have come together: a folder of data; of a file, its folder where that one is a project's."""
+    beside = path.parent / PROJECT_FILE
+    return path.parent if path.suffix.lower() == _GGUF and beside.is_file() else path
 
 
 def check_takes_shapes(project: Project, shape: str | None) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from etchproof.checkpoint.config import LinearScaling, ModelConfig
+from etchproof.checkpoint.config import FactorScaling, LinearScaling, ModelConfig
 from etchproof.checkpoint.linears import INPUTS, LORA_PRODUCTS
 from etchproof.quantize.matrix import row_blocks
 from etchproof.quantize.quality import GoldenModel, tap_bits
@@ -296,6 +296,8 @@ def _turns(config: ModelConfig, count: int) -> tuple[Float64s, Float64s]:
         scaling = config.rope.scaling
         if isinstance(scaling, LinearScaling):
             speed /= scaling.factor
+        elif isinstance(scaling, FactorScaling):
+            speed /= scaling.factors[pair]
         elif scaling is not None:
             turns = scaling.original_max_position_embeddings * speed / (2 * math.pi)
             low, high = scaling.low_freq_factor, scaling.high_freq_factor

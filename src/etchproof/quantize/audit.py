@@ -30,6 +30,7 @@ from etchproof.checkpoint.linears import INPUTS, LINEARS, module_name
 from etchproof.checkpoint.safetensors_file import open_safetensors
 from etchproof.files.json_file import read_json_object
 from etchproof.float_model.llama import FloatModel
+from etchproof.quantize.audit_gguf import GgufTensors
 from etchproof.quantize.calibrate import CalibrationText, calibrate, calibration_text
 from etchproof.quantize.quantized_model import (
     AdapterMatrix,
@@ -110,8 +111,13 @@ def audit(
     Raises:
         InputError: a file cannot be read.
     """
-    yield from _keys(model, checkpoint.path)
-    files = Files(checkpoint.path, "*.safetensors")
+    files: Files | GgufTensors
+    if checkpoint.gguf is None:
+        yield from _keys(model, checkpoint.path)
+        files = Files(checkpoint.path, "*.safetensors")
+    else:
+        files = GgufTensors(checkpoint.path, model.config)
+        yield from files.keys()
     tied = model.config.tie_word_embeddings
     embedding, head = _TIED
     yield from _matrix(model, "embedding", model.embedding, files.read(embedding), (16, 46), embedding=True)
@@ -237,7 +243,7 @@ def _bias(name: str, matrix: QuantizedMatrix, bias: Float64s | None, frac: int) 
 
 
 def _ranges(
-    model: QuantizedModel, files: Files, text: Tensor, adapter: Adapter | None = None
+    model: QuantizedModel, files: Files | GgufTensors, text: Tensor, adapter: Adapter | None = None
 ) -> Mapping[tuple[int, str], float]:
     """The largest magnitude of each tap of the float model, whose weights are the files'."""
     largest: dict[tuple[int, str], float] = {}
@@ -304,7 +310,11 @@ def _fracs(model: QuantizedModel, ranges: Mapping[tuple[int, str], float]) -> It
 
 
 def _adapter(
-    model: QuantizedModel, base: Files | None, text: Tensor, adapter: Adapter, integers: QuantizedAdapter
+    model: QuantizedModel,
+    base: Files | GgufTensors | None,
+    text: Tensor,
+    adapter: Adapter,
+    integers: QuantizedAdapter,
 ) -> Iterator[str]:
     """Section 14.1; without ``base`` nothing is said of h's fractional bits."""
     said = read_json_object(adapter.path / ADAPTER_CONFIG)

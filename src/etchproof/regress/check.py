@@ -9,7 +9,6 @@ from typing import Any
 
 from etchproof.checkpoint import ModelConfig, Tokenizer, load_checkpoint
 from etchproof.checkpoint.prompt import notes, open_tokenizer
-from etchproof.checkpoint.tokenizer import TOKENIZER_FILE
 from etchproof.errors import InputError
 from etchproof.host.stimulus import VECTORS, read_vectors
 from etchproof.project.declaration import Project
@@ -83,7 +82,7 @@ def check_items(items: Sequence[ItemSpec], project: Project) -> tuple[str, ...]:
     def check_prompt(spec: ItemSpec, config: ModelConfig, recipe: Recipe) -> None:
         tokenizer = None if spec.model is None else model_of(spec.model)[1]
         if spec.model is not None and spec.prompt and tokenizer is None:
-            raise InputError("file not found", source=Path(spec.model) / TOKENIZER_FILE)
+            load_checkpoint(spec.model, known=lambda _: True).tokenizer()  # says what is missing
         generation_of(spec, llama_inputs(config, recipe), config, tokenizer)
 
     for spec in items:

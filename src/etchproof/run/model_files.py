@@ -36,6 +36,8 @@ def keep_model(design: Design, folder: Path) -> None:
     each matrix by its Hugging Face module name, as the rules decided. Of a model of the project's own kind,
     ``files.json`` has the hash of each file instead.
 
+    Of a GGUF file, what it says beside its weights is written as those files would say it.
+
     Raises:
         InputError: the checkpoint's files cannot be read any more.
         OSError: the folder cannot be written.
@@ -45,12 +47,11 @@ def keep_model(design: Design, folder: Path) -> None:
         files = {path.name: file_sha256(path) for path in sorted(design.source.model.files)}
         (folder / FILES_FILE).write_text(json.dumps(files, indent=1) + "\n", encoding="utf-8")
         return
-    for name in (_REQUIRED, *_WHERE_PRESENT):
-        source = design.checkpoint.path / name
-        if name != _REQUIRED and not source.exists():
-            continue
-        with open_regular(source) as raw, (folder / name).open("xb") as copy:
-            shutil.copyfileobj(raw, copy)
+    if design.checkpoint.gguf is not None:
+        for name, text in design.checkpoint.gguf.small_files().items():
+            (folder / name).write_text(text, encoding="utf-8")
+    else:
+        _copy(design.checkpoint.path, folder)
     formats = {
         module: {"bits": form.bits, "group_size": form.group_size}
         for module, form in resolve(design.recipe, design.checkpoint.config).items()
@@ -58,3 +59,12 @@ def keep_model(design: Design, folder: Path) -> None:
     content = {**design.recipe.model_dump(mode="json"), "formats": formats}
     text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=True)
     (folder / RECIPE_FILE).write_text(text + "\n", encoding="ascii")
+
+
+def _copy(source: Path, folder: Path) -> None:
+    """Copy a checkpoint folder's small files."""
+    for name in (_REQUIRED, *_WHERE_PRESENT):
+        if name != _REQUIRED and not (source / name).exists():
+            continue
+        with open_regular(source / name) as raw, (folder / name).open("xb") as copy:
+            shutil.copyfileobj(raw, copy)

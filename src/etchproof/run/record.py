@@ -10,7 +10,7 @@ from etchproof.checkpoint import Tokenizer
 from etchproof.compare.comparator import Comparison
 from etchproof.errors import InputError
 from etchproof.quantize.health import ModelHealth
-from etchproof.run.design import Design, Loaded
+from etchproof.run.design import Design, Loaded, Quantized
 from etchproof.run.request import Job
 from etchproof.run.slots import LoadedAdapter
 from etchproof.run.testrun import Chip, TestRun
@@ -45,7 +45,6 @@ def make_result(
     """``run.json``, but for the profile."""
     comparison = run.comparison
     design = job.design
-    source = design.source
     if job.vectors is None:
         count = len(job.planned.sequences)
         sequences = [_sequence(job, comparison, number, clean=not reasons) for number in range(count)]
@@ -57,7 +56,7 @@ def make_result(
             "verdict": "FAIL" if reasons or comparison is None else "PASS",
             "reasons": reasons,
             "project": design.project.name,
-            "model": ModelRecord(name=source.name, path=str(source.path.absolute()), sha256=source.sha256),
+            "model": model_record(design),
             "recipe": recipe_record(design),
             "vectors": _vectors(job, comparison),
             "fabric_sha256": chip.fabric.sha256,
@@ -85,6 +84,15 @@ def make_result(
             "sim": _sim(chip.build, run.outcome, comparison),
             "rerun": rerun,
         }
+    )
+
+
+def model_record(design: Design) -> ModelRecord:
+    """What the records say of the model."""
+    source = design.source
+    published = source.checkpoint.published if isinstance(source, Quantized) else None
+    return ModelRecord(
+        name=source.name, path=str(source.path.absolute()), sha256=source.sha256, published=published
     )
 
 

@@ -85,13 +85,16 @@ def _model(chip: Chip) -> ProvenanceLink:
 
 def _checkpoint(chip: Chip) -> ProvenanceLink:
     checkpoint = chip.design.checkpoint
-    files = (checkpoint.path / "config.json", *checkpoint.weights.files)
+    files = checkpoint.files
     try:
         found = content_hash(files)
     except InputError as error:
         return ProvenanceLink(name="checkpoint", sha256=checkpoint.sha256, holds=False, message=str(error))
-    message = f"{checkpoint.name}: {len(files)} files"
-    message += ", the same now as when they were read" if found == checkpoint.sha256 else f", now {found}"
+    several, read = (f"{len(files)} files", "they were") if len(files) > 1 else ("1 file", "it was")
+    message = f"{checkpoint.name}: {several}"
+    message += f", the same now as when {read} read" if found == checkpoint.sha256 else f", now {found}"
+    if checkpoint.published is not None:
+        message += f"; its published codes ({checkpoint.published}) are dequantized and quantized again"
     return ProvenanceLink(
         name="checkpoint", sha256=checkpoint.sha256, holds=found == checkpoint.sha256, message=message
     )

@@ -23,7 +23,7 @@ from etchproof.regress.plan import RegressionPlan
 from etchproof.regress.run import OnItem, check_folder, run_regression
 from etchproof.run import flow
 from etchproof.run.design import Design
-from etchproof.run.record import recipe_record
+from etchproof.run.record import model_record, recipe_record
 from etchproof.run.testrun import Chip, prepare
 from etchproof.run.watcher import StageClock
 from etchproof.signoff import counting, covered, derive, readback
@@ -54,7 +54,6 @@ from etchproof.signoff.result import REPORTS, RUNS, SIGNOFF_FILE, TRIAGED, Signo
 from etchproof.signoff.survivors import survivors_of
 from etchproof.signoff.verdict import draw as draw_verdict
 from etchproof.tools import tool_versions
-from etchproof.verdict.result import ModelRecord
 
 _OWNER_FILE: Final = "owner.json"
 _KEPT: Final = (
@@ -180,11 +179,7 @@ def signoff(request: SignoffRequest, clock: StageClock, listener: Callable[[int]
     evidence = SignoffEvidence(
         stage=request.stage,
         project=project.name,
-        model=ModelRecord(
-            name=design.source.name,
-            path=str(design.source.path.absolute()),
-            sha256=design.source.sha256,
-        ),
+        model=model_record(design),
         recipe=recipe_record(design),
         capabilities=capabilities(project),
         fabric_sha256=chip.fabric.sha256,

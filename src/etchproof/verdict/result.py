@@ -53,9 +53,14 @@ class Reason(_Record):
 class ModelRecord(_Record):
     """The checkpoint."""
 
-    name: str = Field(description="the folder's name")
-    path: str = Field(description="the folder, absolute")
-    sha256: Sha256 = Field(description="hash of config.json and the weight files")
+    name: str = Field(description="the folder's name; of a GGUF file, without its suffix")
+    path: str = Field(description="the folder or the GGUF file, absolute")
+    sha256: Sha256 = Field(description="hash of config.json and the weight files; of a GGUF, of that file")
+    published: str | None = Field(
+        default=None,
+        description="codes that the model was published with, such as '210 Q4_1, 1 Q8_0': its weights were "
+        "dequantized, and quantized again by the recipe; null: it was published as floats",
+    )
 
 
 class RecipeRecord(_Record):

@@ -173,7 +173,8 @@ class TestFiles:
     @pytest.mark.parametrize("name", ["pytorch_model.bin", "consolidated.00.pth", "model.gguf"])
     def test_another_format(self, folder: Path, name: str) -> None:
         (folder / "model.safetensors").rename(folder / name)
-        refused(folder, f"holds {name} but no model.safetensors", "convert it")
+        hint = "pass the .gguf file itself" if name.endswith(".gguf") else "convert it"
+        refused(folder, f"holds {name} but no model.safetensors", hint)
 
     def test_changed_since_it_was_loaded(self, folder: Path) -> None:
         checkpoint = load_checkpoint(folder)
