@@ -111,7 +111,7 @@ NO_LOADERS: Final[dict[str, str]] = {
     "etchproof.sim.golden:GoldenServer._serve": "opens the memory that this process shares with its simulator",
     "etchproof.signoff.provenance:_files": "hashes the ROM images that this process has just etched",
     "etchproof.cli.signoff:run_report": "asks whether signoff.json is a regular file; read_result has a row",
-    "etchproof.replay.stored:read_stored": "reads comparison.json and run.json by read_json_record, read_kept has a row",
+    "etchproof.replay.stored:read_stored": "reads records by read_json_record, and taps by read_kept, which has a row",
     "etchproof.replay.run:_again": "reads comparison.json by read_json_record; read_replay has a row",
     "etchproof.replay.folder:_copied": "copies bytes of a recipe and a shape that were read before",
     "etchproof.replay.folder:_copied_model": "copies bytes of a model that was loaded before",

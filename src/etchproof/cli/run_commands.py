@@ -177,13 +177,15 @@ def replay(
         Path,
         typer.Argument(
             metavar="RUN",
-            help="Folder of a run that failed: of cosim, of test, an item of a regression or a sign-off; or of a replay.",
+            help="Folder of a run that failed, of cosim, test, regress or signoff; or of a replay.",
             show_default=False,
         ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Its folder, new or empty. Default: runs/TIME-replay-MODEL."),
+        typer.Option(
+            "--out", metavar="DIR", help="Its folder, new or empty. Default: runs/TIME-replay-MODEL."
+        ),
     ] = None,
     unit: Annotated[
         str | None,
@@ -196,7 +198,8 @@ def replay(
     alone: Annotated[
         bool,
         typer.Option(
-            "--alone", help="Simulate the unit's layer alone, fed what entered it, in place of the whole chip."
+            "--alone",
+            help="Simulate the unit's layer alone, fed what entered it, in place of the whole chip.",
         ),
     ] = False,
     waves: Annotated[

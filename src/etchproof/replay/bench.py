@@ -157,7 +157,9 @@ def layer_chip(
     job, layer = subject.job, unit[0]
     if job.adapter_faults:
         hint = f"leave out {_KEY}: the whole chip is simulated then"
-        raise InputError("stands with a fault in an adapter's memory, which only the whole chip has", key=_KEY, hint=hint)
+        raise InputError(
+            "stands with a fault in an adapter's memory, which only the whole chip has", key=_KEY, hint=hint
+        )
     made = _alone(subject, layer).chip(vectors)
     design = replace(job.design, plan=made.plan)
     etched = etch_model(design, made.model, folder, watcher, made.renderings, made.images)

@@ -24,12 +24,12 @@ from etchproof.replay.bench import Bench, layer_chip, layer_inputs, whole_chip
 from etchproof.replay.folder import VECTORS_FILE, make_portable, read_replay
 from etchproof.replay.neighbours import around
 from etchproof.replay.record import REPLAY_FILE, FedSequence, ReplayRecord, named
+from etchproof.replay.shrink import shrink
 from etchproof.replay.stored import Fed, Stored, differs, read_stored, sequences
 from etchproof.replay.subject import Subject, make_subject
 from etchproof.run.cosim import Outcome
 from etchproof.run.folder import RunFolder, check_out, claim, log
 from etchproof.run.record import make_result
-from etchproof.replay.shrink import shrink
 from etchproof.run.slots import Plan, loads_of
 from etchproof.run.testrun import TestRun
 from etchproof.run.watcher import Watcher
@@ -254,7 +254,9 @@ def _make(
     try:
         done = _run(subject, record, vectors, folder, divergence_ps, watcher)
         if not done.outcome.result.mismatches or done.outcome.result.first_divergence is None:
-            raise InputError("does not fail again: what made it fail is not there any more", source=record.run)
+            raise InputError(
+                "does not fail again: what made it fail is not there any more", source=record.run
+            )
         return done
     except BaseException as error:
         log.error("no verdict: %s", error)
@@ -290,9 +292,7 @@ def _run(
     make_portable(folder.path, record, subject.project, vectors)
     if not record.alone:
         keep_subject(folder.path, subject.spec, subject.design)  # so that it can be diagnosed
-    rerun = shlex.join(
-        [*own_command(), "replay", str(folder.path), f"--project={subject.project.root}"]
-    )
+    rerun = shlex.join([*own_command(), "replay", str(folder.path), f"--project={subject.project.root}"])
     outcome = _outcome(bench, record, run, folder.path, rerun)
     folder.write_result(outcome.result)
     log.info("verdict: %s", outcome.result.verdict)
@@ -313,7 +313,11 @@ def _outcome(bench: Bench, record: ReplayRecord, run: TestRun, folder: Path, rer
     job, design = bench.subject.job, bench.chip.design
     paths = {adapter.sha256: adapter.path for adapter in job.adapters}
     adapters = tuple(
-        _Named(one.quantized.name, paths.get(one.quantized.sha256, Path(one.quantized.name)), one.quantized.sha256)
+        _Named(
+            one.quantized.name,
+            paths.get(one.quantized.sha256, Path(one.quantized.name)),
+            one.quantized.sha256,
+        )
         for one in bench.loaded
     )
     tokens: dict[int, list[int]] = {}

@@ -101,4 +101,6 @@ def make_subject(
     if spec.adapters and not isinstance(job.design.source, Loaded):
         cached = flow.quantized_folder(flow.cache_folder())
         loaded = slots.run_adapters(job.design, model, spec.adapters, spec.seed, cached)
-    return Subject(spec, replace(job, request=replace(request, model_dir=model_dir, random_model=None)), model, loaded)
+    return Subject(
+        spec, replace(job, request=replace(request, model_dir=model_dir, random_model=None)), model, loaded
+    )

@@ -211,9 +211,8 @@ def etch_model(
         say(f"{len(fabric.sources)} files, fabric {fabric.sha256[:12]}")
     with watcher.stage("etch") as say:
         if content is None:
-            images = flow.etch(design, model, folder / "rom")
-        else:
-            images = write_images(folder / "rom", content)
+            content = hooks.images(design.project)(model, design.plan)
+        images = write_images(folder / "rom", content)
         keep_model(design, folder / MODEL_FOLDER)
         size_bytes = sum(image.size_bytes for image in images.images)
         say(f"{len(images.images)} images, {size_bytes:,} bytes, rom {images.sha256[:12]}")

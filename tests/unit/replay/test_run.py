@@ -102,11 +102,11 @@ def test_a_scenario_whose_tokens_do_not_fail() -> None:
 
 
 def test_what_does_not_fail_again() -> None:
-    with pytest.raises(InputError, match="does not fail again at 0.q"):
+    with pytest.raises(InputError, match=r"does not fail again at 0\.q"):
         shrunk(stored((None, [1, 2])), lambda fed: False)
     with pytest.raises(InputError, match="does not fail again"):
         shrunk(stored((None, [1, 2]), test="GreedyGeneration"), lambda fed: False, plays=True)
-    with pytest.raises(InputError, match="0.q does not differ in its layer alone: .*leave out --alone"):
+    with pytest.raises(InputError, match=r"0\.q does not differ in its layer alone: .*leave out --alone"):
         shrunk(stored((None, [1, 2])), lambda fed: False, plays=True, alone=True)
     answers = iter([True, False])
     with pytest.raises(InputError, match="not deterministic"):
@@ -146,7 +146,7 @@ def test_a_stored_item(tmp_path: Path) -> None:
     assert (found.unit, found.first, found.count, found.vectors, found.injected) == (UNIT, True, 3, None, ())
     other = read_stored(run, project, (0, "p"))
     assert ([one.item for one in other.fed], other.first) == ([7, 8, 9], False)
-    with pytest.raises(InputError, match="0.x does not differ in the run"):
+    with pytest.raises(InputError, match=r"0\.x does not differ in the run"):
         read_stored(run, project, (0, "x"))
     with pytest.raises(InputError, match="is 'reference', the project is 'other'"):
         read_stored(run, project.model_copy(update={"name": "other"}), None)

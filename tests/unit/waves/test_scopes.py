@@ -41,7 +41,9 @@ def test_neighbours_in_dataflow() -> None:
 
 
 def test_a_unit_and_what_is_beside_it() -> None:
-    found = traced(waves().signals, "top", KEYS, Around((1, "mul.a"), "gen_1.u_mul", ("gen_1.u_other", "u_gone")))
+    found = traced(
+        waves().signals, "top", KEYS, Around((1, "mul.a"), "gen_1.u_mul", ("gen_1.u_other", "u_gone"))
+    )
     assert found is not None
     assert (found.unit, found.neighbours) == ((*INSIDE, "u_mul"), ((*INSIDE, "u_other"),))
     assert found.lines == (
