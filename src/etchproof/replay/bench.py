@@ -160,6 +160,9 @@ def layer_chip(
         raise InputError(
             "stands with a fault in an adapter's memory, which only the whole chip has", key=_KEY, hint=hint
         )
+    if job.rom_sites and hooks.site(subject.project) is None:
+        hint = f"leave out {_KEY}"
+        raise InputError("stands with a fault in a memory that the RTL fills itself", key=_KEY, hint=hint)
     made = _alone(subject, layer).chip(vectors)
     design = replace(job.design, plan=made.plan)
     etched = etch_model(design, made.model, folder, watcher, made.renderings, made.images)

@@ -182,7 +182,6 @@ def etch(
         InputError: bad input or a missing tool.
     """
     watcher = watcher or Silent()
-    reading.allow(folder)
     model = flow.etched_model(design, cache, watcher, asked)
     if corners is not None:
         model = flow.corner_weights(design, model, corners)
@@ -204,6 +203,7 @@ def etch_model(
         renderings: in place of the project's own.
         content: images, in place of the project's own.
     """
+    reading.allow(folder)
     with watcher.stage("render") as say:
         (folder / "fabric").mkdir(parents=True)
         fabric = flow.render_plan(design.project, design.plan, folder / "fabric", renderings)
