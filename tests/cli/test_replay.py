@@ -210,6 +210,7 @@ def layer_alone(cosim: Cosim, replay: Replay) -> tuple[Done, Done]:
     return failed, replay(failed.out, "--alone", "--unit", "1.up_proj", "--waves")
 
 
+@pytest.mark.slow  # builds a simulator
 def test_a_layer_alone(layer_alone: tuple[Done, Done]) -> None:
     failed, done = layer_alone
     assert (done.status, done.stderr) == (1, ""), done.stdout
@@ -228,6 +229,7 @@ def test_a_layer_alone(layer_alone: tuple[Done, Done]) -> None:
     )
 
 
+@pytest.mark.slow  # builds a simulator
 def test_waves_of_a_layer_alone(layer_alone: tuple[Done, Done]) -> None:
     _, done = layer_alone
     at = read_json_record(done.out / "comparison.json", Comparison).divergence_ps
@@ -240,12 +242,14 @@ def test_waves_of_a_layer_alone(layer_alone: tuple[Done, Done]) -> None:
     assert "ep_sim_top.u_chip.u_layer0.u_up_proj.addr_q" in signals
 
 
+@pytest.mark.slow  # builds a simulator
 def test_a_layer_alone_elsewhere(
     layer_alone: tuple[Done, Done], cli_env: dict[str, str], tmp_path: Path
 ) -> None:
     _repeated_elsewhere(layer_alone[1], cli_env, tmp_path)
 
 
+@pytest.mark.slow  # builds a simulator
 def test_what_is_not_in_the_layer(
     layer_alone: tuple[Done, Done], cli_env: dict[str, str], tmp_path: Path
 ) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +14,10 @@ from hypothesis import strategies as st
 from etchproof.contract.alone import LayerChip
 from etchproof.contract.taps import TapKey, TokenArrays
 from etchproof.errors import InputError
+from etchproof.project.declaration import load_project
 from etchproof.quantize.quantized_model import QuantizedModel
+from etchproof.run import flow
+from etchproof.tools import find_verilator, simulation_env
 from models import chip
 from models.alone import LEAST_VECTORS, alone
 from models.golden import Golden
@@ -104,3 +111,22 @@ def test_room_for_the_vectors(model: QuantizedModel, count: int, rows: int) -> N
 def test_no_such_layer(model: QuantizedModel) -> None:
     with pytest.raises(InputError, match="layer 2 of 2"):
         alone(model, chip.plan(model.config, model.recipe), 2, ())
+
+
+def test_what_is_rendered(model: QuantizedModel, tmp_path: Path) -> None:
+    """The whole chip's files but for the embedding's instance, and Verilator takes the module that stands there."""
+    made, _ = alone_of(model, 0)
+    flow.render_plan(load_project(ROOT), made.plan, tmp_path, made.renderings)
+    top = (tmp_path / "ep_chip.sv").read_text(encoding="utf-8")
+    assert top.count("ep_recorded #(") == 1 and "ep_embedding #(" not in top
+    verilator = find_verilator()
+    packages = sorted(str(path) for path in tmp_path.glob("*_pkg.sv"))
+    words = ["--lint-only", "-Wall", "-Wno-UNUSEDPARAM", "--top-module", "ep_recorded"]
+    done = subprocess.run(
+        [str(verilator.path), *words, *packages, str(tmp_path / "ep_recorded.sv")],
+        env={**os.environ, **simulation_env(verilator)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
