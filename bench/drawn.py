@@ -65,7 +65,7 @@ def draw_cells(cells: Cells) -> str:
         parts.append(_text(left + x * _CELL, top - 6, f"{x}", _DIM))
     for y in range(0, rows, 4):
         parts.append(_text(left - 8, top + y * _CELL + 10, f"{y}", _DIM, anchor="end"))
-    parts.append(_text(4, top + 10, cells.down, _DIM))
+    parts.append(_text(4, top - 6, cells.down, _DIM))
     key = top + rows * _CELL + 18
     parts.append(_text(left, key + 10, f"{cells.across}s across"))
     for at, (fill, what) in enumerate(((_BAD, "too large"), (_GOOD, "too small"))):

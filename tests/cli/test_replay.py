@@ -187,7 +187,7 @@ def test_an_item_of_a_regression(
     done = replay(item, "--project", other_golden)
     assert (done.status, done.stderr) == (1, ""), done.stdout
     record = read_json_record(done.out / REPLAY_FILE, ReplayRecord)
-    assert (record.unit, record.scenario, record.minimal) == ((1, "mlp_residual"), None, True)
+    assert (record.unit, record.scenario, record.minimal) == ((1, "down_proj"), None, True)
     assert record.spec.adapters == ("@corners",)
     assert record.fed > 10 and len(record.places) == 3, "the fault begins at position 2"
     assert not done.result.injected
