@@ -250,11 +250,9 @@ def test_a_layer_alone_elsewhere(
 
 
 @pytest.mark.slow  # builds a simulator
-def test_what_is_not_in_the_layer(
-    layer_alone: tuple[Done, Done], cli_env: dict[str, str], tmp_path: Path
-) -> None:
+def test_what_is_not_in_the_layer(cosim: Cosim, cli_env: dict[str, str], tmp_path: Path) -> None:
     """Layer 2 follows from its inputs: that it differs is another layer's fault."""
-    failed, _ = layer_alone
+    failed = cosim("--inject", ALONE)
     words = ("replay", failed.out, "--alone", "--waves", "--out", tmp_path / "out")
     done = _run(command(*words, "--unit", "2.up_proj"), tmp_path, cli_env)
     assert done.returncode == 2, done.stdout

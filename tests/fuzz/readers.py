@@ -113,8 +113,6 @@ NO_LOADERS: Final[dict[str, str]] = {
     "etchproof.cli.signoff:run_report": "asks whether signoff.json is a regular file; read_result has a row",
     "etchproof.replay.stored:read_stored": "reads records by read_json_record, and taps by read_kept, which has a row",
     "etchproof.replay.run:_again": "reads comparison.json by read_json_record; read_replay has a row",
-    "etchproof.replay.folder:_copied": "copies bytes of a recipe and a shape that were read before",
-    "etchproof.replay.folder:_copied_model": "copies bytes of a model that was loaded before",
     "etchproof.waves.fst:signals_of": "reads signals that a simulator of this process has just written",
     "etchproof.signoff.verify:_left": "reads readback.json by read_json_record, as testrun's read_readback does",
     "etchproof.signoff.covered:_sample": "reads a comparison.json whose item has just been read and held against it",
