@@ -151,8 +151,8 @@ def waves(run: Path) -> str:
     signals = {one.full_name: one for one in pywellen.Waveform(str(run / "waves.fst")).all_vars()}
     chosen = [_CLOCK]
     groups = _dividers(run)
-    for begin in _DIVIDERS:
-        of_group = next((names for name, names in groups.items() if name.startswith(begin)), [])
+    for what in _DIVIDERS:
+        of_group = next((names for name, names in groups.items() if name.startswith(what)), [])
         chosen += [name for name in of_group if _changes(signals[name], at)][:_MOST]
     tap = f"taps.layer_{first.layer}.{first.tap}"
     chosen += [f"{tap}.records", *(f"{tap}.lane_{first.element + near}" for near in (-1, 0, 1))]

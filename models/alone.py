@@ -7,7 +7,7 @@ them. The tail keeps its norm and as many rows of the LM head as there are vecto
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -157,7 +157,7 @@ def _resized(matrix: QuantizedMatrix, rows: int) -> QuantizedMatrix:
 
 def _of_layer(adapter: QuantizedAdapter, layer: int) -> QuantizedAdapter:
     """What of an adapter is in a layer, as layer 0."""
-    own: Mapping = {(0, name): matrix for (at, name), matrix in adapter.linears.items() if at == layer}
+    own = {(0, name): matrix for (at, name), matrix in adapter.linears.items() if at == layer}
     return replace(adapter, linears=own)
 
 

@@ -109,6 +109,8 @@ def replay(
             *(work / VECTORS_FILE, timeout_s, watcher),
         )
         kind = subject.job.request.kind
+        items: Sequence[Fed]
+        vectors: NDArray[np.int64] | None
         if alone:
             items, vectors = layer_inputs(subject, stored)
             # One simulator for the trials and for the waves: building another takes longer than a layer's trials do.
