@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from etchproof import cli
+from etchproof.adapter import AdapterConfig, write_synthetic_adapter
+from etchproof.checkpoint import read_config
 from etchproof.sim.build import CACHE_ENV
 from etchproof.verdict.result import VOLATILE, RunResult
 
@@ -84,6 +86,18 @@ def passed(cosim: Cosim, tmp_path_factory: pytest.TempPathFactory) -> tuple[Done
     """A run that passes, and the taps that it dumped."""
     dump = tmp_path_factory.mktemp("dump") / "taps.npz"
     return cosim("--dump-taps", dump), dump
+
+
+@pytest.fixture(scope="session")
+def adapters(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """One of all linears with ranks of their own, strong enough to change the text; one of v_proj in layer 2."""
+    folder, model = tmp_path_factory.mktemp("adapters"), read_config(tiny_checkpoint)
+    wide = AdapterConfig(r=8, lora_alpha=16.0, target_modules="all-linear", rank_pattern={"q_proj": 3})
+    narrow = AdapterConfig(r=1, lora_alpha=1.0, target_modules=("v_proj",), layers_to_transform=(2,))
+    return (
+        write_synthetic_adapter(folder / "wide", model, wide, 1, gain=0.15),
+        write_synthetic_adapter(folder / "narrow", model, narrow, 2),
+    )
 
 
 @pytest.fixture

@@ -11,26 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etchproof.adapter import AdapterConfig, write_synthetic_adapter
-from etchproof.checkpoint import read_config
 from etchproof.quantize.quality_report import QualityReport
 from tests.cli.conftest import LIMIT_S, PROMPT, Cosim, Done, command, drop_volatile
 
 pytestmark = pytest.mark.sim
 
 SITE = "lora:0:model.layers.1.self_attn.v_proj.lora_B[3,2]^4"
-
-
-@pytest.fixture(scope="session")
-def adapters(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """One of all linears with ranks of their own, strong enough to change the text; one of v_proj in layer 2."""
-    folder, model = tmp_path_factory.mktemp("adapters"), read_config(tiny_checkpoint)
-    wide = AdapterConfig(r=8, lora_alpha=16.0, target_modules="all-linear", rank_pattern={"q_proj": 3})
-    narrow = AdapterConfig(r=1, lora_alpha=1.0, target_modules=("v_proj",), layers_to_transform=(2,))
-    return (
-        write_synthetic_adapter(folder / "wide", model, wide, 1, gain=0.15),
-        write_synthetic_adapter(folder / "narrow", model, narrow, 2),
-    )
 
 
 @pytest.fixture(scope="session")

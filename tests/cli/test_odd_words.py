@@ -92,7 +92,9 @@ NUMBERS: Final = frozenset(
         "limit",
     )
 ) | {"jobs", "corners", "rtl_faults", "image_faults", "flow_faults", "checker_faults"}
-FREE: Final = frozenset({"prompt", "chat", "profile", "no_diagnose", "debug", "version", "as_json", "waves"})
+FREE: Final = frozenset(
+    {"prompt", "chat", "profile", "no_diagnose", "debug", "version", "as_json", "waves", "alone"}
+)
 """Any text is a prompt or a message, but one that is no Unicode; the others take no word."""
 
 

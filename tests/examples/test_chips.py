@@ -98,6 +98,13 @@ def test_through_everything(chip: Path) -> None:
     assert status == 1, said
     first = record(chip / "bad" / "run.json")["first_divergence"]
     assert (first["layer"], first["tap"]) == (layer, tap)
+    status, said = run(chip, "replay", "bad", "--out", "small")
+    assert status == 1, said
+    again, replay = (record(chip / "small" / name) for name in ("run.json", "replay.json"))
+    assert (again["first_divergence"]["layer"], again["first_divergence"]["tap"]) == (layer, tap)
+    assert (len(replay["places"]), replay["minimal"]) == (1, True), "a linear shows it with one item"
+    names = {path.name for path in (chip / "small").iterdir() if not path.name.endswith(".injected.bin")}
+    assert names <= OWN | placed
     (chip / "list.yaml").write_text(LIST[chip.name])
     status, said = run(chip, "regress", "list.yaml", "--model", "model", "--jobs", "1", "--out", "regression")
     assert status == 0, said

@@ -238,6 +238,13 @@ LOADERS: Final = (
         ("etchproof.compare.differing:read_kept",),
     ),
     Loader(
+        "replay",
+        seeds.replay,
+        {"replay.json": "json", "layer.npy": "text"},
+        loads.replay,
+        ("etchproof.replay.folder:read_replay", "etchproof.replay.folder:_vectors"),
+    ),
+    Loader(
         "subject",
         seeds.failed_run,
         {"subject.json": "json"},

@@ -303,6 +303,14 @@ def kept_taps(folder: Path) -> object:
     return read_kept(folder / KEPT_FILE)
 
 
+def replay(folder: Path) -> object:
+    from etchproof.project.declaration import load_project
+    from etchproof.replay.folder import read_replay
+    from tests.conftest import ROOT
+
+    return read_replay(folder, load_project(ROOT))
+
+
 def subject(folder: Path) -> object:
     from etchproof.diagnose.again import read_subject
     from etchproof.project.declaration import load_project

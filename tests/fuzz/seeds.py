@@ -265,6 +265,31 @@ def failed_run(folder: Path) -> None:
     (folder / SUBJECT_FILE).write_text(subject.model_dump_json(), encoding="utf-8")
 
 
+def replay(folder: Path) -> None:
+    """A replay of a layer alone, with what enters it."""
+    from etchproof.replay.folder import LAYER_FILE
+    from etchproof.replay.record import REPLAY_FILE, FedSequence, ReplayRecord
+
+    np.save(folder / LAYER_FILE, np.arange(12, dtype=np.int64).reshape(3, 4))
+    record = ReplayRecord(
+        run="run",
+        project="reference",
+        layer=1,
+        tap="q_proj",
+        first=True,
+        fed=9,
+        places=(0, 4),
+        trials=7,
+        minimal=True,
+        alone=True,
+        spec=spec(),
+        injected=("rom:model.norm[1]^0",),
+        model_sha256=SHA,
+        sequences=(FedSequence(adapter=None, items=(0, 2)),),
+    )
+    (folder / REPLAY_FILE).write_text(record.model_dump_json(), encoding="utf-8")
+
+
 def functional(folder: Path) -> None:
     """Functional coverage of two groups."""
     from etchproof.coverage.functional import Covergroup, FunctionalCoverage

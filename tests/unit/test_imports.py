@@ -47,6 +47,7 @@ LAYERS = (
     ("one module alone, from pytest", ("etchproof.unit",)),
     ("many runs", ("etchproof.regress",)),
     ("why a run failed", ("etchproof.diagnose",)),
+    ("a failed run, made again as small as it can be", ("etchproof.replay",)),
     (
         "all evidence together, its verdict, and whether it would have seen a fault",
         ("etchproof.qualify", "etchproof.signoff"),

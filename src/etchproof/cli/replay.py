@@ -6,13 +6,19 @@ import re
 from pathlib import Path
 
 from etchproof.cli.console import Progress, make_console
-from etchproof.cli.cosim import rerun_command
 from etchproof.cli.source import choose_project
 from etchproof.errors import InputError, shown
 
 
 def run_replay(
-    *, run: Path, out: Path, unit: str | None, waves: bool, timeout_s: float, project: Path | None
+    *,
+    run: Path,
+    out: Path | None,
+    unit: str | None,
+    alone: bool,
+    waves: bool,
+    timeout_s: float,
+    project: Path | None,
 ) -> int:
     """1: it fails again, as it has to."""
     key = None if unit is None else _unit(unit)
@@ -20,19 +26,25 @@ def run_replay(
     console = make_console()
     progress = Progress(console)
     from etchproof.cli.report import print_report
-    from etchproof.run.replay import named, replay
+    from etchproof.replay.record import named
+    from etchproof.replay.run import replay
     from etchproof.run.request import check_timeout
 
     check_timeout(timeout_s)
-    done = replay(found, run, out, progress, rerun_command, unit=key, waves=waves, timeout_s=timeout_s)
+    done = replay(found, run, out, progress, unit=key, alone=alone, waves=waves, timeout_s=timeout_s)
     print_report(console, done.outcome)
     record = done.record
-    more = "" if record.minimal else "; more may go, the limit of simulations came first"
-    console.print(
-        f"replay   {named((record.layer, record.tap))} differs with {len(record.places)} of {record.fed} tokens, "
-        f"{record.trials} simulations{more}",
-        soft_wrap=True,
-    )
+    what = named(record.unit)
+    if record.scenario is not None:
+        said = f"{what} differs in {record.scenario} as it was: its tokens alone do not show it"
+    else:
+        more = "" if record.minimal else "; more may go, the limit of simulations came first"
+        where = f", layer {record.layer} alone as layer 0" if record.alone else ""
+        said = (
+            f"{what} differs with {len(record.places)} of {record.fed} tokens{where}, "
+            f"{record.trials} simulations{more}"
+        )
+    console.print(f"replay   {said}", soft_wrap=True)
     console.print(f"repeat   {done.outcome.folder / 'rerun.sh'}", soft_wrap=True)
     return 0 if done.outcome.result.verdict == "PASS" else 1
 

@@ -174,11 +174,19 @@ def compare(
 @APP.command()
 def replay(
     stored: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder of a cosim that failed.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="Folder of a run that failed, of cosim, test, regress or signoff; or of a replay.",
+            show_default=False,
+        ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Its folder, new or empty.", show_default=False)
-    ],
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="Its folder, new or empty. Default: runs/TIME-replay-MODEL."
+        ),
+    ] = None,
     unit: Annotated[
         str | None,
         typer.Option(
@@ -187,8 +195,19 @@ def replay(
             help="The tap that has to differ. Default: the one that differed first has to differ first again.",
         ),
     ] = None,
+    alone: Annotated[
+        bool,
+        typer.Option(
+            "--alone",
+            help="Simulate the unit's layer alone, fed what entered it, in place of the whole chip.",
+        ),
+    ] = False,
     waves: Annotated[
-        bool, typer.Option("--waves", help="Write the waves of a window around the first wrong value.")
+        bool,
+        typer.Option(
+            "--waves",
+            help="Write the waves of the unit and its neighbours, of a window around the first wrong value.",
+        ),
     ] = False,
     timeout: options.Timeout = 600.0,
     project: options.Project = None,
@@ -202,7 +221,9 @@ def replay(
     def run() -> int:
         from etchproof.cli.replay import run_replay
 
-        return run_replay(run=stored, out=out, unit=unit, waves=waves, timeout_s=timeout, project=project)
+        return run_replay(
+            run=stored, out=out, unit=unit, alone=alone, waves=waves, timeout_s=timeout, project=project
+        )
 
     return Action(run, debug)
 

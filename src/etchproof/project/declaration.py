@@ -28,6 +28,7 @@ from etchproof.project.sections import (
     ModelSection,
     QualifySection,
     RecipesSection,
+    ReplaySection,
     RomSection,
     RtlSection,
     Section,
@@ -69,6 +70,7 @@ class _File(Section):
     signoff: SignoffSection = SignoffSection()
     qualify: QualifySection = QualifySection()
     diagnose: DiagnoseSection = DiagnoseSection()
+    replay: ReplaySection = ReplaySection()
 
     @model_validator(mode="after")
     def _is_whole(self) -> _File:

@@ -340,3 +340,13 @@ class DiagnoseSection(Section):
     """
 
     units: ObjectName | None = None
+
+
+class ReplaySection(Section):
+    """``[replay]``: a layer of the chip alone (``etchproof.contract.alone``).
+
+    ``alone(model, plan, layer, adapters)`` gives a layer that can be made a chip of its own, fed recorded vectors.
+    Without it a replay simulates the whole chip.
+    """
+
+    alone: ObjectName | None = None

@@ -22,8 +22,8 @@ OWN: Final = frozenset(
             "run.json",
         ),
         *("run_config.json", "sim.log", "taps.npz"),
-        *("checkpoint", "replay.json", "recipe.yaml", "vectors.npy"),
-        *("waves.fst", "waves.gtkw", "waves.head.fst", "waves.sucl", "waves.taps"),
+        *("checkpoint", "layer.npy", "peft", "replay.json", "recipe.yaml", "shape.yaml", "vectors.npy"),
+        *("waves.fst", "waves.gtkw", "waves.head.fst", "waves.scopes", "waves.sucl", "waves.taps"),
     }
 )
 """Names in the folder of a run that are the run's own; tests/examples/test_chips.py holds runs against them."""

@@ -33,7 +33,7 @@ from etchproof.render.fabric import Fabric, make_fabric
 from etchproof.render.images import ImageSet, flip_bits, memory_site, write_images
 from etchproof.render.images_index import IndexedImage
 from etchproof.render.sources import take, write_waivers
-from etchproof.render.templates import library_files, render
+from etchproof.render.templates import Rendering, library_files, render
 from etchproof.run import hooks
 from etchproof.run.design import Design, Loaded, Quantized, load_own
 from etchproof.run.watcher import Watcher
@@ -270,12 +270,18 @@ def render_fabric(design: Design, out: Path) -> Fabric:
     return render_plan(design.project, design.plan, out)
 
 
-def render_plan(project: Project, plan: Any, out: Path) -> Fabric:
-    """As ``render_fabric``, from the plan alone."""
+def render_plan(
+    project: Project, plan: Any, out: Path, renderings: Sequence[Rendering] | None = None
+) -> Fabric:
+    """As ``render_fabric``, from the plan alone.
+
+    Args:
+        renderings: in place of the project's own for the plan.
+    """
     rtl = with_lists(project)
-    names = render(
-        hooks.renderings(project)(plan), templates=project.templates_dir, hw=project.hw_dir, out=out
-    )
+    if renderings is None:
+        renderings = hooks.renderings(project)(plan)
+    names = render(renderings, templates=project.templates_dir, hw=project.hw_dir, out=out)
     own, setup = take(
         *(project.root, out),
         files=rtl.files,

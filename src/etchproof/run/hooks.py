@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etchproof.checkpoint import ModelConfig
+from etchproof.contract.alone import MakesAlone
 from etchproof.contract.golden import Golden, GoldenSession
 from etchproof.contract.memory import Memory
 from etchproof.contract.model import Model
@@ -204,6 +205,12 @@ def corners(project: Project) -> Callable[[QuantizedModel, Any, int], QuantizedM
             hint="leave out --corners",
         )
     return hook(project, "coverage.corners", project.coverage.corners)
+
+
+def alone(project: Project) -> MakesAlone | None:
+    """``[replay] alone``: a layer of the chip alone; None for a project that makes none."""
+    named = project.replay.alone
+    return None if named is None else hook(project, "replay.alone", named)
 
 
 def expect(project: Project) -> Callable[[str, PlannedRun], Expectation | None] | None:

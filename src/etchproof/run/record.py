@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from etchproof.checkpoint import Tokenizer
 from etchproof.compare.comparator import Comparison
@@ -33,6 +34,19 @@ from etchproof.verdict.result import (
 )
 
 
+class AdapterSource(Protocol):
+    """Where an adapter comes from."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+
 def make_result(
     job: Job,
     chip: Chip,
@@ -41,8 +55,14 @@ def make_result(
     health: ModelHealth | None,
     reasons: Sequence[Reason],
     rerun: str,
+    adapters: Sequence[AdapterSource] | None = None,
 ) -> RunResult:
-    """``run.json``, but for the profile."""
+    """``run.json``, but for the profile.
+
+    Args:
+        adapters: where each of ``loaded`` comes from; None for the job's own.
+    """
+    sources: Sequence[AdapterSource] = job.adapters if adapters is None else adapters
     comparison = run.comparison
     design = job.design
     if job.vectors is None:
@@ -66,7 +86,8 @@ def make_result(
             "tools": job.tools,
             "seed": job.request.seed,
             "adapters": tuple(
-                _adapter(job, index, loaded[index], comparison) for index in range(len(loaded))
+                _adapter(job, index, sources[index], loaded[index], comparison)
+                for index in range(len(loaded))
             ),
             "sequences": tuple(sequences),
             "prompt_tokens": first.prompt_tokens,
@@ -186,8 +207,9 @@ def _sequence(job: Job, comparison: Comparison | None, number: int, *, clean: bo
     return SequenceRecord.model_validate(content)
 
 
-def _adapter(job: Job, index: int, loaded: LoadedAdapter, comparison: Comparison | None) -> AdapterRecord:
-    adapter = job.adapters[index]
+def _adapter(
+    job: Job, index: int, adapter: AdapterSource, loaded: LoadedAdapter, comparison: Comparison | None
+) -> AdapterRecord:
     planned = [number for number, (which, _) in enumerate(job.planned.loads) if which == index]
     loads = comparison.loads if comparison else ()
     return AdapterRecord(

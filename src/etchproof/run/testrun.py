@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -22,9 +22,10 @@ from etchproof.project import reading
 from etchproof.project.declaration import Project
 from etchproof.quantize.recipe import Recipe
 from etchproof.render.fabric import FABRIC_FILE, Fabric, place_data, write_fabric
-from etchproof.render.images import ImageSet
+from etchproof.render.images import Image, ImageSet, write_images
 from etchproof.render.images_index import IndexedImage, write_images_index
 from etchproof.render.pins import port_problems
+from etchproof.render.templates import Rendering
 from etchproof.run import flow, hooks
 from etchproof.run.design import Design
 from etchproof.run.flow import Injection
@@ -100,7 +101,7 @@ class Variation:
     Attributes:
         modules: in place of the project's test modules.
         stands_for: the test whose expectation holds, where the one that runs is not the project's own.
-        golden: makes the session of another golden model.
+        golden: makes the session of another golden model, in place of the project's.
         replaced: images that the simulator reads in place of the chip's.
         plusargs: further arguments of the simulator.
         python_path: further folders from which the testbench imports.
@@ -181,17 +182,37 @@ def etch(
         InputError: bad input or a missing tool.
     """
     watcher = watcher or Silent()
-    reading.allow(folder)
     model = flow.etched_model(design, cache, watcher, asked)
     if corners is not None:
         model = flow.corner_weights(design, model, corners)
+    return etch_model(design, model, folder, watcher)
+
+
+def etch_model(
+    design: Design,
+    model: Any,
+    folder: Path,
+    watcher: Watcher,
+    renderings: Sequence[Rendering] | None = None,
+    content: Iterable[Image] | None = None,
+) -> Etched:
+    """Render and etch a model that is made; arguments and errors as of ``etch``.
+
+    Args:
+        model: as the project's functions get it.
+        renderings: in place of the project's own.
+        content: images, in place of the project's own.
+    """
+    reading.allow(folder)
     with watcher.stage("render") as say:
         (folder / "fabric").mkdir(parents=True)
-        fabric = flow.render_fabric(design, folder / "fabric")
+        fabric = flow.render_plan(design.project, design.plan, folder / "fabric", renderings)
         write_fabric(fabric, folder / FABRIC_FILE)
         say(f"{len(fabric.sources)} files, fabric {fabric.sha256[:12]}")
     with watcher.stage("etch") as say:
-        images = flow.etch(design, model, folder / "rom")
+        if content is None:
+            content = hooks.images(design.project)(model, design.plan)
+        images = write_images(folder / "rom", content)
         keep_model(design, folder / MODEL_FOLDER)
         size_bytes = sum(image.size_bytes for image in images.images)
         say(f"{len(images.images)} images, {size_bytes:,} bytes, rom {images.sha256[:12]}")
@@ -294,8 +315,7 @@ def run_test(
 
         recorded = None
         if waves is not None:
-            golden = flow.make_golden(design, chip.model, quantized)
-            sizes = tap_sizes(golden, design.taps, longest_sequences(design, told))
+            sizes = tap_sizes(session, design.taps, longest_sequences(design, told))
             recorded = WavesOfRun(chip.build, folder, design.taps, sizes, waves)
         try:
             outcome = simulate(

@@ -106,6 +106,15 @@ def finish(file: Path, head: Path, most_bytes: int) -> Waves:
     return Waves(file, _signals(content, file), begin, end, len(content))
 
 
+def signals_of(file: Path) -> tuple[Signal, ...]:
+    """The signals of a file, in its order.
+
+    Raises:
+        InputError: it is no FST file.
+    """
+    return _signals(read_bytes(file, _LARGEST), file)
+
+
 def _blocks(content: bytes) -> Iterator[_Block]:
     """The blocks after the header that are there to their end."""
     at = _FIRST_BLOCK

@@ -42,12 +42,15 @@ class Focus:
         element: of its vector.
         time: when it was recorded, in units of the simulation's precision.
         says: in words: what was expected, and what came.
+        unit: the scope of the unit that makes the tap, where it is known; ``neighbours`` those of the units beside it.
     """
 
     key: TapKey
     element: int
     time: int
     says: str
+    unit: tuple[str, ...] | None = None
+    neighbours: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,20 +104,18 @@ def groups(waves: Waves, top: str, keys: Sequence[TapKey], focus: Focus | None) 
     if focus is not None and focus.key in places:
         near = range(focus.element - _NEIGHBOURS, focus.element + _NEIGHBOURS + 1)
         found.append(Group(f"{shown_tap(focus.key)}: {focus.says}", tap(focus.key, near), True))
-        around = _around(by_scope, keys, focus.key)
+        around = focus.unit or place_of_tap(by_scope, keys, focus.key)
         if around is not None:
-            inside = [
-                one
-                for scope, signals in by_scope.items()
-                if scope[: len(around)] == around and len(scope) <= len(around) + _DEPTH
-                for one in signals
-                if not {other.name for other in signals} >= _OF_A_TAP
-            ]
+            inside = _inside(by_scope, around)
             unit = re.sub(r"\W", "_", focus.key[1])
             inside.sort(key=lambda one: not any(unit in scope for scope in one.scope[len(around) :]))
             for what, pattern in (("addresses", _ADDRESS), ("state", _STATE)):
-                chosen = [one for one in inside if pattern.search(one.name) and "[" not in "".join(one.path)]
+                chosen = [one for one in inside if pattern.search(one.name)]
                 found.append(Group(f"{what} in {'.'.join(around)}", tuple(chosen[:_MOST]), True))
+        for scope in focus.neighbours:
+            beside = _inside(by_scope, scope)
+            chosen = [one for one in beside if _ADDRESS.search(one.name) or _STATE.search(one.name)]
+            found.append(Group(f"beside it: {'.'.join(scope)}", tuple(chosen[:_MOST]), False))
     layers = dict.fromkeys(layer for layer, _ in keys)
     for layer in layers:
         own = [one for key in keys if key[0] == layer for one in tap(key, range(_LANES))]
@@ -155,7 +156,18 @@ def surfer(waves: Waves, shown: Sequence[Group], focus: Focus | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _around(
+def _inside(by_scope: Mapping[tuple[str, ...], Sequence[Signal]], around: tuple[str, ...]) -> list[Signal]:
+    """The signals in and below a scope that are no elements of arrays, and no ports of taps."""
+    return [
+        one
+        for scope, signals in by_scope.items()
+        if scope[: len(around)] == around and len(scope) <= len(around) + _DEPTH
+        for one in signals
+        if not {other.name for other in signals} >= _OF_A_TAP and "[" not in "".join(one.path[len(around) :])
+    ]
+
+
+def place_of_tap(
     by_scope: Mapping[tuple[str, ...], Sequence[Signal]], keys: Sequence[TapKey], key: TapKey
 ) -> tuple[str, ...] | None:
     """The scope of the chip in which a tap stands; None where names do not tell.
@@ -174,7 +186,7 @@ def _around(
     ends = {scope[-1] for scope in instances}
     shortest = min(ends, key=len, default="")
     own = [scope for scope in instances if scope[-1] == shortest]
-    if len(own) != len(layers):
+    if len(own) != len(layers) or key[0] not in layers:
         return None
     return own[layers.index(key[0])][:-1]
 

@@ -3,6 +3,8 @@
 // Arguments, each `+name=value`:
 //   ep_waves        the FST file; without it nothing is written
 //   ep_waves_taps   a text file with a line for each tap that gets signals: `layer name bits elements scope tap-scope`
+//   ep_waves_scopes a text file with a line for each scope that is written, `levels scope`: 1 is its own signals alone.
+//                   Without it every scope is
 //   ep_waves_from   the first time that is written, in units of time's precision; ep_waves_until the last
 //   ep_waves_bytes  where the file has grown to so many bytes, nothing more is written
 //   ep_waves_only   write the file's signals, at time 0, and end
@@ -82,6 +84,21 @@ void read_taps(const std::string& file) {
         tap.lanes.resize(tap.elements);
         places.emplace(std::make_pair(tap.layer, tap.name), taps.size());
         taps.push_back(std::move(tap));
+    }
+}
+
+void read_scopes(const std::string& file, VerilatedFstC& trace) {
+    std::ifstream stream{file};
+    std::string line;
+    while (std::getline(stream, line)) {
+        std::istringstream words{line};
+        int levels = 0;
+        std::string scope;
+        if (!(words >> levels >> scope) || levels < 1) {
+            ep_fail("waves_scopes", file + ": '" + line + "' is no scope");
+            return;
+        }
+        trace.dumpvars(levels, scope);
     }
 }
 
@@ -190,6 +207,9 @@ EpWaves::EpWaves(VerilatedContext& context, Vtop& top)
     }
     if (const std::string file = argument(context, "ep_waves_taps"); !file.empty()) read_taps(file);
     context.traceEverOn(true);
+    if (const std::string file = argument(context, "ep_waves_scopes"); !file.empty()) {
+        read_scopes(file, m_impl->trace);
+    }
     top.trace(&m_impl->trace, kDepth);
     if (!taps.empty()) {
         std::uint32_t codes = 0;

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etchproof.run.shrink import shrink
+from etchproof.replay.shrink import shrink
 
 
 @given(st.integers(1, 40), st.sets(st.integers(0, 39), min_size=1))
