@@ -62,7 +62,7 @@ NO_LOADERS: Final[dict[str, str]] = {
     "etchproof.sim.progress:ProgressWriter.__init__": _WRITES,
     "etchproof.sim.run:simulate": _WRITES,
     "etchproof.sim.build:_cpu_sha256": _KERNEL,
-    "etchproof.sim.build:_jobs": _KERNEL,
+    "etchproof.sim.build:at_once": _KERNEL,
     "etchproof.run.profile:_status": _KERNEL,
     "etchproof.page.html:page": _ENGINE,
     "etchproof.diagnose.junit:tell_junit": "reads junit.xml, which pytest of this process has just written",

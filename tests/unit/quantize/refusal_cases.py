@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -16,6 +17,7 @@ from etchproof.checkpoint import Checkpoint, ModelConfig, load_checkpoint, write
 from etchproof.checkpoint.rope import rope_cos_sin
 from etchproof.checkpoint.shape import cut_shape, load_shape
 from etchproof.project.declaration import Project, load_project
+from etchproof.published.block_scaled import MXFP4
 from etchproof.quantize import (
     load_quantized,
     load_quantized_adapter,
@@ -26,6 +28,7 @@ from etchproof.quantize import (
     save_adapter,
     save_quantized,
 )
+from etchproof.quantize.block_formats import quantize_blocks
 from etchproof.quantize.quantized_model import QuantizedModel
 from etchproof.quantize.recipe import Recipe, load_recipe
 from etchproof.run import flow
@@ -186,6 +189,13 @@ def misfit(kit: Kit) -> object:
     return params.layer_params(dataclasses.replace(model, layers=(model.layers[0], layer)), 1)
 
 
+def endless_block(kit: Kit) -> object:
+    weight = np.full((2, 32), 1.0, dtype=np.float32)
+    weight[1, 3] = np.inf
+    (file, *_) = sorted(kit.model_dir.glob("*.safetensors"))
+    return quantize_blocks(weight, MXFP4, name="model.norm.weight", source=file)
+
+
 def planned(option: int | None = None, **changes: object) -> Callable[[Kit], object]:
     return lambda kit: flow.plan_chip(PROJECT, shape(kit, "ours.yaml", **changes), kit.recipe(), option)
 
@@ -242,6 +252,12 @@ BIT = "rom:lm_head[3,7]^0"
 
 # name: (what gives it, the file's name or None of an option, the key, a part of the line with the value)
 CASES: dict[str, tuple[Callable[[Kit], object], str | None, str | None, str]] = {
+    "a weight without end": (
+        endless_block,
+        "model-00001-of-00002.safetensors",
+        "model.norm.weight",
+        "is inf at [1, 3], expected a finite number",
+    ),
     "no slots": (adapted("lora: {slots: 0}\n"), "mine.yaml", "lora.slots", "is 0"),
     "another model's adapter": (
         of_another_model,
