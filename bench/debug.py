@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import jinja2
 import numpy as np
 import pywellen
 
 from bench.drawn import Cells, Wave, draw_cells, draw_waves
 from bench.measure import ROOT
+from bench.pages import template
 from etchproof.compare.comparator import COMPARISON_FILE, Comparison
 from etchproof.compare.kept import TapDump
 from etchproof.files.json_record import read_json_record
@@ -84,15 +84,7 @@ def make(folder: Path, env: Mapping[str, str] | None = None) -> Made:
         wanted = 0 if name == "diagnose" else 1  # the cause is known; the chip fails
         assert done.returncode == wanted, done.stdout + done.stderr
         said[name] = _shown(done.stdout, folder)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(ROOT / "bench"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    template = environment.get_template("debug.md.j2")
-    page = template.render(said=said, commands=COMMANDS, layout=_layout(folder / "small"))
+    page = template("debug.md.j2").render(said=said, commands=COMMANDS, layout=_layout(folder / "small"))
     pictures = {"elements.svg": elements(folder / "bad"), "waves.svg": waves(folder / "small")}
     return Made(page, pictures, tuple(commands))
 

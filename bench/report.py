@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import jinja2
 import matplotlib
 from matplotlib.figure import Figure
 
 from bench.measure import ROOT, Ratio, Section, Value
+from bench.pages import template
 
 PAGE: Final = ROOT / "docs" / "performance.md"
 PLOTS: Final = ROOT / "docs" / "performance"
@@ -31,15 +31,7 @@ def render_report(results: Mapping[str, Section]) -> None:
             figure = Figure(figsize=(7, 2.6), layout="constrained")
             draw(figure, results[name])
             figure.savefig(PLOTS / f"{name}.svg", metadata={"Date": None})
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(ROOT / "bench"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["number"] = number
-    page = environment.get_template("performance.md.j2").render(results=results)
+    page = template("performance.md.j2", number=number).render(results=results)
     PAGE.write_text(page, encoding="utf-8")
 
 

@@ -31,3 +31,9 @@ def config_json(config: ModelConfig) -> dict[str, Any]:
         "bos_token_id": config.bos_token_id,
         "eos_token_id": eos,
     }
+
+
+def rope_parameters(config: ModelConfig) -> dict[str, Any]:
+    """RoPE as newer files say it, under the key ``rope_parameters``."""
+    scaling = {} if config.rope.scaling is None else config.rope.scaling.model_dump(mode="json")
+    return {"rope_type": "default", **scaling, "rope_theta": config.rope.theta}

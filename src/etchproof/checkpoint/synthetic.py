@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from etchproof.checkpoint.config import ModelConfig
-from etchproof.checkpoint.config_json import config_json
+from etchproof.checkpoint.config_json import config_json, rope_parameters
 from etchproof.checkpoint.tensors import INDEX_FILE, SINGLE_FILE, expected_tensors
 from etchproof.checkpoint.tokenizer import TOKENIZER_FILE
 from etchproof.errors import InputError
@@ -184,12 +184,12 @@ def random_tensor(name: str, shape: tuple[int, ...], seed: int, dtype: torch.dty
 
 def hf_config(config: ModelConfig, dtype: torch.dtype, rope_form: RopeForm) -> dict[str, Any]:
     """The ``config.json`` that ``read_config`` resolves to ``config``."""
-    scaling = None if config.rope.scaling is None else config.rope.scaling.model_dump()
     raw = config_json(config)
     if rope_form == "new":
         raw["dtype"] = _DTYPE_NAMES[dtype]
-        raw["rope_parameters"] = {"rope_type": "default", **(scaling or {}), "rope_theta": config.rope.theta}
+        raw["rope_parameters"] = rope_parameters(config)
     else:
+        scaling = None if config.rope.scaling is None else config.rope.scaling.model_dump()
         raw["torch_dtype"] = _DTYPE_NAMES[dtype]
         raw["rope_theta"] = config.rope.theta
         if scaling is not None and scaling["rope_type"] == "linear":  # from before the key was renamed

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from etchproof.published.block_scaled import MXFP4, BlockScaled
 from etchproof.published.expressions import check_expression
 from etchproof.published.matrix import PublishedMatrix
-from etchproof.published.packing import bytes_of, unpack_bytes
+from etchproof.published.packing import bytes_of, unpack
 from etchproof.published.stored import Keys, Linear
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Mxfp4:
             ("U8",),
         )
         held = linear.scales(scales, (rows, groups), f"blocks of {size} inputs", "U8", MXFP4.scale)
-        patterns = unpack_bytes(packed.reshape(rows, -1), bits)
+        patterns = unpack(packed.reshape(rows, -1), bits)
         return BlockScaled(MXFP4, patterns, held).published("MXFP4 of gpt-oss")
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from etchproof.errors import shown
 from etchproof.published.block_scaled import MXFP4, MXFP6_E2M3, NVFP4, BlockFormat, BlockScaled
 from etchproof.published.matrix import PublishedMatrix
-from etchproof.published.packing import bytes_of, unpack_bytes
+from etchproof.published.packing import bytes_of, unpack
 from etchproof.published.stored import Keys, Linear
 
 
@@ -95,7 +95,7 @@ def read_blocks(
         "weight_scale", (rows, cols // size), f"blocks of {size} inputs", layout.scale_dtype, blocks.scale
     )
     divisor = _divisor(linear) if blocks.divided else 1.0
-    matrix = BlockScaled(blocks, unpack_bytes(packed, bits), scales, divisor)
+    matrix = BlockScaled(blocks, unpack(packed, bits), scales, divisor)
     return matrix.published(f"compressed-tensors {form}")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from etchproof.checkpoint.config import ModelConfig
-from etchproof.checkpoint.config_json import config_json
+from etchproof.checkpoint.config_json import config_json, rope_parameters
 from etchproof.checkpoint.gguf.config import read_gguf_config
 from etchproof.checkpoint.gguf.tokenizer import has_tokenizer, read_gguf_tokenizer
 from etchproof.checkpoint.gguf.weights import GgufWeights, open_gguf_weights
@@ -64,10 +64,7 @@ class GgufModel:
             InputError: the file was changed since it was opened.
         """
         self.file.stamp.check(self.file.path)
-        scaling = self.config.rope.scaling
-        rope = {"rope_type": "default"} if scaling is None else scaling.model_dump(mode="json")
-        raw: dict[str, Any] = config_json(self.config)
-        raw["rope_parameters"] = {**rope, "rope_theta": self.config.rope.theta}
+        raw = {**config_json(self.config), "rope_parameters": rope_parameters(self.config)}
         texts = {"config.json": _text(raw)}
         if self.has_tokenizer:
             try:
