@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
 
+from etchproof.errors import InputError
+from etchproof.published.config import read_quantization
+from etchproof.published.matrix import PublishedMatrix
+
 MODULE = "model.layers.0.mlp.up_proj"
+SOURCE: Final = Path("model")
 Ints = npt.NDArray[np.int64]
 
 
@@ -72,6 +79,16 @@ def awq(codes: Ints, zeros: Ints, scales: torch.Tensor) -> dict[str, torch.Tenso
         f"{MODULE}.qzeros": int32([awq_words(row) for row in zeros.tolist()]),
         f"{MODULE}.scales": scales,
     }
+
+
+def read(raw: dict[str, Any], tensors: dict[str, torch.Tensor], shape: tuple[int, int]) -> PublishedMatrix:
+    return read_quantization(raw, SOURCE).read(MODULE, shape, tensors, SOURCE)
+
+
+def refused(raw: dict[str, Any], tensors: dict[str, torch.Tensor], shape: tuple[int, int]) -> str:
+    with pytest.raises(InputError) as caught:
+        read(raw, tensors, shape)
+    return str(caught.value)
 
 
 def nibbles(patterns: Ints) -> torch.Tensor:

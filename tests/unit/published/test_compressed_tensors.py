@@ -15,10 +15,8 @@ from hypothesis import strategies as st
 from etchproof.errors import InputError
 from etchproof.published.compressed_tensors import CompressedTensors
 from etchproof.published.config import read_quantization
-from etchproof.published.matrix import PublishedMatrix
-from tests.unit.published.folders import MODULE, weights
+from tests.unit.published.folders import MODULE, SOURCE, read, refused, weights
 
-SOURCE: Final = Path("model")
 TOKEN: Final = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
 
 
@@ -57,16 +55,6 @@ def config(form: str = "pack-quantized", inputs: Any = None, **changes: Any) -> 
         "transform_config": {},
         "version": "0.12.2",
     }
-
-
-def read(raw: dict[str, Any], tensors: dict[str, torch.Tensor], shape: tuple[int, int]) -> PublishedMatrix:
-    return read_quantization(raw, SOURCE).read(MODULE, shape, tensors, SOURCE)
-
-
-def refused(raw: dict[str, Any], tensors: dict[str, torch.Tensor], shape: tuple[int, int]) -> str:
-    with pytest.raises(InputError) as caught:
-        read(raw, tensors, shape)
-    return str(caught.value)
 
 
 def written(

@@ -16,11 +16,9 @@ from hypothesis import strategies as st
 from etchproof.errors import InputError
 from etchproof.published.block_scaled import MXFP4, MXFP6_E2M3, NVFP4
 from etchproof.published.config import read_quantization
-from etchproof.published.matrix import PublishedMatrix
 from etchproof.quantize.block_formats import quantize_blocks
-from tests.unit.published.folders import MODULE, nibbles, sixes, weights
+from tests.unit.published.folders import MODULE, SOURCE, nibbles, read, refused, sixes, weights
 
-SOURCE: Final = Path("model")
 FORMS: Final = {"nvfp4": NVFP4, "mxfp4": MXFP4, "mxfp6": MXFP6_E2M3}
 WEIGHTS: Final[dict[str, dict[str, Any]]] = {
     "nvfp4": {
@@ -72,16 +70,6 @@ def drawn(name: str, seed: int, rows: int, groups: int) -> tuple[Any, Any, dict[
     scales = rng.integers(0, 127 if name == "nvfp4" else 255, (rows, groups))
     divisor = float(np.float32(rng.uniform(1e-3, 1e5))) if name == "nvfp4" else None
     return patterns, scales, stored(name, patterns, scales, divisor)
-
-
-def read(raw: dict[str, Any], tensors: dict[str, torch.Tensor], shape: tuple[int, int]) -> PublishedMatrix:
-    return read_quantization(raw, SOURCE).read(MODULE, shape, tensors, SOURCE)
-
-
-def refused(raw: dict[str, Any], tensors: dict[str, torch.Tensor], shape: tuple[int, int]) -> str:
-    with pytest.raises(InputError) as caught:
-        read(raw, tensors, shape)
-    return str(caught.value)
 
 
 def restored(name: str, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
